@@ -1,0 +1,141 @@
+/*
+ * backend.h: the table of functions behind every device, and the steps it executes.
+ *
+ * Division of labour: core validates arguments, plans, slices and resolves; a backend translates
+ * resolved steps and never chooses or re-validates. It maps native codes to woq_status once, and logs
+ * each native failure with the call's text and the code's name (woqi_fail in log.h).
+ *
+ * A backend is five files, <p>_loader, <p>_device, <p>_buffer, <p>_kernel, <p>_sequence, with
+ * p = cl, vk, cu; ref needs no loader. Its one exported symbol is woqi_backend_<name>.
+ *
+ * Threading: core calls any slot from any thread; for one sequence, one at a time. A backend guards
+ * what its objects share (queue, pools) with locks of its own.
+ *
+ * Every out parameter is filled only on WOQ_OK. destroy slots accept half-built objects (impl NULL).
+ */
+#ifndef WOQI_BACKEND_H
+#define WOQI_BACKEND_H
+
+#include "object.h"
+
+#define WOQI_MAX_BIND WOQ_BIND_COUNT
+
+/* A window of a buffer. offset is a multiple of info.binding_alignment; size ≤ info.max_binding, a
+ * multiple of 4 (it may reach up to 3 bytes beyond buffer->size: allocate, or import, multiples of 4). */
+struct woqi_bind {
+    struct woq_buffer *buffer;
+    uint64_t offset, size;
+};
+
+enum woqi_step_kind {
+    WOQI_STEP_OFF,       /* nothing this time; keeps its kernel, so that a replay can turn it on */
+    WOQI_STEP_DISPATCH,
+    WOQI_STEP_COPY,      /* bind[0] to bind[1], bind[0].size bytes; offsets multiples of 4 */
+    WOQI_STEP_BARRIER,   /* all before it is visible to all after it */
+    WOQI_STEP_TIMESTAMP  /* device time once all before it is done; a barrier too */
+};
+
+struct woqi_step {
+    enum woqi_step_kind kind;
+    struct woqi_kernel *kernel; /* DISPATCH and OFF */
+    uint32_t groups[3];         /* work-groups, each ≥ 1 */
+    uint32_t nbind;
+    struct woqi_bind bind[WOQI_MAX_BIND]; /* order: WOQ_BIND_…; unused ones repeat another window */
+    struct woqi_args args;
+    uint32_t index; /* TIMESTAMP: 0 … WOQ_MAX_TIMESTAMPS-1, each at most once, in any order */
+};
+
+/* A native recording of a list of steps, replayed with new steps of the same skeleton: equal in
+ * number, and for each step equal in kernel and in kind (OFF and DISPATCH count as equal). */
+struct woqi_sequence {
+    struct woq_device *device;
+    uint32_t count;     /* steps */
+    uint32_t instances; /* runs that may be in flight; each has its own arguments */
+    void *impl;
+};
+
+/* Receives rows of woq_devices_list; copies `entry`. */
+struct woqi_enumeration {
+    void (*emit)(struct woqi_enumeration *self, const struct woq_device_entry *entry);
+};
+
+struct woqi_backend {
+    enum woq_backend id;
+
+    /* Emits a row for each device, in the order of its index, and one (usable = false, index 0) with
+     * the reason if there is none or a driver was refused. Fails only for want of host memory. */
+    enum woq_status (*enumerate)(struct woqi_enumeration *out);
+
+    /* Opens device `index`, or the guest's own if `guest` (woq_<api>_params) is not NULL. On entry core
+     * has set backend, allocator, log and cache; the backend sets info (struct_size, backend, index and
+     * selector excepted) and impl. On failure it leaves nothing behind. */
+    enum woq_status (*open)(struct woq_device *device, uint32_t index, const void *guest);
+    void (*close)(struct woq_device *device); /* waits for its work first */
+
+    /* available and total in bytes. */
+    enum woq_status (*memory)(struct woq_device *device, uint64_t *total, uint64_t *available);
+
+    enum woq_status (*buffer_create)(struct woq_buffer *buffer); /* device, size, flags are set */
+    void (*buffer_destroy)(struct woq_buffer *buffer); /* imported: drops only what import took */
+    /* Blocking, after all work submitted before. */
+    enum woq_status (*buffer_write)(struct woq_buffer *buffer, uint64_t offset, const void *source,
+                                    uint64_t size);
+    enum woq_status (*buffer_read)(struct woq_buffer *buffer, uint64_t offset, void *target,
+                                   uint64_t size);
+    enum woq_status (*buffer_map)(struct woq_buffer *buffer, void **pointer); /* (optional) NULL: no
+                                                                                 HOST_MEMORY feature */
+    enum woq_status (*buffer_unmap)(struct woq_buffer *buffer);               /* (optional) */
+
+    /* The layout that all kernels of this device read for such weights. */
+    enum woqi_layout (*layout)(struct woq_device *device, const struct woq_format *format);
+
+    /* Can this device run the kernel at all? If not, writes why (a phrase, no full stop). Builds
+     * nothing. Judges by device->info, which emulation may have lowered. */
+    bool (*kernel_probe)(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+                         size_t reason_size);
+    enum woq_status (*kernel_create)(struct woqi_kernel *kernel); /* device, id, name, local_x set */
+    void (*kernel_destroy)(struct woqi_kernel *kernel);
+
+    /* Makes a recording with the skeleton of `steps`; allocates all that its runs will need. */
+    enum woq_status (*sequence_create)(struct woqi_sequence *sequence, const struct woqi_step *steps);
+    /* Submits the steps through `instance`, which is not in flight; allocates nothing. Runs of a
+     * device execute in the order of submission; each sees what earlier ones wrote. */
+    enum woq_status (*sequence_submit)(struct woqi_sequence *sequence, uint32_t instance,
+                                       const struct woqi_step *steps);
+    /* WOQ_OK when the last submission through `instance` is done, else WOQ_ERROR_TIMEOUT after
+     * timeout_ns; UINT64_MAX = for ever, 0 = ask. */
+    enum woq_status (*sequence_wait)(struct woqi_sequence *sequence, uint32_t instance,
+                                     uint64_t timeout_ns);
+    /* ns[i] of timestamp index i, for all i < count; 0 where none was recorded. Instance is done. */
+    enum woq_status (*sequence_times)(struct woqi_sequence *sequence, uint32_t instance, uint64_t *ns,
+                                      size_t count); /* (optional) NULL: no TIMESTAMPS feature */
+    void (*sequence_destroy)(struct woqi_sequence *sequence); /* nothing in flight any more */
+
+    /* Translates steps into the caller's recording (struct woqi_<p>_target of the backend). What must
+     * live as long as that recording goes to *keep, and back through record_release. */
+    enum woq_status (*record)(struct woq_device *device, const struct woqi_step *steps, uint32_t count,
+                              const void *target, void **keep);
+    void (*record_release)(struct woq_device *device, void *keep);
+};
+
+extern const struct woqi_backend woqi_backend_reference;
+extern const struct woqi_backend woqi_backend_opencl;
+extern const struct woqi_backend woqi_backend_vulkan;
+extern const struct woqi_backend woqi_backend_cuda;
+
+/* ---- What core offers to a backend's guest functions (woq_<api>_… of the public headers) ---- */
+
+/* The whole of opening: allocates, applies params, calls backend->open. */
+enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t index, const void *guest,
+                                 const struct woq_device_params *params, struct woq_device **out);
+
+/* A buffer object for imported memory with impl set to `impl`; the caller keeps impl on failure. */
+enum woq_status woqi_buffer_adopt(struct woq_device *device, uint64_t size, void *impl,
+                                  struct woq_buffer **out);
+
+/* Resolves bindings and passes the steps to backend->record with `target`. */
+enum woq_status woqi_commands_record(struct woq_commands *commands,
+                                     const struct woq_binding *bindings, size_t count,
+                                     const struct woqi_backend *backend, const void *target);
+
+#endif

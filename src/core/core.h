@@ -1,0 +1,76 @@
+/*
+ * core.h: what the files of core offer each other. Backends see object.h and backend.h only (and
+ * reference, which is plain C, the element functions below).
+ */
+#ifndef WOQI_CORE_H
+#define WOQI_CORE_H
+
+#include "backend.h"
+
+/* ---- format.c ---- */
+
+enum woq_status woqi_format_check(const struct woq_format *format);
+
+/* Elements of little-endian arrays at any alignment. type must not be NONE. */
+float woqi_load(enum woq_type type, const void *from, uint64_t index);
+void woqi_store(enum woq_type type, void *to, uint64_t index, float value);
+
+/* w32 of the numeric contract: scales and zeros are arrays, index the element in both. */
+float woqi_dequantize(const struct woq_format *format, unsigned code, const void *scales,
+                      const void *zeros, uint64_t index);
+
+/* ---- device.c ---- */
+
+void woqi_device_ref(struct woq_device *device);
+void woqi_device_unref(struct woq_device *device); /* closes with the last reference */
+
+/* The device's kernel, built on first need. Blocks while another thread builds one. */
+enum woq_status woqi_device_kernel(struct woq_device *device, enum woqi_kernel_id id,
+                                   struct woqi_kernel **out);
+
+/* ---- buffer.c; arguments are valid already ---- */
+
+enum woq_status woqi_buffer_create(struct woq_device *device, uint64_t size, uint32_t flags,
+                                   struct woq_buffer **out);
+void woqi_buffer_ref(struct woq_buffer *buffer);
+void woqi_buffer_unref(struct woq_buffer *buffer); /* accepts NULL */
+
+/* ---- weights.c ---- */
+
+/* A piece of the rows, packed as layout.h says. */
+struct woqi_tile {
+    struct woq_buffer *buffer;
+    uint64_t first;  /* output column of the tile's first row (gated: of its first pair) */
+    uint64_t count;  /* output columns */
+    struct woqi_tile_shape shape;
+};
+
+struct woq_weights {
+    struct woq_device *device;
+    struct woq_format format; /* of the caller; the group of tensor and channel is resolved below */
+    uint64_t n, k;            /* rows in all, columns, as given */
+    uint64_t k_packed;        /* physical columns */
+    uint64_t group;           /* columns of a physical group; 0 for plain weights */
+    bool gated, perm, fp16_safe;
+    enum woqi_layout layout;
+    uint64_t payload_bytes;
+    uint32_t tile_count;
+    struct woqi_tile *tiles;
+    atomic_int refs;
+};
+
+void woqi_weights_ref(struct woq_weights *weights);
+void woqi_weights_unref(struct woq_weights *weights); /* accepts NULL */
+
+/* ---- gemm.c ---- */
+
+void woqi_gemm_ref(struct woq_gemm *gemm);
+void woqi_gemm_unref(struct woq_gemm *gemm); /* accepts NULL */
+
+/* ---- commands.c ---- */
+
+/* The caller's device handle goes: waits for the commands that were destroyed while in flight and
+ * releases them. From then on destroying commands waits. */
+void woqi_commands_retire_all(struct woq_device *device);
+
+#endif

@@ -1,0 +1,107 @@
+/* emulate.c: parses and applies WOQ_EMULATE. */
+#include "emulate.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define MIN_BINDING 1024 /* bytes; below, not even one small row fits */
+
+static bool equal(const char *text, size_t length, const char *word)
+{
+    return strlen(word) == length && !strncmp(text, word, length);
+}
+
+/* "1M" and the like; false if it is no such number. */
+static bool parse_size(const char *text, size_t length, uint64_t *out)
+{
+    char digits[24];
+    if (!length || length >= sizeof digits || !isdigit((unsigned char)text[0]))
+        return false;
+    memcpy(digits, text, length);
+    digits[length] = 0;
+    char *end;
+    uint64_t value = strtoull(digits, &end, 10);
+    unsigned shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+    if (shift)
+        end++;
+    if (*end || value > UINT64_MAX >> shift || !value)
+        return false;
+    *out = value << shift;
+    return true;
+}
+
+static enum woq_status parse_item(const char *item, size_t length, struct woqi_emulation *e)
+{
+    if (length > 3 && !strncmp(item, "no_", 3)) {
+        for (uint32_t bit = 1; woq_feature_name(bit); bit <<= 1)
+            if (equal(item + 3, length - 3, woq_feature_name(bit))) {
+                e->without |= bit;
+                return WOQ_OK;
+            }
+    }
+    const struct {
+        const char *key;
+        uint64_t *value;
+        uint64_t least;
+    } keys[] = {
+        {"max_binding", &e->max_binding, MIN_BINDING},
+        {"max_allocation", &e->max_allocation, MIN_BINDING},
+        {"shared_memory", &e->shared_memory, 1},
+        {"max_workgroup", &e->max_workgroup, 1},
+        {"max_groups", &e->max_groups, 1},
+    };
+    const char *sign = memchr(item, '=', length);
+    size_t key_length = sign ? (size_t)(sign - item) : length;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (!equal(item, key_length, keys[i].key))
+            continue;
+        if (!sign || !parse_size(sign + 1, length - key_length - 1, keys[i].value) ||
+            *keys[i].value < keys[i].least)
+            return woqi_fail(NULL, WOQ_ERROR_INVALID_ARGUMENT,
+                             "WOQ_EMULATE: '%.*s': must be %s=NUMBER with an optional K, M or G, "
+                             "at least %llu",
+                             (int)length, item, keys[i].key, (unsigned long long)keys[i].least);
+        return WOQ_OK;
+    }
+    return woqi_fail(
+        NULL, WOQ_ERROR_INVALID_ARGUMENT,
+        "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
+        "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
+        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay",
+        (int)length, item);
+}
+
+enum woq_status woqi_emulation_parse(const char *text, struct woqi_emulation *out)
+{
+    memset(out, 0, sizeof *out);
+    if (!text)
+        text = getenv("WOQ_EMULATE");
+    while (text && *text) {
+        size_t length = strcspn(text, ",");
+        enum woq_status st = length ? parse_item(text, length, out) : WOQ_OK;
+        if (st)
+            return st;
+        text += length;
+        text += *text == ',';
+    }
+    return WOQ_OK;
+}
+
+static uint64_t lower(uint64_t own, uint64_t wanted)
+{
+    return wanted && wanted < own ? wanted : own;
+}
+
+void woqi_emulation_apply(const struct woqi_emulation *e, struct woq_device_info *info)
+{
+    info->max_binding = lower(info->max_binding, e->max_binding) / 4 * 4;
+    info->max_allocation = lower(info->max_allocation, e->max_allocation);
+    info->shared_memory = (uint32_t)lower(info->shared_memory, e->shared_memory);
+    info->max_workgroup = (uint32_t)lower(info->max_workgroup, e->max_workgroup);
+    for (int i = 0; i < 3; i++)
+        info->max_groups[i] = (uint32_t)lower(info->max_groups[i], e->max_groups);
+    info->features &= ~e->without;
+}

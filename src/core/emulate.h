@@ -1,0 +1,17 @@
+/* emulate.h: WOQ_EMULATE, which makes a device look smaller than it is. */
+#ifndef WOQI_EMULATE_H
+#define WOQI_EMULATE_H
+
+#include <woq/device.h>
+
+/* Limits to apply; a 0 leaves the device's own. */
+struct woqi_emulation {
+    uint64_t max_binding, max_allocation, shared_memory, max_workgroup, max_groups;
+    uint32_t without; /* enum woq_feature, or-ed */
+};
+
+/* text as woq_device_params.emulate; NULL = environment. */
+enum woq_status woqi_emulation_parse(const char *text, struct woqi_emulation *out);
+void woqi_emulation_apply(const struct woqi_emulation *emulation, struct woq_device_info *info);
+
+#endif

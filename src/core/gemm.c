@@ -1,0 +1,276 @@
+/* gemm.c: GEMM objects: validation, the choice of a path for every M, explain. */
+#include <stdio.h>
+
+#include "alloc.h"
+#include "check.h"
+#include "paths.h"
+
+static enum woq_status fail_param(struct woq_device *device, const char *name, int value,
+                                  const char *right)
+{
+    return woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT, "woq_gemm_create: %s is %d; must be %s",
+                     name, value, right);
+}
+
+static enum woq_status check_enums(struct woq_device *device, const struct woq_gemm_params *p)
+{
+    if (!woqi_is_type(p->x_type))
+        return fail_param(device, "x_type", (int)p->x_type, "WOQ_F32, WOQ_F16 or WOQ_BF16");
+    if (!woqi_is_type(p->y_type))
+        return fail_param(device, "y_type", (int)p->y_type, "WOQ_F32, WOQ_F16 or WOQ_BF16");
+    if (p->bias_type != WOQ_TYPE_NONE && !woqi_is_type(p->bias_type))
+        return fail_param(device, "bias_type", (int)p->bias_type, "an enum woq_type");
+    if ((unsigned)p->activation > WOQ_ACTIVATION_SILU_MUL)
+        return fail_param(device, "activation", (int)p->activation, "an enum woq_activation");
+    if ((unsigned)p->math > WOQ_MATH_ROUNDED)
+        return fail_param(device, "math", (int)p->math, "an enum woq_math");
+    return WOQ_OK;
+}
+
+static enum woq_status check_params(struct woq_device *device, const struct woq_gemm_params *p)
+{
+    enum woq_status st;
+    if ((st = WOQI_CHECK_NULL(NULL, device)) || (st = WOQI_CHECK_NULL(device, p)) ||
+        (st = WOQI_CHECK_STRUCT(device, p)) || (st = WOQI_CHECK_NULL(device, p->weights)) ||
+        (st = check_enums(device, p)))
+        return st;
+    if (p->weights->device != device)
+        return woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
+                         "woq_gemm_create: weights belong to another device");
+    if (!p->max_m)
+        return fail_param(device, "max_m", 0, ">= 1");
+    bool gated = p->activation == WOQ_ACTIVATION_SILU_MUL;
+    if (gated && !p->weights->gated)
+        return woqi_fail(
+            device, WOQ_ERROR_INVALID_ARGUMENT,
+            "woq_gemm_create: activation SILU_MUL needs weights created with gated = true");
+    if (!gated && p->weights->gated)
+        return woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
+                         "woq_gemm_create: gated weights need activation SILU_MUL, not %s",
+                         woq_activation_name(p->activation));
+    if (p->math == WOQ_MATH_ROUNDED && p->x_type == WOQ_F16 && !p->weights->fp16_safe)
+        return woqi_fail(
+            device, WOQ_ERROR_UNSUPPORTED,
+            "woq_gemm_create: math ROUNDED with F16 X: some scale·(q − zero) overflows or "
+            "is subnormal in F16; use EXACT, or BF16 X");
+    return WOQ_OK;
+}
+
+/* The static name of params->path, and whether there is such a path. */
+static enum woq_status find_forced(struct woq_device *device, const char **path)
+{
+    char known[128] = "";
+    for (uint32_t i = 0; i < woqi_path_total; i++) {
+        if (!strcmp(*path, woqi_paths[i].name)) {
+            *path = woqi_paths[i].name;
+            return WOQ_OK;
+        }
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", woqi_paths[i].name);
+    }
+    return woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
+                     "woq_gemm_create: path '%s' is unknown; known are %s", *path, known);
+}
+
+/* Can the path do m rows? If not, why. */
+static bool path_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m,
+                      char *reason)
+{
+    if (gemm->params.path && gemm->params.path != path->name) {
+        snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
+        return false;
+    }
+    for (uint32_t i = 0; i < path->kernel_count; i++)
+        if (!gemm->device->backend->kernel_probe(gemm->device, path->kernels[i], reason,
+                                                 WOQI_REASON_SIZE))
+            return false;
+    if (!path->accepts(gemm, reason, WOQI_REASON_SIZE))
+        return false;
+    if (path->max_m && m > path->max_m) {
+        snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
+        return false;
+    }
+    return true;
+}
+
+/* Fills the range that begins at m: the first path that fits, for as long as it does. */
+static enum woq_status plan_range(struct woq_gemm *gemm, uint32_t m, struct woqi_range *range)
+{
+    char reasons[512] = "";
+    range->min_m = m;
+    range->max_m = gemm->params.max_m;
+    for (uint32_t i = 0; i < woqi_path_total; i++) {
+        const struct woqi_path *path = &woqi_paths[i];
+        char reason[WOQI_REASON_SIZE] = "";
+        if (path_fits(gemm, path, m, reason)) {
+            range->path = path;
+            if (path->max_m && path->max_m < range->max_m)
+                range->max_m = path->max_m;
+            return WOQ_OK;
+        }
+        if (range->rejected_count < WOQ_EXPLAIN_MAX_REJECTED) {
+            range->rejected[range->rejected_count].path = path->name;
+            snprintf(range->rejected[range->rejected_count++].reason, WOQI_REASON_SIZE, "%s",
+                     reason);
+        }
+        size_t used = strlen(reasons);
+        snprintf(reasons + used, sizeof reasons - used, "; %s: %s", path->name, reason);
+    }
+    return woqi_fail(gemm->device, WOQ_ERROR_UNSUPPORTED,
+                     "woq_gemm_create: no path for m = %u on %s%s", m, gemm->device->info.selector,
+                     reasons);
+}
+
+static enum woq_status plan(struct woq_gemm *gemm)
+{
+    enum woq_status st = WOQ_OK;
+    for (uint64_t m = 1; m <= gemm->params.max_m && !st;) {
+        if (gemm->range_count == WOQI_MAX_RANGES)
+            return woqi_fail(gemm->device, WOQ_ERROR_UNSUPPORTED,
+                             "woq_gemm_create: too many ranges");
+        struct woqi_range *range = &gemm->ranges[gemm->range_count];
+        st = plan_range(gemm, (uint32_t)m, range);
+        if (st)
+            break;
+        gemm->range_count++;
+        for (uint32_t i = 0; i < range->path->kernel_count && !st; i++) {
+            enum woqi_kernel_id id = range->path->kernels[i];
+            if (!gemm->kernels[id])
+                st = woqi_device_kernel(gemm->device, id, &gemm->kernels[id]);
+        }
+        uint64_t bytes = range->path->workspace(gemm, range->max_m);
+        if (bytes > gemm->workspace)
+            gemm->workspace = bytes;
+        m = (uint64_t)range->max_m + 1;
+    }
+    return st;
+}
+
+enum woq_status woq_gemm_create(struct woq_device *device, const struct woq_gemm_params *params,
+                                struct woq_gemm **out)
+{
+    enum woq_status st = WOQI_CHECK_NULL(device, out);
+    if (st)
+        return st;
+    *out = NULL;
+    if ((st = check_params(device, params)))
+        return st;
+    const char *forced = params->path;
+    if (forced && (st = find_forced(device, &forced)))
+        return st;
+    struct woq_gemm *gemm = woqi_alloc(device, 1, sizeof *gemm);
+    if (!gemm)
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "woq_gemm_create: out of host memory");
+    gemm->device = device;
+    gemm->weights = params->weights;
+    gemm->params = *params;
+    gemm->params.path = forced;
+    gemm->math = params->math ? params->math : WOQ_MATH_EXACT; /* every path so far prefers it */
+    gemm->n = gemm->weights->gated ? gemm->weights->n / 2 : gemm->weights->n;
+    atomic_init(&gemm->refs, 1);
+    woqi_device_ref(device);
+    woqi_weights_ref(gemm->weights);
+    st = plan(gemm);
+    if (!st) {
+        struct woqi_operands dense;
+        struct woqi_slicing slicing;
+        woqi_gemm_dense(gemm, &dense);
+        st = woqi_gemm_slice(gemm, params->max_m, params->max_m, &dense, &slicing);
+    }
+    if (st)
+        woqi_gemm_unref(gemm);
+    else
+        *out = gemm;
+    return st;
+}
+
+void woqi_gemm_ref(struct woq_gemm *gemm)
+{
+    atomic_fetch_add(&gemm->refs, 1);
+}
+
+void woqi_gemm_unref(struct woq_gemm *gemm)
+{
+    if (!gemm || atomic_fetch_sub(&gemm->refs, 1) != 1)
+        return;
+    struct woq_device *device = gemm->device;
+    woqi_weights_unref(gemm->weights);
+    woqi_free(device, gemm);
+    woqi_device_unref(device);
+}
+
+void woq_gemm_destroy(struct woq_gemm **gemm)
+{
+    if (!gemm)
+        return;
+    woqi_gemm_unref(*gemm);
+    *gemm = NULL;
+}
+
+uint64_t woq_gemm_n(const struct woq_gemm *gemm)
+{
+    return gemm ? gemm->n : 0;
+}
+
+enum woq_status woq_gemm_workspace(const struct woq_gemm *gemm, uint64_t *bytes)
+{
+    enum woq_status st = WOQI_CHECK_NULL(NULL, bytes);
+    if (st)
+        return st;
+    *bytes = 0;
+    if ((st = WOQI_CHECK_NULL(NULL, gemm)))
+        return st;
+    *bytes = gemm->workspace;
+    return WOQ_OK;
+}
+
+const struct woqi_range *woqi_gemm_range(const struct woq_gemm *gemm, uint32_t m)
+{
+    uint32_t i = 0;
+    while (i + 1 < gemm->range_count && m > gemm->ranges[i].max_m)
+        i++;
+    return &gemm->ranges[i];
+}
+
+/* Steps of m dense rows, barriers between stages included. */
+static uint32_t count_steps(const struct woq_gemm *gemm, uint32_t m)
+{
+    struct woqi_operands dense;
+    struct woqi_slicing slicing;
+    woqi_gemm_dense(gemm, &dense);
+    if (woqi_gemm_slice(gemm, m, m, &dense, &slicing))
+        return 0;
+    uint32_t tiles = gemm->weights->tile_count;
+    if (slicing.stages == 1)
+        return slicing.count * tiles;
+    return slicing.count * (1 + tiles) + slicing.stages - 1;
+}
+
+enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct woq_explain *out)
+{
+    enum woq_status st = WOQI_CHECK_NULL(NULL, out);
+    if (!st)
+        st = WOQI_CHECK_STRUCT(NULL, out);
+    if (!st)
+        st = WOQI_CHECK_NULL(NULL, gemm);
+    if (st)
+        return st;
+    *out = (struct woq_explain){.struct_size = sizeof *out};
+    if (!m || m > gemm->params.max_m)
+        return woqi_fail(gemm->device, WOQ_ERROR_INVALID_ARGUMENT,
+                         "woq_gemm_explain: m is %u; must be 1 … max_m = %u", m,
+                         gemm->params.max_m);
+    const struct woqi_range *range = woqi_gemm_range(gemm, m);
+    out->path = range->path->name;
+    out->kernel = gemm->kernels[range->path->kernels[range->path->kernel_count - 1]]->name;
+    out->layout = woqi_layout_name(gemm->weights->layout);
+    out->math = gemm->math;
+    out->steps = count_steps(gemm, m);
+    out->workspace = range->path->workspace(gemm, m);
+    out->rejected_count = range->rejected_count;
+    for (uint32_t i = 0; i < range->rejected_count; i++) {
+        out->rejected[i].path = range->rejected[i].path;
+        out->rejected[i].reason = range->rejected[i].reason;
+    }
+    return WOQ_OK;
+}

@@ -1,0 +1,46 @@
+/*
+ * kernels.h: the one list of device kernels. Selection, building, tests and benches expand it.
+ *
+ * WOQI_KERNELS(K): K(ID, name, path, local_x, what)
+ *   name     of the entry point and of the source: shaders/<api>/<name>.{cl,comp,cu}
+ *   path     that runs it, as explain and tests name it
+ *   local_x  wanted work-group size (y = z = 1); the device's limit lowers it
+ *
+ * Contracts. All take woqi_args (shaders/abi.inc) and the bindings WOQ_BIND_….
+ *
+ * floor   Any device, any format, both layouts, any M, N, K ≥ 1. groups[0]·local_x invocations stride
+ *         over the n columns of Y, groups[1] over the m rows: invocation (i, j) computes the columns
+ *         i, i + groups[0]·local_x, … of the rows j, j + groups[1], ….
+ *         Needs neither FP16, 8- or 16-bit storage, subgroups nor shared memory.
+ * xprep   Converts X to FP32 [m][k] in the workspace, gathered through perm: binding Y is the
+ *         workspace (type F32, y_stride = k·4 rounded up to 64); x_columns is the caller's K; columns
+ *         whose perm is WOQ_PERM_NONE become 0. groups as in floor, with k in place of n.
+ * gemv    CPU, layout PANEL16, m ≤ WOQI_GEMV_MAX_M. Work-group size 1; work-group i computes whole
+ *         panels i, i + groups[0], … (gated: pairs of panels) for all m rows. X as bound by the caller.
+ * gemm    CPU, layout PANEL16, X is the workspace of xprep (FP32, rows of k padded to 64 bytes).
+ *         Work-group (i, j) of size 1 computes panel i (gated: pair) of rows j·WOQI_GEMM_ROWS onwards;
+ *         both stride by the number of groups.
+ *
+ * y may alias residual element by element: read it before writing y. Nothing outside the m × n window
+ * of Y may be written; Y must not be read (it may hold NaN). FP32 accumulation throughout.
+ */
+#ifndef WOQI_KERNELS_H
+#define WOQI_KERNELS_H
+
+#define WOQI_GEMV_MAX_M 8
+#define WOQI_GEMM_ROWS 64
+
+#define WOQI_KERNELS(K)                                                                            \
+    K(FLOOR, floor, "floor", 64, "any device, any format")                                         \
+    K(XPREP, xprep, "gemm", 64, "X to FP32, gathered")                                             \
+    K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
+    K(GEMM, gemm, "gemm", 1, "CPU, many rows")
+
+enum woqi_kernel_id {
+#define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
+    WOQI_KERNELS(WOQI_KERNEL_ENUM)
+#undef WOQI_KERNEL_ENUM
+        WOQI_KERNEL_COUNT
+};
+
+#endif

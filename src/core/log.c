@@ -1,0 +1,63 @@
+/* log.c: messages, and the one way to fail. */
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "object.h"
+
+static _Thread_local char last_message[1024];
+
+const char *woq_last_message(void)
+{
+    return last_message;
+}
+
+static void deliver(struct woq_device *device, enum woq_log_level level, const char *message)
+{
+    struct woqi_log *log = &device->log;
+    if (!log->fn || level > log->level)
+        return;
+    pthread_mutex_lock(&log->lock);
+    log->fn(log->user, level, message);
+    pthread_mutex_unlock(&log->lock);
+}
+
+enum woq_status woqi_fail(struct woq_device *device, enum woq_status status, const char *format,
+                          ...)
+{
+    char text[sizeof last_message]; /* arguments may quote the last message */
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    memcpy(last_message, text, sizeof text);
+    if (device)
+        deliver(device, WOQ_LOG_ERROR, text);
+    return status;
+}
+
+void woqi_log(struct woq_device *device, enum woq_log_level level, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    deliver(device, level, text);
+}
+
+void woqi_log_text(struct woq_device *device, enum woq_log_level level, const char *heading,
+                   const char *text)
+{
+    size_t size = strlen(heading) + strlen(text) + 2;
+    char *whole = device->allocator.allocate(device->allocator.user, size);
+    if (!whole) {
+        deliver(device, level, heading);
+        return;
+    }
+    snprintf(whole, size, "%s\n%s", heading, text);
+    deliver(device, level, whole);
+    device->allocator.release(device->allocator.user, whole);
+}

@@ -1,0 +1,62 @@
+/*
+ * object.h: the structs behind the public handles, as core and backends share them.
+ *
+ * Core owns every field but `impl`, which is the backend's. Objects are reference counted: the
+ * caller's handle is one reference, each object that needs another holds one, and so does each run in
+ * flight.
+ */
+#ifndef WOQI_OBJECT_H
+#define WOQI_OBJECT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <woq/command.h>
+
+#include "args.h"
+#include "kernels.h"
+#include "layout.h"
+
+struct woqi_backend;
+struct woqi_cache;
+
+struct woqi_log {
+    woq_log_fn *fn;
+    void *user;
+    enum woq_log_level level;
+    pthread_mutex_t lock;
+};
+
+struct woqi_kernel {
+    struct woq_device *device;
+    enum woqi_kernel_id id;
+    const char *name;  /* entry point */
+    uint32_t local_x;  /* work-group size in x; y = z = 1 */
+    void *impl;
+};
+
+struct woq_device {
+    const struct woqi_backend *backend;
+    struct woq_device_info info; /* set by the backend's open, then lowered by emulation */
+    struct woq_allocator allocator;
+    struct woqi_log log;
+    struct woqi_cache *cache; /* NULL = off */
+    atomic_int refs;
+    bool handle;              /* the caller's handle is alive; guarded by lock */
+    pthread_mutex_t lock;     /* kernels, retired; backends may not take it */
+    struct woqi_kernel *kernels[WOQI_KERNEL_COUNT]; /* built on first need */
+    struct woq_commands *retired;                   /* destroyed while in flight */
+    atomic_uint_least64_t used;                     /* bytes in buffers */
+    void *impl;
+};
+
+struct woq_buffer {
+    struct woq_device *device;
+    uint64_t size;      /* bytes the caller may use; the backend may round its own up */
+    uint32_t flags;
+    bool imported;
+    bool mapped;
+    atomic_int refs;
+    void *impl;
+};
+
+#endif

@@ -1,0 +1,218 @@
+/* pack.c: moves canonical codes, scales and zeros into the packed form. */
+#include "pack.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "alloc.h"
+
+#define NO_ROW UINT64_MAX
+
+/* The stacked row that lies at physical row r of a tile; NO_ROW for padding. */
+static uint64_t stacked_row(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r)
+{
+    if (!p->gated) {
+        uint64_t row = tile->first + r;
+        return r < tile->count && row < p->n ? row : NO_ROW;
+    }
+    uint64_t granule = woqi_layout_granule(p->layout);
+    uint64_t column = r / (2 * granule) * granule + r % granule;
+    bool up = r / granule % 2;
+    if (column >= tile->count)
+        return NO_ROW;
+    return tile->first + column + (up ? p->n / 2 : 0);
+}
+
+/* The code of padding columns of a group: the one whose weight is 0, so that an infinite scale·q can
+ * not turn x = 0 into NaN; with offsets any code has a finite weight. */
+static unsigned padding_code(const struct woqi_packer *p, const struct woq_weights_source *s,
+                             uint64_t row, uint64_t column)
+{
+    if (p->format.zero == WOQ_ZERO_OFFSET)
+        return 0;
+    if (p->format.zero == WOQ_ZERO_SYMMETRIC)
+        return p->format.code == WOQ_CODE_U4 ? 8 : 128;
+    uint64_t group = p->canonical_group[column / p->group];
+    return ((const uint8_t *)s->zeros)[row * p->sizes.groups + group];
+}
+
+/* The source that holds a stacked row, and the row's number in it. */
+static const struct woq_weights_source *find_source(const struct woqi_packer *p, uint64_t *row)
+{
+    uint32_t i = 0;
+    while (*row >= p->sources[i].n)
+        *row -= p->sources[i++].n;
+    return &p->sources[i];
+}
+
+/* A row of a source. */
+struct line {
+    const struct woq_weights_source *source;
+    uint64_t row;
+    const uint8_t *codes;
+};
+
+static struct line find_line(const struct woqi_packer *p, uint64_t row)
+{
+    const struct woq_weights_source *s = find_source(p, &row);
+    uint64_t stride = s->row_stride ? s->row_stride : p->sizes.row_bytes;
+    return (struct line){s, row, (const uint8_t *)s->codes + row * stride};
+}
+
+/* The 4- or 8-bit code of physical column c. */
+static unsigned column_code(const struct woqi_packer *p, const struct line *line, uint64_t c)
+{
+    uint64_t k = p->perm ? p->perm[c] : c;
+    if (k == WOQ_PERM_NONE)
+        return padding_code(p, line->source, line->row, c);
+    return p->format.code == WOQ_CODE_U8 ? line->codes[k] : line->codes[k / 2] >> (k % 2 * 4) & 15u;
+}
+
+/* One row in canonical order of columns, gathered, to `out` of codes_stride bytes (zeroed). */
+static void pack_row(const struct woqi_packer *p, const struct line *line, uint8_t *out)
+{
+    if (!p->perm) {
+        memcpy(out, line->codes, p->sizes.row_bytes);
+        if (p->format.code == WOQ_CODE_U4 && p->k % 2)
+            out[p->k / 2] &= 15; /* the canonical row leaves this nibble undefined */
+        return;
+    }
+    for (uint64_t c = 0; c < p->k_packed; c++) {
+        unsigned code = column_code(p, line, c);
+        if (p->format.code == WOQ_CODE_U8)
+            out[c] = (uint8_t)code;
+        else
+            out[c / 2] |= (uint8_t)(code << (c % 2 * 4));
+    }
+}
+
+/* The elements of one row as they are needed by PANEL16, a column each: 1 byte (U4, U8) or 2. */
+static void unpack_row(const struct woqi_packer *p, const struct line *line, uint8_t *out)
+{
+    if (!p->groups) {
+        memcpy(out, line->codes, 2 * p->k);
+        return;
+    }
+    for (uint64_t c = 0; c < p->k_packed; c++)
+        out[c] = (uint8_t)column_code(p, line, c);
+}
+
+static void pack_panel(struct woqi_packer *p, const struct woqi_tile *tile, uint64_t panel,
+                       uint8_t *out)
+{
+    uint64_t size = p->format.code == WOQ_CODE_U4 || p->format.code == WOQ_CODE_U8 ? 1 : 2;
+    uint64_t pitch = p->k_packed * size;
+    for (uint64_t j = 0; j < 16; j++) {
+        uint64_t row = stacked_row(p, tile, panel * 16 + j);
+        if (row == NO_ROW) {
+            memset(p->line + j * pitch, 0, pitch);
+            continue;
+        }
+        struct line line = find_line(p, row);
+        unpack_row(p, &line, p->line + j * pitch);
+    }
+    for (uint64_t c = 0; c < p->k_packed; c++) {
+        const uint8_t *from = p->line + c * size;
+        if (p->format.code == WOQ_CODE_U4)
+            for (uint64_t j = 0; j < 8; j++)
+                out[c * 8 + j] = (uint8_t)(from[j * pitch] | from[(j + 8) * pitch] << 4);
+        else
+            for (uint64_t j = 0; j < 16; j++)
+                memcpy(out + (c * 16 + j) * size, from + j * pitch, size);
+    }
+}
+
+void woqi_pack_codes(struct woqi_packer *p, const struct woqi_tile *tile, uint64_t granule,
+                     uint64_t count, uint8_t *out)
+{
+    uint64_t stride = tile->shape.codes_stride;
+    memset(out, 0, count * stride);
+    for (uint64_t i = 0; i < count; i++, out += stride) {
+        if (p->layout == WOQI_LAYOUT_PANEL16) {
+            pack_panel(p, tile, granule + i, out);
+            continue;
+        }
+        uint64_t row = stacked_row(p, tile, granule + i);
+        if (row == NO_ROW)
+            continue;
+        struct line line = find_line(p, row);
+        pack_row(p, &line, out);
+    }
+}
+
+/* A table [N][G] of `size`-byte elements, transposed for the tile; padding rows are 0. */
+static void pack_table(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t group,
+                       uint64_t count, bool zeros, uint64_t size, uint8_t *out)
+{
+    uint64_t rows = tile->shape.rows;
+    memset(out, 0, count * rows * size);
+    for (uint64_t r = 0; r < rows; r++) {
+        uint64_t row = stacked_row(p, tile, r);
+        if (row == NO_ROW)
+            continue;
+        const struct woq_weights_source *s = find_source(p, &row);
+        const uint8_t *table = zeros ? s->zeros : s->scales;
+        for (uint64_t g = 0; g < count; g++) {
+            uint64_t from = p->canonical_group ? p->canonical_group[group + g] : group + g;
+            uint64_t index = p->format.group == WOQ_GROUP_TENSOR ? 0 : row * p->sizes.groups + from;
+            memcpy(out + (g * rows + r) * size, table + index * size, size);
+        }
+    }
+}
+
+void woqi_pack_scales(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t group,
+                      uint64_t count, uint8_t *out)
+{
+    pack_table(p, tile, group, count, false, woq_type_size(p->format.scale), out);
+}
+
+void woqi_pack_zeros(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t group,
+                     uint64_t count, uint8_t *out)
+{
+    uint64_t size = p->format.zero == WOQ_ZERO_POINT ? 1 : woq_type_size(p->format.scale);
+    pack_table(p, tile, group, count, true, size, out);
+}
+
+static bool fp16_normal(float w)
+{
+    float a = fabsf(w);
+    return w == 0 || (a >= 0x1p-14f && a <= 65504.0f);
+}
+
+/* scale·q + offset is linear in q: its ends and the two codes next to its root decide. */
+static bool group_is_safe(const struct woqi_packer *p, const struct woq_weights_source *s,
+                          uint64_t index)
+{
+    float scale = woqi_load(p->format.scale, s->scales, index);
+    unsigned top = p->format.code == WOQ_CODE_U4 ? 15 : 255;
+    unsigned near = 0;
+    if (p->format.zero == WOQ_ZERO_OFFSET && scale != 0) {
+        float root = -woqi_load(p->format.scale, s->zeros, index) / scale;
+        near = root > 0 && root < (float)top ? (unsigned)root : 0;
+    } else if (p->format.zero == WOQ_ZERO_POINT) {
+        near = ((const uint8_t *)s->zeros)[index];
+        near -= near > 0;
+    } else if (p->format.zero == WOQ_ZERO_SYMMETRIC) {
+        near = top / 2;
+    }
+    unsigned tested[] = {0, top, near, near < top ? near + 1 : top,
+                         near + 2 <= top ? near + 2 : top};
+    for (size_t i = 0; i < sizeof tested / sizeof *tested; i++)
+        if (!fp16_normal(woqi_dequantize(&p->format, tested[i], s->scales, s->zeros, index)))
+            return false;
+    return true;
+}
+
+bool woqi_packer_fp16_safe(const struct woqi_packer *p)
+{
+    if (!p->groups)
+        return true;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct woq_weights_source *s = &p->sources[i];
+        uint64_t count = p->format.group == WOQ_GROUP_TENSOR ? 1 : s->n * p->sizes.groups;
+        for (uint64_t index = 0; index < count; index++)
+            if (!group_is_safe(p, s, index))
+                return false;
+    }
+    return true;
+}

@@ -1,0 +1,49 @@
+/*
+ * pack.h: canonical weights to the packed form of layout.h, piece by piece.
+ *
+ * A packer is made of checked sources; its functions write any range of rows, groups or columns of a
+ * tile, so that no second copy of a whole matrix is ever needed on the host.
+ */
+#ifndef WOQI_PACK_H
+#define WOQI_PACK_H
+
+#include "core.h"
+
+struct woqi_packer {
+    struct woq_device *device;
+    const struct woq_weights_source *sources;
+    uint32_t count;
+    bool gated;
+    struct woq_format format;
+    struct woq_format_sizes sizes; /* of the first source: row_bytes and groups hold for all */
+    uint64_t n, k;                 /* stacked rows, columns as given */
+    enum woqi_layout layout;
+
+    uint64_t group, groups;    /* physical: columns of a group, number of groups; 0 for plain */
+    uint64_t k_packed;
+    uint32_t *perm;            /* [k_packed] columns as given, or WOQ_PERM_NONE; NULL = identity */
+    uint32_t *canonical_group; /* [groups]; NULL = identity */
+    uint8_t *line;             /* [16][k_packed] scratch for PANEL16: one element's bytes apart */
+};
+
+/* Checks everything that woq_weights_create documents; `params` and its arrays must outlive the
+ * packer. On failure nothing is left behind. */
+enum woq_status woqi_packer_init(struct woqi_packer *packer, struct woq_device *device,
+                                 const struct woq_weights_params *params, enum woqi_layout layout);
+void woqi_packer_clear(struct woqi_packer *packer);
+
+/* True if every scale·(q − zero), for any code q, is zero or a normal finite binary16. */
+bool woqi_packer_fp16_safe(const struct woqi_packer *packer);
+
+/* `count` granules of codes of a tile that begins at output column `first`, from granule `granule`
+ * on: count · codes_stride bytes of out, for ROWS (granule 1) as for PANEL16. */
+void woqi_pack_codes(struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t granule,
+                     uint64_t count, uint8_t *out);
+
+/* Scales of the physical groups `group` … group+count-1, [count][rows of the tile]; zeros alike. */
+void woqi_pack_scales(const struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t group,
+                      uint64_t count, uint8_t *out);
+void woqi_pack_zeros(const struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t group,
+                     uint64_t count, uint8_t *out);
+
+#endif

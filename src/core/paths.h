@@ -1,0 +1,97 @@
+/*
+ * paths.h: the ways to compute a product, and their expansion into steps.
+ *
+ * A path cuts M into slices, so that every window of X, Y and residual fits one binding, and runs over
+ * the tiles of the weights. Its steps come in stages: those of one stage are independent of each
+ * other, a stage needs the one before. The planner picks a path for each range of M; nothing else in
+ * the library knows how a path works.
+ */
+#ifndef WOQI_PATHS_H
+#define WOQI_PATHS_H
+
+#include "core.h"
+
+#define WOQI_MAX_RANGES 8
+#define WOQI_REASON_SIZE 160
+
+/* What a range of M runs on, and why not on the paths before. */
+struct woqi_range {
+    uint32_t min_m, max_m;
+    const struct woqi_path *path;
+    uint32_t rejected_count;
+    struct {
+        const char *path;
+        char reason[WOQI_REASON_SIZE];
+    } rejected[WOQ_EXPLAIN_MAX_REJECTED];
+};
+
+struct woq_gemm {
+    struct woq_device *device;
+    struct woq_weights *weights;
+    struct woq_gemm_params params; /* path is NULL or a static string */
+    enum woq_math math;            /* resolved */
+    uint64_t n;                    /* columns of Y */
+    uint64_t workspace;            /* maximum over 1 … max_m */
+    uint32_t range_count;
+    struct woqi_range ranges[WOQI_MAX_RANGES];
+    struct woqi_kernel *kernels[WOQI_KERNEL_COUNT]; /* those that the ranges need */
+    atomic_int refs;
+};
+
+/* Views with their strides resolved (never 0). bias and residual have buffer NULL where unused. */
+struct woqi_operands {
+    struct woq_view x, y, bias, residual;
+    struct woq_view workspace; /* buffer NULL if the path needs none */
+};
+
+/* How m rows are cut. */
+struct woqi_slicing {
+    uint32_t rows;   /* of a slice */
+    uint32_t count;  /* slices, those that are switched off included */
+    uint32_t stages;
+};
+
+struct woqi_path {
+    const char *name;
+    uint32_t max_m; /* 0 = any */
+    uint32_t kernel_count;
+    enum woqi_kernel_id kernels[2]; /* the last one is the main step's */
+    /* Beyond max_m and the kernels' probes: can it do this product? */
+    bool (*accepts)(const struct woq_gemm *gemm, char *reason, size_t size);
+    uint64_t (*workspace)(const struct woq_gemm *gemm, uint32_t m); /* bytes; rises with m */
+    /* Rows of a slice beyond which the path's own needs forbid to go; 0 = any. */
+    uint32_t (*slice_limit)(const struct woq_gemm *gemm);
+    uint32_t stages_per_slice; /* 0: all slices in one stage */
+    /* The step of a slice (rows first … first+rows−1; rows 0 = off) and tile in a stage; false if the
+     * stage has none for this tile. */
+    bool (*step)(const struct woq_gemm *gemm, const struct woqi_operands *operands, uint32_t stage,
+                 uint64_t first, uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+};
+
+extern const struct woqi_path woqi_paths[]; /* in order of preference */
+extern const uint32_t woqi_path_total;
+
+/* The range that m (≥ 1) falls into. */
+const struct woqi_range *woqi_gemm_range(const struct woq_gemm *gemm, uint32_t m);
+
+/* Cuts m rows (0 counts as 1, switched off) for these operands; at least as many slices as `max_m`
+ * rows of dense views of the same range need, so that replays keep their skeleton.
+ * WOQ_ERROR_UNSUPPORTED if one row exceeds the binding limit. */
+enum woq_status woqi_gemm_slice(const struct woq_gemm *gemm, uint32_t m, uint32_t max_m,
+                                const struct woqi_operands *operands, struct woqi_slicing *out);
+
+/* Dense views without buffers. */
+void woqi_gemm_dense(const struct woq_gemm *gemm, struct woqi_operands *out);
+
+/* Receives steps in their order. */
+struct woqi_emitter {
+    enum woq_status (*emit)(struct woqi_emitter *self, const struct woqi_step *step);
+};
+
+/* Emits the steps of one stage of a product. */
+enum woq_status woqi_gemm_expand(const struct woq_gemm *gemm, uint32_t m,
+                                 const struct woqi_operands *operands,
+                                 const struct woqi_slicing *slicing, uint32_t stage,
+                                 struct woqi_emitter *emitter);
+
+#endif

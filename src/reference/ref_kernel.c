@@ -1,0 +1,157 @@
+/*
+ * ref_kernel.c: the floor kernel in plain C, the text to read before any other kernel.
+ *
+ * For each output: the sum over k, rising, of x · w in FP32 by fused multiply-add, w as the numeric
+ * contract in woq/gemm.h has it; then the epilogue.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/core.h"
+#include "ref_backend.h"
+
+/* One step, its flags taken apart. */
+struct product {
+    const struct woqi_args *a;
+    const uint8_t *weights, *x, *bias, *residual;
+    uint8_t *y;
+    struct woq_format format;
+    enum woq_type x_type, y_type, bias_type, round_type;
+};
+
+static enum woq_type type_of(uint32_t field)
+{
+    return (enum woq_type)field;
+}
+
+/* The code of physical row `row`, column `k`. */
+static unsigned code_at(const struct product *p, uint32_t row, uint32_t k)
+{
+    const uint8_t *line = p->weights + p->a->codes_off + (uint64_t)row * p->a->codes_stride;
+    if (p->format.code == WOQ_CODE_U8)
+        return line[k];
+    return line[k / 2] >> (k % 2 * 4) & 15;
+}
+
+static float weight_at(const struct product *p, uint32_t row, uint32_t k)
+{
+    const struct woqi_args *a = p->a;
+    if (p->format.code == WOQ_CODE_F16 || p->format.code == WOQ_CODE_BF16) {
+        enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
+        return woqi_load(type, p->weights + a->codes_off + (uint64_t)row * a->codes_stride, k);
+    }
+    uint64_t index = (uint64_t)(k / a->group) * a->scale_stride + row;
+    float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,
+                              p->weights + a->zeros_off, index);
+    if (p->round_type == WOQ_F16)
+        return woq_f16_to_f32(woq_f32_to_f16(w));
+    if (p->round_type == WOQ_BF16)
+        return woq_bf16_to_f32(woq_f32_to_bf16(w));
+    return w;
+}
+
+static float dot(const struct product *p, uint32_t m, uint32_t row)
+{
+    const struct woqi_args *a = p->a;
+    const uint8_t *x = p->x + a->x_off + (uint64_t)m * a->x_stride;
+    float sum = 0;
+    for (uint32_t k = 0; k < a->k; k++) {
+        uint32_t column = k;
+        if (WOQ_FLAG_PERM(a->flags)) {
+            memcpy(&column, p->weights + a->perm_off + 4 * (uint64_t)k, 4);
+            if (column == WOQ_PERM_NONE)
+                continue;
+        }
+        sum = fmaf(woqi_load(p->x_type, x, column), weight_at(p, row, k), sum);
+    }
+    return sum;
+}
+
+static float with_bias(const struct product *p, float v, uint64_t byte)
+{
+    if (p->bias_type == WOQ_TYPE_NONE)
+        return v;
+    return v + woqi_load(p->bias_type, p->bias + p->a->bias_off + byte, 0);
+}
+
+static float silu(float v)
+{
+    return v / (1.0f + expf(-v));
+}
+
+static float activate(uint32_t activation, float v)
+{
+    switch (activation) {
+    case WOQ_ABI_ACT_RELU:
+        return v < 0 ? 0 : v;
+    case WOQ_ABI_ACT_GELU_TANH:
+        return 0.5f * v * (1.0f + tanhf(0.797884561f * (v + 0.044715f * v * v * v)));
+    case WOQ_ABI_ACT_GELU_ERF:
+        return 0.5f * v * (1.0f + erff(v * 0.707106781f));
+    case WOQ_ABI_ACT_SILU:
+        return silu(v);
+    default:
+        return v;
+    }
+}
+
+static void output(const struct product *p, uint32_t m, uint32_t n)
+{
+    const struct woqi_args *a = p->a;
+    uint32_t column = a->n_first + n, row = column;
+    uint64_t bias = n * (uint64_t)woq_type_size(p->bias_type);
+    if (a->granule)
+        row = column / a->granule * 2 * a->granule + column % a->granule;
+    float v = with_bias(p, dot(p, m, row), bias);
+    if (a->granule)
+        v = silu(v) * with_bias(p, dot(p, m, row + a->granule), bias + a->bias_up);
+    else
+        v = activate(WOQ_FLAG_ACT(a->flags), v);
+    if (WOQ_FLAG_RESIDUAL(a->flags))
+        v += woqi_load(p->y_type, p->residual + a->res_off + (uint64_t)m * a->res_stride, n);
+    woqi_store(p->y_type, p->y + a->y_off + (uint64_t)m * a->y_stride, n, v);
+}
+
+void woqi_ref_floor(const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT])
+{
+    struct product p = {
+        .a = args,
+        .weights = bind[WOQ_BIND_WEIGHTS],
+        .x = bind[WOQ_BIND_X],
+        .y = bind[WOQ_BIND_Y],
+        .bias = bind[WOQ_BIND_BIAS],
+        .residual = bind[WOQ_BIND_RESIDUAL],
+        .format = {.code = (enum woq_code)WOQ_FLAG_CODE(args->flags),
+                   .zero = (enum woq_zero)WOQ_FLAG_ZERO(args->flags),
+                   .scale = type_of(WOQ_FLAG_SCALE(args->flags))},
+        .x_type = type_of(WOQ_FLAG_X(args->flags)),
+        .y_type = type_of(WOQ_FLAG_Y(args->flags)),
+        .bias_type = type_of(WOQ_FLAG_BIAS(args->flags)),
+        .round_type = type_of(WOQ_FLAG_ROUND(args->flags)),
+    };
+    for (uint32_t m = 0; m < args->m; m++)
+        for (uint32_t n = 0; n < args->n; n++)
+            output(&p, m, n);
+}
+
+bool woqi_ref_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+                           size_t size)
+{
+    (void)device;
+    if (id == WOQI_KERNEL_FLOOR)
+        return true;
+    snprintf(reason, size, "the reference backend has the floor kernel alone");
+    return false;
+}
+
+enum woq_status woqi_ref_kernel_create(struct woqi_kernel *kernel)
+{
+    (void)kernel;
+    return WOQ_OK;
+}
+
+void woqi_ref_kernel_destroy(struct woqi_kernel *kernel)
+{
+    (void)kernel;
+}
