@@ -1,0 +1,132 @@
+/*
+ * cl_backend.h: what the files of the OpenCL backend share.
+ *
+ * CL/cl.h gives types and constants only; every call goes through struct woqi_cl_api, which the
+ * loader fills from libOpenCL.so.1 (the ICD loader) at run time.
+ */
+#ifndef WOQI_CL_BACKEND_H
+#define WOQI_CL_BACKEND_H
+
+#define CL_TARGET_OPENCL_VERSION 300
+#define CL_USE_DEPRECATED_OPENCL_1_2_APIS /* clCreateCommandQueue: its successor needs OpenCL 2.0 */
+#include <CL/cl.h>
+
+#include <woq/opencl.h>
+
+#include "../core/alloc.h"
+#include "../core/backend.h"
+#include "../core/cache.h"
+#include "../core/log.h"
+
+/* All of them are in OpenCL 1.2, so that a loader without one is too old as a whole. */
+#define WOQI_CL_FUNCTIONS(F)                                                                       \
+    F(clGetPlatformIDs) F(clGetPlatformInfo) F(clGetDeviceIDs) F(clGetDeviceInfo)                  \
+    F(clCreateContext) F(clRetainContext) F(clReleaseContext) F(clGetContextInfo)                  \
+    F(clRetainDevice) F(clReleaseDevice)                                                           \
+    F(clCreateCommandQueue) F(clRetainCommandQueue) F(clReleaseCommandQueue)                       \
+    F(clGetCommandQueueInfo) F(clFlush) F(clFinish)                                                \
+    F(clCreateBuffer) F(clRetainMemObject) F(clReleaseMemObject) F(clGetMemObjectInfo)             \
+    F(clEnqueueReadBuffer) F(clEnqueueWriteBuffer) F(clEnqueueCopyBuffer)                          \
+    F(clEnqueueMapBuffer) F(clEnqueueUnmapMemObject)                                               \
+    F(clCreateProgramWithSource) F(clCreateProgramWithBinary) F(clBuildProgram)                    \
+    F(clReleaseProgram) F(clGetProgramInfo) F(clGetProgramBuildInfo)                               \
+    F(clCreateKernel) F(clReleaseKernel) F(clSetKernelArg) F(clEnqueueNDRangeKernel)               \
+    F(clEnqueueMarkerWithWaitList) F(clEnqueueBarrierWithWaitList)                                 \
+    F(clWaitForEvents) F(clGetEventInfo) F(clReleaseEvent) F(clGetEventProfilingInfo)
+
+struct woqi_cl_api {
+#define WOQI_CL_MEMBER(name) __typeof__(name) *name;
+    WOQI_CL_FUNCTIONS(WOQI_CL_MEMBER)
+#undef WOQI_CL_MEMBER
+};
+
+/* woq_device.impl */
+struct woqi_cl_device {
+    const struct woqi_cl_api *api;
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue;      /* in-order */
+    pthread_mutex_t submit_lock; /* keeps the commands of one run together; held for no wait */
+    atomic_uint_least64_t serial; /* number of the last buffer made */
+    bool has_lock;
+    bool guest;
+    char identity[768]; /* platform, device and driver with their versions: part of cache keys */
+};
+
+/* woq_buffer.impl */
+struct woqi_cl_buffer {
+    cl_mem mem;
+    uint64_t serial; /* unlike a cl_mem's address never used again; from 1 */
+    void *mapped;
+};
+
+/* What woqi_commands_record hands to the backend's record. */
+struct woqi_cl_target {
+    cl_command_queue queue;
+    cl_uint wait_count;
+    const cl_event *wait_list;
+    cl_event *event; /* NULL = not wanted */
+};
+
+static inline struct woqi_cl_device *woqi_cl_of(const struct woq_device *device)
+{
+    return device->impl;
+}
+
+/* ---- cl_loader.c ---- */
+
+/* The table, or NULL: then *reason (static storage) says why there is none. */
+const struct woqi_cl_api *woqi_cl_load(const char **reason);
+/* "CL_OUT_OF_RESOURCES"; "error -9999" is written to `spare` for a code without a name. */
+const char *woqi_cl_code_name(cl_int code, char spare[24]);
+/* Maps and reports a failed call: "<call>: <code>". */
+enum woq_status woqi_cl_fail(struct woq_device *device, cl_int code, const char *call);
+/* The same for work that failed while it ran; codes that a dead device gives mean DEVICE_LOST. */
+enum woq_status woqi_cl_fail_run(struct woq_device *device, cl_int code, const char *call);
+
+/* ---- cl_device.c ---- */
+
+struct woqi_cl_queue {
+    cl_context context;
+    cl_device_id device;
+    bool out_of_order;
+};
+cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
+                           struct woqi_cl_queue *out);
+
+/* ---- cl_buffer.c ---- */
+enum woq_status woqi_cl_buffer_create(struct woq_buffer *buffer);
+void woqi_cl_buffer_destroy(struct woq_buffer *buffer);
+enum woq_status woqi_cl_buffer_write(struct woq_buffer *buffer, uint64_t offset, const void *source,
+                                     uint64_t size);
+enum woq_status woqi_cl_buffer_read(struct woq_buffer *buffer, uint64_t offset, void *target,
+                                    uint64_t size);
+enum woq_status woqi_cl_buffer_map(struct woq_buffer *buffer, void **pointer);
+enum woq_status woqi_cl_buffer_unmap(struct woq_buffer *buffer);
+
+/* ---- cl_kernel.c ---- */
+bool woqi_cl_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+                          size_t reason_size);
+enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel);
+void woqi_cl_kernel_destroy(struct woqi_kernel *kernel);
+/* The fields of args.flags that this kernel is compiled for. */
+uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags);
+/* A new cl_kernel of the program for `key`, which is built if this is its first use. */
+enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, cl_kernel *out);
+
+/* ---- cl_sequence.c ---- */
+enum woq_status woqi_cl_sequence_create(struct woqi_sequence *sequence,
+                                        const struct woqi_step *steps);
+enum woq_status woqi_cl_sequence_submit(struct woqi_sequence *sequence, uint32_t instance,
+                                        const struct woqi_step *steps);
+enum woq_status woqi_cl_sequence_wait(struct woqi_sequence *sequence, uint32_t instance,
+                                      uint64_t timeout_ns);
+enum woq_status woqi_cl_sequence_times(struct woqi_sequence *sequence, uint32_t instance,
+                                       uint64_t *ns, size_t count);
+void woqi_cl_sequence_destroy(struct woqi_sequence *sequence);
+enum woq_status woqi_cl_record(struct woq_device *device, const struct woqi_step *steps,
+                               uint32_t count, const void *target, void **keep);
+void woqi_cl_record_release(struct woq_device *device, void *keep);
+
+#endif

@@ -1,0 +1,322 @@
+/*
+ * cl_kernel.c: programs, built on first need for the few fields of args.flags that shape a kernel's
+ * inner loop, and kept on disk as the driver's binaries.
+ */
+#include "cl_backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_PROGRAM_DEVICES 16u
+
+/* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
+#define DECLARE(ID, name, path, local_x, what)                                                     \
+    extern const unsigned char woqi_cl_##name[];                                                   \
+    extern const size_t woqi_cl_##name##_size;
+WOQI_KERNELS(DECLARE)
+#undef DECLARE
+
+struct variant {
+    struct variant *next;
+    uint32_t key;
+    cl_program program;
+};
+
+/* woqi_kernel.impl */
+struct cl_kernel_impl {
+    pthread_mutex_t lock; /* variants; held while one is built */
+    struct variant *variants;
+};
+
+/* What a build needs to know. The entry point is woq_<name>: `floor` is a function of OpenCL C. */
+struct build {
+    struct woq_device *device;
+    const char *name;
+    const unsigned char *source;
+    size_t size;
+    char options[96];
+    char key[1024]; /* of the cache */
+};
+
+static void source_of(enum woqi_kernel_id id, const unsigned char **source, size_t *size)
+{
+    *source = NULL;
+    *size = 0;
+    switch (id) {
+#define CASE(ID, name, path, local_x, what)                                                        \
+    case WOQI_KERNEL_##ID:                                                                         \
+        *source = woqi_cl_##name;                                                                  \
+        *size = woqi_cl_##name##_size;                                                             \
+        break;
+        WOQI_KERNELS(CASE)
+#undef CASE
+    case WOQI_KERNEL_COUNT:
+        break;
+    }
+}
+
+bool woqi_cl_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+                          size_t reason_size)
+{
+    if (id == WOQI_KERNEL_FLOOR || device->info.kind == WOQ_DEVICE_KIND_CPU)
+        return true;
+    snprintf(reason, reason_size,
+             "the kernel is for CPU devices: one work-item does a whole panel");
+    return false;
+}
+
+enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel)
+{
+    struct cl_kernel_impl *impl = woqi_alloc(kernel->device, 1, sizeof *impl);
+    if (!impl)
+        return woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
+                         kernel->name);
+    if (pthread_mutex_init(&impl->lock, NULL)) {
+        woqi_free(kernel->device, impl);
+        return woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: no mutex to be had",
+                         kernel->name);
+    }
+    kernel->impl = impl;
+    return WOQ_OK;
+}
+
+void woqi_cl_kernel_destroy(struct woqi_kernel *kernel)
+{
+    struct cl_kernel_impl *impl = kernel->impl;
+    if (!impl)
+        return;
+    while (impl->variants) {
+        struct variant *v = impl->variants;
+        impl->variants = v->next;
+        woqi_cl_of(kernel->device)->api->clReleaseProgram(v->program);
+        woqi_free(kernel->device, v);
+    }
+    pthread_mutex_destroy(&impl->lock);
+    woqi_free(kernel->device, impl);
+    kernel->impl = NULL;
+}
+
+/* ---- variants ---- */
+
+uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
+{
+    const uint32_t code = WOQ_FLAG_CODE(flags);
+    uint32_t round = WOQ_FLAG_ROUND(flags), layout = WOQ_FLAG_LAYOUT(flags);
+    switch (kernel->id) {
+    case WOQI_KERNEL_FLOOR: /* rounds as args say */
+        round = 0;
+        break;
+    case WOQI_KERNEL_GEMV:
+    case WOQI_KERNEL_GEMM:
+        if (round == WOQ_ABI_F32 || code == WOQ_ABI_WF16 || code == WOQ_ABI_WBF16)
+            round = 0;
+        layout = WOQ_ABI_PANEL16;
+        break;
+    default:
+        return 0;
+    }
+    return code | round << 3 | layout << 5;
+}
+
+static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct build *b)
+{
+    char hash[17];
+    b->device = kernel->device;
+    b->name = kernel->name;
+    source_of(kernel->id, &b->source, &b->size);
+    snprintf(b->options, sizeof b->options,
+             "-cl-std=CL1.2 -w -DWOQ_CODE=%u -DWOQ_ROUND=%u -DWOQ_LAYOUT=%u", (unsigned)(key & 7u),
+             (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 1u));
+    woqi_hash_text(b->source, b->size, hash);
+    snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
+             b->name, b->options, hash);
+}
+
+/* ---- building ---- */
+
+/* NULL if there is no log or no memory for it. To be freed. */
+static char *build_log(const struct build *b, cl_program program)
+{
+    struct woqi_cl_device *dev = woqi_cl_of(b->device);
+    size_t size = 0;
+    if (dev->api->clGetProgramBuildInfo(program, dev->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size) ||
+        size <= 1)
+        return NULL;
+    char *text = woqi_alloc(b->device, size + 1, 1);
+    if (text &&
+        dev->api->clGetProgramBuildInfo(program, dev->id, CL_PROGRAM_BUILD_LOG, size, text, NULL)) {
+        woqi_free(b->device, text);
+        text = NULL;
+    }
+    return text;
+}
+
+static void log_key(const struct build *b, char *out, size_t size)
+{
+    snprintf(out, size, "%s | log", b->key);
+}
+
+/* Remembers that the driver refuses this program, with its words for whoever asks again. */
+static void store_failure(const struct build *b, const char *text)
+{
+    char key[sizeof b->key + 8];
+    log_key(b, key, sizeof key);
+    if (text)
+        woqi_cache_store(b->device, key, text, strlen(text) + 1);
+    woqi_cache_store(b->device, b->key, NULL, 0);
+}
+
+static enum woq_status known_failure(const struct build *b)
+{
+    char key[sizeof b->key + 8];
+    void *text = NULL;
+    size_t size = 0;
+    log_key(b, key, sizeof key);
+    if (woqi_cache_load(b->device, key, &text, &size) && size && !((const char *)text)[size - 1])
+        woqi_log_text(b->device, WOQ_LOG_ERROR, b->name, text);
+    woqi_free(b->device, text);
+    return woqi_fail(b->device, WOQ_ERROR_COMPILE,
+                     "kernel %s (%s): this driver is known to refuse it; to try again clear the "
+                     "cache folder or switch it off (woq_device_params.cache_dir)",
+                     b->name, b->options);
+}
+
+static void store_binary(const struct build *b, cl_program program)
+{
+    struct woqi_cl_device *dev = woqi_cl_of(b->device);
+    const struct woqi_cl_api *cl = dev->api;
+    cl_device_id ids[MAX_PROGRAM_DEVICES];
+    size_t sizes[MAX_PROGRAM_DEVICES], bytes = 0;
+    unsigned char *binaries[MAX_PROGRAM_DEVICES] = {NULL};
+    if (!b->device->cache ||
+        cl->clGetProgramInfo(program, CL_PROGRAM_DEVICES, sizeof ids, ids, &bytes) ||
+        cl->clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof sizes, sizes, NULL))
+        return;
+    /* A guest's context may have other devices, for which nothing was built. */
+    const size_t count = bytes / sizeof *ids;
+    size_t own = 0;
+    while (own < count && ids[own] != dev->id)
+        own++;
+    if (own == count || !sizes[own])
+        return;
+    binaries[own] = woqi_alloc(b->device, sizes[own], 1);
+    if (binaries[own] && !cl->clGetProgramInfo(program, CL_PROGRAM_BINARIES,
+                                               count * sizeof *binaries, binaries, NULL))
+        woqi_cache_store(b->device, b->key, binaries[own], sizes[own]);
+    woqi_free(b->device, binaries[own]);
+}
+
+/* Leaves *out NULL, and status OK, if there is no entry or the driver takes it no more. */
+static enum woq_status load_cached(const struct build *b, cl_program *out)
+{
+    struct woqi_cl_device *dev = woqi_cl_of(b->device);
+    void *data = NULL;
+    size_t size = 0;
+    *out = NULL;
+    if (!woqi_cache_load(b->device, b->key, &data, &size))
+        return WOQ_OK;
+    if (!size) {
+        woqi_free(b->device, data);
+        return known_failure(b);
+    }
+    const unsigned char *bytes = data;
+    cl_int code = CL_SUCCESS, status = CL_SUCCESS;
+    cl_program program = dev->api->clCreateProgramWithBinary(dev->context, 1, &dev->id, &size,
+                                                             &bytes, &status, &code);
+    if (program && !code && !status)
+        code = dev->api->clBuildProgram(program, 1, &dev->id, b->options, NULL, NULL);
+    woqi_free(b->device, data);
+    if (program && !code && !status) {
+        *out = program;
+        return WOQ_OK;
+    }
+    char spare[24];
+    woqi_log(b->device, WOQ_LOG_INFO, "kernel %s: the driver refused the cached binary (%s)",
+             b->name, woqi_cl_code_name(code ? code : status, spare));
+    if (program)
+        dev->api->clReleaseProgram(program);
+    woqi_cache_drop(b->device, b->key);
+    return WOQ_OK;
+}
+
+static enum woq_status build_source(const struct build *b, cl_program *out)
+{
+    struct woqi_cl_device *dev = woqi_cl_of(b->device);
+    const char *text = (const char *)b->source;
+    cl_int code = CL_SUCCESS;
+    cl_program program = dev->api->clCreateProgramWithSource(dev->context, 1, &text, &b->size,
+                                                             &code);
+    if (!program)
+        return woqi_cl_fail(b->device, code, "clCreateProgramWithSource");
+    code = dev->api->clBuildProgram(program, 1, &dev->id, b->options, NULL, NULL);
+    char *log = build_log(b, program);
+    if (log)
+        woqi_log_text(b->device, code ? WOQ_LOG_ERROR : WOQ_LOG_DEBUG, b->name, log);
+    if (code == CL_BUILD_PROGRAM_FAILURE)
+        store_failure(b, log);
+    woqi_free(b->device, log);
+    if (code) {
+        char call[192];
+        dev->api->clReleaseProgram(program);
+        snprintf(call, sizeof call, "clBuildProgram(%s, \"%s\")", b->name, b->options);
+        return woqi_cl_fail(b->device, code, call);
+    }
+    store_binary(b, program);
+    *out = program;
+    return WOQ_OK;
+}
+
+/* The caller holds impl->lock. */
+static enum woq_status find_variant(struct woqi_kernel *kernel, uint32_t key, cl_program *out)
+{
+    struct cl_kernel_impl *impl = kernel->impl;
+    for (struct variant *v = impl->variants; v; v = v->next)
+        if (v->key == key) {
+            *out = v->program;
+            return WOQ_OK;
+        }
+    struct build *b = woqi_alloc(kernel->device, 1, sizeof *b);
+    struct variant *v = woqi_alloc(kernel->device, 1, sizeof *v);
+    enum woq_status st = WOQ_OK;
+    if (!b || !v) {
+        st = woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
+                       kernel->name);
+        goto done;
+    }
+    describe_build(kernel, key, b);
+    v->key = key;
+    st = load_cached(b, &v->program);
+    if (!st && !v->program)
+        st = build_source(b, &v->program);
+    if (st)
+        goto done;
+    *out = v->program;
+    v->next = impl->variants;
+    impl->variants = v;
+    v = NULL;
+done:
+    woqi_free(kernel->device, v);
+    woqi_free(kernel->device, b);
+    return st;
+}
+
+enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, cl_kernel *out)
+{
+    struct cl_kernel_impl *impl = kernel->impl;
+    cl_program program = NULL;
+    pthread_mutex_lock(&impl->lock);
+    const enum woq_status st = find_variant(kernel, key, &program);
+    pthread_mutex_unlock(&impl->lock);
+    if (st)
+        return st;
+    cl_int code = CL_SUCCESS;
+    char entry[32], call[64];
+    snprintf(entry, sizeof entry, "woq_%s", kernel->name);
+    cl_kernel object = woqi_cl_of(kernel->device)->api->clCreateKernel(program, entry, &code);
+    if (!object) {
+        snprintf(call, sizeof call, "clCreateKernel(%s)", entry);
+        return woqi_cl_fail(kernel->device, code, call);
+    }
+    *out = object;
+    return WOQ_OK;
+}
