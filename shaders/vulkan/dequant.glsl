@@ -1,0 +1,75 @@
+/*
+ * dequant.glsl: weights to binary32, the one place that knows the formats. Layout ROWS of layout.h.
+ *
+ * A row of weights is read group by group: group_begin fetches scale and zero of a row's group,
+ * weight_at gives the weight of a column in it. See woq/gemm.h for what EXACT and ROUNDED ask.
+ */
+#ifndef WOQ_DEQUANT_GLSL
+#define WOQ_DEQUANT_GLSL
+
+uint w_byte(uint at)
+{
+    return (w_words[at >> 2] >> ((at & 3u) << 3)) & 0xffu;
+}
+
+uint w_half(uint at)
+{
+    return (w_words[at >> 2] >> ((at & 2u) << 3)) & 0xffffu;
+}
+
+/* w = scale·(q − zero) + offset */
+struct Group {
+    float scale;
+    int zero;
+    float offset;
+};
+
+/* Of tile row `row`; plain weights have none. */
+Group group_begin(uint group, uint row)
+{
+    Group g = Group(1.0, 0, 0.0);
+    uint code = WOQ_FLAG_CODE(args.flags);
+    if (code >= WOQ_ABI_WF16)
+        return g;
+    uint type = WOQ_FLAG_SCALE(args.flags);
+    uint index = group * args.scale_stride + row;
+    uint at = args.scales_off + index * type_size(type);
+    g.scale = element_decode(w_words[at >> 2], at, type);
+    switch (WOQ_FLAG_ZERO(args.flags)) {
+    case WOQ_ABI_ZERO_SYMMETRIC:
+        g.zero = code == WOQ_ABI_U4 ? 8 : 128;
+        break;
+    case WOQ_ABI_ZERO_POINT:
+        g.zero = int(w_byte(args.zeros_off + index));
+        break;
+    case WOQ_ABI_ZERO_OFFSET:
+        at = args.zeros_off + index * type_size(type);
+        g.offset = element_decode(w_words[at >> 2], at, type);
+        break;
+    }
+    return g;
+}
+
+/* row_at: byte offset of the row's codes; column: physical. */
+float weight_at(Group g, uint row_at, uint column)
+{
+    uint q;
+    switch (WOQ_FLAG_CODE(args.flags)) {
+    case WOQ_ABI_U4:
+        q = (w_byte(row_at + (column >> 1)) >> ((column & 1u) << 2)) & 15u;
+        break;
+    case WOQ_ABI_U8:
+        q = w_byte(row_at + column);
+        break;
+    case WOQ_ABI_WF16:
+        return f16_decode(w_half(row_at + 2u * column));
+    default:
+        return uintBitsToFloat(w_half(row_at + 2u * column) << 16);
+    }
+    float w = g.scale * float(int(q) - g.zero);
+    if (WOQ_FLAG_ZERO(args.flags) == WOQ_ABI_ZERO_OFFSET)
+        w += g.offset;
+    return round_to(w, WOQ_FLAG_ROUND(args.flags));
+}
+
+#endif

@@ -1,0 +1,219 @@
+/*
+ * vk_buffer.c: device memory. Every buffer has a VkDeviceMemory of its own: weights are one buffer
+ * a tile, so their number stays far below maxMemoryAllocationCount (at least 4096).
+ */
+#include "vk_backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/log.h"
+
+/* ---- memory ---- */
+
+/* Types that need a feature of their own, or are no ordinary memory. */
+#define REFUSED_TYPES                                                                              \
+    (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT |                  \
+     VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD)
+
+#define VISIBLE (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+
+int woqi_vk_memory_type(const struct woqi_vk_device *vk, uint32_t bits, enum woqi_vk_place place)
+{
+    /* In falling order of preference; all host memory is coherent, so nothing is ever flushed. */
+    static const VkMemoryPropertyFlags wanted[][2] = {
+        [WOQI_VK_DEVICE] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0},
+        [WOQI_VK_SHARED] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VISIBLE |
+                                VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
+                            VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VISIBLE},
+        [WOQI_VK_UPLOAD] = {VISIBLE, VISIBLE},
+        [WOQI_VK_READBACK] = {VISIBLE | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, VISIBLE},
+    };
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
+            VkMemoryPropertyFlags flags = vk->memory.memoryTypes[i].propertyFlags;
+            if ((bits >> i & 1) && !(flags & REFUSED_TYPES) &&
+                (flags & wanted[place][pass]) == wanted[place][pass])
+                return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* Allocates memory for out->buffer and binds it. */
+static enum woq_status back_buffer(struct woq_device *device, enum woqi_vk_place place,
+                                   struct woqi_vk_memory *out)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    VkMemoryRequirements need;
+    vk->fn.GetBufferMemoryRequirements(vk->handle, out->buffer, &need);
+    int type = woqi_vk_memory_type(vk, need.memoryTypeBits, place);
+    if (type < 0)
+        return woqi_fail(device, WOQ_ERROR_DRIVER,
+                         "vkGetBufferMemoryRequirements: no memory type of 0x%x serves (place %d)",
+                         need.memoryTypeBits, (int)place);
+    const VkMemoryAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .allocationSize = need.size,
+        .memoryTypeIndex = (uint32_t)type,
+    };
+    /* The driver need not check its own limit. */
+    VkResult result = VK_ERROR_TOO_MANY_OBJECTS;
+    if (atomic_fetch_add(&vk->allocations, 1) < vk->limits.maxMemoryAllocationCount)
+        result = vk->fn.AllocateMemory(vk->handle, &info, NULL, &out->memory);
+    if (result) {
+        atomic_fetch_sub(&vk->allocations, 1);
+        out->memory = VK_NULL_HANDLE;
+        char call[64];
+        snprintf(call, sizeof call, "vkAllocateMemory(%llu bytes)", (unsigned long long)need.size);
+        return woqi_vk_fail(device, result, call);
+    }
+    result = vk->fn.BindBufferMemory(vk->handle, out->buffer, out->memory, 0);
+    if (result)
+        return woqi_vk_fail(device, result, "vkBindBufferMemory");
+    if (place == WOQI_VK_DEVICE)
+        return WOQ_OK;
+    void *map = NULL;
+    result = vk->fn.MapMemory(vk->handle, out->memory, 0, VK_WHOLE_SIZE, 0, &map);
+    if (result)
+        return woqi_vk_fail(device, result, "vkMapMemory");
+    out->map = map;
+    return WOQ_OK;
+}
+
+enum woq_status woqi_vk_memory_create(struct woq_device *device, uint64_t size,
+                                      VkBufferUsageFlags usage, enum woqi_vk_place place,
+                                      struct woqi_vk_memory *out)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    const VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = size,
+        .usage = usage,
+        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+    };
+    memset(out, 0, sizeof *out);
+    VkResult result = vk->fn.CreateBuffer(vk->handle, &info, NULL, &out->buffer);
+    if (result) {
+        out->buffer = VK_NULL_HANDLE;
+        return woqi_vk_fail(device, result, "vkCreateBuffer");
+    }
+    enum woq_status st = back_buffer(device, place, out);
+    if (st)
+        woqi_vk_memory_destroy(device, out);
+    return st;
+}
+
+void woqi_vk_memory_destroy(struct woq_device *device, struct woqi_vk_memory *memory)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    if (memory->buffer)
+        vk->fn.DestroyBuffer(vk->handle, memory->buffer, NULL);
+    if (memory->memory) { /* unmaps */
+        vk->fn.FreeMemory(vk->handle, memory->memory, NULL);
+        atomic_fetch_sub(&vk->allocations, 1);
+    }
+    memset(memory, 0, sizeof *memory);
+}
+
+/* ---- buffers ---- */
+
+#define BUFFER_USAGE                                                                               \
+    (VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |                       \
+     VK_BUFFER_USAGE_TRANSFER_DST_BIT)
+
+enum woq_status woqi_vk_buffer_create(struct woq_buffer *buffer)
+{
+    struct woq_device *device = buffer->device;
+    bool overflow = false;
+    uint64_t size = woqi_align_up(buffer->size, 4, &overflow);
+    if (overflow)
+        return woqi_fail(device, WOQ_ERROR_OVERFLOW, "buffer of %llu bytes: size overflows",
+                         (unsigned long long)buffer->size);
+    struct woqi_vk_buffer *b = woqi_alloc(device, 1, sizeof *b);
+    if (!b)
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "buffer: out of host memory");
+    /* Where memory is shared every buffer is mapped, so that transfers are plain copies. */
+    enum woqi_vk_place place = device->info.features & WOQ_FEATURE_HOST_MEMORY ? WOQI_VK_SHARED
+                                                                               : WOQI_VK_DEVICE;
+    enum woq_status st = woqi_vk_memory_create(device, size, BUFFER_USAGE, place, &b->memory);
+    if (st) {
+        woqi_free(device, b);
+        return st;
+    }
+    b->usage = BUFFER_USAGE;
+    b->id = atomic_fetch_add(&woqi_vk_of(device)->buffer_ids, 1) + 1;
+    buffer->impl = b;
+    return WOQ_OK;
+}
+
+void woqi_vk_buffer_destroy(struct woq_buffer *buffer)
+{
+    struct woqi_vk_buffer *b = woqi_vk_buffer_of(buffer);
+    if (!b)
+        return;
+    if (!buffer->imported)
+        woqi_vk_memory_destroy(buffer->device, &b->memory);
+    woqi_free(buffer->device, b);
+    buffer->impl = NULL;
+}
+
+static enum woq_status check_usage(struct woq_buffer *buffer, VkBufferUsageFlags flag,
+                                   const char *name)
+{
+    if (woqi_vk_buffer_of(buffer)->usage & flag)
+        return WOQ_OK;
+    return woqi_fail(buffer->device, WOQ_ERROR_INVALID_ARGUMENT,
+                     "the buffer was imported without the usage %s", name);
+}
+
+enum woq_status woqi_vk_buffer_write(struct woq_buffer *buffer, uint64_t offset, const void *source,
+                                     uint64_t size)
+{
+    struct woqi_vk_buffer *b = woqi_vk_buffer_of(buffer);
+    if (b->memory.map) {
+        enum woq_status st = woqi_vk_drain(buffer->device);
+        if (!st)
+            memcpy(b->memory.map + offset, source, (size_t)size);
+        return st;
+    }
+    enum woq_status st = check_usage(buffer, VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                                     "VK_BUFFER_USAGE_TRANSFER_DST_BIT");
+    if (st)
+        return st;
+    return woqi_vk_upload(buffer->device, b->memory.buffer, b->offset + offset, source, size);
+}
+
+enum woq_status woqi_vk_buffer_read(struct woq_buffer *buffer, uint64_t offset, void *target,
+                                    uint64_t size)
+{
+    struct woqi_vk_buffer *b = woqi_vk_buffer_of(buffer);
+    if (b->memory.map) {
+        enum woq_status st = woqi_vk_drain(buffer->device);
+        if (!st)
+            memcpy(target, b->memory.map + offset, (size_t)size);
+        return st;
+    }
+    enum woq_status st = check_usage(buffer, VK_BUFFER_USAGE_TRANSFER_SRC_BIT,
+                                     "VK_BUFFER_USAGE_TRANSFER_SRC_BIT");
+    if (st)
+        return st;
+    return woqi_vk_download(buffer->device, b->memory.buffer, b->offset + offset, target, size);
+}
+
+/* Buffers of devices with HOST_MEMORY are mapped all their life; minMemoryMapAlignment is at
+ * least 64. */
+enum woq_status woqi_vk_buffer_map(struct woq_buffer *buffer, void **pointer)
+{
+    enum woq_status st = woqi_vk_drain(buffer->device);
+    if (!st)
+        *pointer = woqi_vk_buffer_of(buffer)->memory.map;
+    return st;
+}
+
+enum woq_status woqi_vk_buffer_unmap(struct woq_buffer *buffer)
+{
+    (void)buffer;
+    return WOQ_OK;
+}

@@ -1,0 +1,266 @@
+/* vk_kernel.c: descriptor and pipeline layouts, the pipeline cache, and kernels. */
+#include "vk_backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../core/alloc.h"
+#include "../core/cache.h"
+#include "../core/log.h"
+
+/* Generated from shaders/vulkan; each with STORAGE16 0 and 1. */
+extern const unsigned char woqi_vk_spirv_floor[], woqi_vk_spirv_floor_storage16[];
+extern const size_t woqi_vk_spirv_floor_size, woqi_vk_spirv_floor_storage16_size;
+
+/* ---- layouts and cache ---- */
+
+static enum woq_status create_layout(struct woq_device *device, bool live,
+                                     struct woqi_vk_layout *layout)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    VkDescriptorSetLayoutBinding bindings[WOQ_BIND_COUNT + 1];
+    VkDescriptorBindingFlags flags[WOQ_BIND_COUNT + 1];
+    for (uint32_t i = 0; i <= WOQ_BIND_COUNT; i++) {
+        bindings[i] = (VkDescriptorSetLayoutBinding){
+            .binding = i,
+            .descriptorType = i < WOQ_BIND_COUNT ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER
+                                                 : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+        };
+        /* The arguments' place never changes, only their content. */
+        flags[i] = i < WOQ_BIND_COUNT ? VK_DESCRIPTOR_BINDING_UPDATE_AFTER_BIND_BIT : 0;
+    }
+    const VkDescriptorSetLayoutBindingFlagsCreateInfo binding_flags = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_BINDING_FLAGS_CREATE_INFO,
+        .bindingCount = WOQ_BIND_COUNT + 1,
+        .pBindingFlags = flags,
+    };
+    const VkDescriptorSetLayoutCreateInfo set = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .pNext = live ? &binding_flags : NULL,
+        .flags = live ? VK_DESCRIPTOR_SET_LAYOUT_CREATE_UPDATE_AFTER_BIND_POOL_BIT : 0,
+        .bindingCount = WOQ_BIND_COUNT + 1,
+        .pBindings = bindings,
+    };
+    VkResult result = vk->fn.CreateDescriptorSetLayout(vk->handle, &set, NULL, &layout->set);
+    if (result) {
+        layout->set = VK_NULL_HANDLE;
+        return woqi_vk_fail(device, result, "vkCreateDescriptorSetLayout");
+    }
+    const VkPipelineLayoutCreateInfo pipeline = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .setLayoutCount = 1,
+        .pSetLayouts = &layout->set,
+    };
+    result = vk->fn.CreatePipelineLayout(vk->handle, &pipeline, NULL, &layout->pipeline);
+    if (result) {
+        layout->pipeline = VK_NULL_HANDLE;
+        return woqi_vk_fail(device, result, "vkCreatePipelineLayout");
+    }
+    return WOQ_OK;
+}
+
+static void destroy_layout(const struct woqi_vk_device *vk, struct woqi_vk_layout *layout)
+{
+    if (layout->pipeline)
+        vk->fn.DestroyPipelineLayout(vk->handle, layout->pipeline, NULL);
+    if (layout->set)
+        vk->fn.DestroyDescriptorSetLayout(vk->handle, layout->set, NULL);
+    memset(layout, 0, sizeof *layout);
+}
+
+/* The driver checks the blob's header by itself and starts empty where it does not fit. */
+static enum woq_status open_cache(struct woq_device *device)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    void *data = NULL;
+    size_t size = 0;
+    if (!woqi_cache_load(device, vk->cache_key, &data, &size)) {
+        data = NULL;
+        size = 0;
+    }
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+        .initialDataSize = size,
+        .pInitialData = data,
+    };
+    VkResult result = vk->fn.CreatePipelineCache(vk->handle, &info, NULL, &vk->cache);
+    if (result && size) {
+        woqi_cache_drop(device, vk->cache_key);
+        info.initialDataSize = 0;
+        size = 0;
+        result = vk->fn.CreatePipelineCache(vk->handle, &info, NULL, &vk->cache);
+    }
+    woqi_free(device, data);
+    if (result) {
+        vk->cache = VK_NULL_HANDLE;
+        return woqi_vk_fail(device, result, "vkCreatePipelineCache");
+    }
+    vk->cache_size = size;
+    return WOQ_OK;
+}
+
+/* Writes the cache to disk if it grew. Failing is no reason to fail the kernel. */
+static void store_cache(struct woq_device *device)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    size_t size = 0;
+    if (!device->cache || vk->fn.GetPipelineCacheData(vk->handle, vk->cache, &size, NULL) ||
+        size <= vk->cache_size)
+        return;
+    void *data = woqi_alloc(device, 1, size);
+    if (data && !vk->fn.GetPipelineCacheData(vk->handle, vk->cache, &size, data)) {
+        woqi_cache_store(device, vk->cache_key, data, size);
+        vk->cache_size = size;
+    }
+    woqi_free(device, data);
+}
+
+enum woq_status woqi_vk_kernels_open(struct woq_device *device)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    enum woq_status st = create_layout(device, false, &vk->frozen);
+    if (!st && vk->caps.update_after_bind)
+        st = create_layout(device, true, &vk->live);
+    if (!st)
+        st = open_cache(device);
+    return st;
+}
+
+void woqi_vk_kernels_close(struct woq_device *device)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    if (vk->cache)
+        vk->fn.DestroyPipelineCache(vk->handle, vk->cache, NULL);
+    vk->cache = VK_NULL_HANDLE;
+    destroy_layout(vk, &vk->frozen);
+    destroy_layout(vk, &vk->live);
+}
+
+const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device)
+{
+    const struct woqi_vk_device *vk = woqi_vk_of(device);
+    return woqi_vk_replays(device) ? &vk->live : &vk->frozen;
+}
+
+/* ---- kernels ---- */
+
+struct binary {
+    const unsigned char *code;
+    size_t size; /* bytes; 0 = not on this API */
+};
+
+static struct binary find_binary(const struct woq_device *device, enum woqi_kernel_id id)
+{
+    if (id != WOQI_KERNEL_FLOOR)
+        return (struct binary){NULL, 0};
+    if (device->info.features & WOQ_FEATURE_STORAGE16)
+        return (struct binary){woqi_vk_spirv_floor_storage16, woqi_vk_spirv_floor_storage16_size};
+    return (struct binary){woqi_vk_spirv_floor, woqi_vk_spirv_floor_size};
+}
+
+bool woqi_vk_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+                          size_t reason_size)
+{
+    if (find_binary(device, id).size)
+        return true;
+    snprintf(reason, reason_size, "not written for Vulkan");
+    return false;
+}
+
+static enum woq_status create_module(struct woq_device *device, struct binary binary,
+                                     VkShaderModule *module)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    uint32_t *words = woqi_alloc(device, 1, binary.size); /* the embedded bytes may be unaligned */
+    if (!words)
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "shader module: out of host memory");
+    memcpy(words, binary.code, binary.size);
+    const VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = binary.size,
+        .pCode = words,
+    };
+    VkResult result = vk->fn.CreateShaderModule(vk->handle, &info, NULL, module);
+    woqi_free(device, words);
+    return result ? woqi_vk_fail(device, result, "vkCreateShaderModule") : WOQ_OK;
+}
+
+static enum woq_status create_pipeline(struct woqi_kernel *kernel, VkShaderModule module,
+                                       VkPipeline *pipeline)
+{
+    struct woq_device *device = kernel->device;
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    const VkSpecializationMapEntry entry = {0, 0, sizeof kernel->local_x};
+    const VkSpecializationInfo specialization = {
+        .mapEntryCount = 1,
+        .pMapEntries = &entry,
+        .dataSize = sizeof kernel->local_x,
+        .pData = &kernel->local_x,
+    };
+    const VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage =
+            {
+                .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                .module = module,
+                .pName = "main",
+                .pSpecializationInfo = &specialization,
+            },
+        .layout = woqi_vk_layout_of(device)->pipeline,
+    };
+    VkResult result = vk->fn.CreateComputePipelines(vk->handle, vk->cache, 1, &info, NULL,
+                                                    pipeline);
+    switch (result) {
+    case VK_SUCCESS:
+        return WOQ_OK;
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case VK_ERROR_DEVICE_LOST:
+        return woqi_vk_fail(device, result, "vkCreateComputePipelines");
+    default:
+        return woqi_fail(device, WOQ_ERROR_COMPILE, "vkCreateComputePipelines(%s): %s (%d)",
+                         kernel->name, woqi_vk_result_name(result), (int)result);
+    }
+}
+
+enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel)
+{
+    struct woq_device *device = kernel->device;
+    struct woqi_vk_device *vk = woqi_vk_of(device);
+    VkShaderModule module = VK_NULL_HANDLE;
+    struct binary binary = find_binary(device, kernel->id);
+    if (!binary.size)
+        return woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for Vulkan",
+                         kernel->name);
+    struct woqi_vk_kernel *k = woqi_alloc(device, 1, sizeof *k);
+    if (!k)
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
+                         kernel->name);
+    enum woq_status st = create_module(device, binary, &module);
+    if (st)
+        goto fail;
+    st = create_pipeline(kernel, module, &k->pipeline);
+    vk->fn.DestroyShaderModule(vk->handle, module, NULL);
+    if (st)
+        goto fail;
+    kernel->impl = k;
+    store_cache(device);
+    return WOQ_OK;
+fail:
+    woqi_free(device, k);
+    return st;
+}
+
+void woqi_vk_kernel_destroy(struct woqi_kernel *kernel)
+{
+    struct woqi_vk_device *vk = woqi_vk_of(kernel->device);
+    struct woqi_vk_kernel *k = kernel->impl;
+    if (!k)
+        return;
+    vk->fn.DestroyPipeline(vk->handle, k->pipeline, NULL);
+    woqi_free(kernel->device, k);
+    kernel->impl = NULL;
+}
