@@ -87,6 +87,12 @@ WOQ_API const char *woq_status_string(enum woq_status status);
  * right. Valid until the next failing call of this thread; "" if none failed yet. */
 WOQ_API const char *woq_last_message(void);
 
+/* For libraries on top of this one: sets this thread's last message, printf-style, and returns status. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+WOQ_API enum woq_status woq_report(enum woq_status status, const char *format, ...);
+
 /* Bytes of one element: 4 or 2; 0 for WOQ_TYPE_NONE and unknown values. */
 WOQ_API size_t woq_type_size(enum woq_type type);
 

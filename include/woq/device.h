@@ -6,7 +6,7 @@
  *     params.log = my_log;
  *     enum woq_status st = woq_device_open("vulkan:0", &params, &dev);
  *     if (st) ...
- *     printf("%s\n", woq_device_info(dev)->name);
+ *     printf("%s\n", woq_device_get_info(dev)->name);
  *     woq_device_destroy(&dev);
  *
  * Drivers are loaded at run time; without any, the reference backend (plain C on the host) is left.
@@ -146,7 +146,7 @@ WOQ_API enum woq_status woq_device_open_index(enum woq_backend backend, uint32_t
 WOQ_API void woq_device_destroy(struct woq_device **device);
 
 /* Never NULL for a valid device; valid as long as the device. */
-WOQ_API const struct woq_device_info *woq_device_info(const struct woq_device *device);
+WOQ_API const struct woq_device_info *woq_device_get_info(const struct woq_device *device);
 
 /* Returns WOQ_OK; INVALID_ARGUMENT; DEVICE_LOST; DRIVER. */
 WOQ_API enum woq_status woq_device_memory(struct woq_device *device, struct woq_memory_budget *out);

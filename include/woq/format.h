@@ -4,7 +4,7 @@
  *     struct woq_format f = WOQ_FORMAT_INIT;
  *     f.code = WOQ_CODE_U4; f.zero = WOQ_ZERO_SYMMETRIC; f.scale = WOQ_F16; f.group = 128;
  *     struct woq_format_sizes s;
- *     st = woq_format_sizes(&f, n, k, &s);      // how many bytes each array has
+ *     st = woq_format_get_sizes(&f, n, k, &s);      // how many bytes each array has
  *
  * A weight matrix W has N rows (outputs) and K columns (inputs). What each array holds, byte by byte,
  * with a worked 2×32 example, is docs/formats.md. In short:
@@ -69,7 +69,7 @@ struct woq_format_sizes {
 };
 
 /* Returns WOQ_OK; INVALID_ARGUMENT (NULL, n or k 0, a combination not listed above); OVERFLOW. */
-WOQ_API enum woq_status woq_format_sizes(const struct woq_format *format, uint64_t n, uint64_t k,
+WOQ_API enum woq_status woq_format_get_sizes(const struct woq_format *format, uint64_t n, uint64_t k,
                                          struct woq_format_sizes *out);
 
 /* Decodes row `row` of a canonical matrix to K floats: scale and zero applied in binary32, with

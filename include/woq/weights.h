@@ -74,7 +74,7 @@ WOQ_API enum woq_status woq_weights_create(struct woq_device *device,
 /* Writes NULL; accepts NULL. GEMM objects made from the weights keep them alive. */
 WOQ_API void woq_weights_destroy(struct woq_weights **weights);
 
-WOQ_API enum woq_status woq_weights_info(const struct woq_weights *weights,
+WOQ_API enum woq_status woq_weights_get_info(const struct woq_weights *weights,
                                          struct woq_weights_info *out);
 
 #ifdef __cplusplus

@@ -325,7 +325,7 @@ done:
 
 /* ---- queries ---- */
 
-const struct woq_device_info *woq_device_info(const struct woq_device *device)
+const struct woq_device_info *woq_device_get_info(const struct woq_device *device)
 {
     return device ? &device->info : NULL;
 }

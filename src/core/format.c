@@ -54,8 +54,8 @@ enum woq_status woqi_format_check(const struct woq_format *f)
     return WOQ_OK;
 }
 
-enum woq_status woq_format_sizes(const struct woq_format *format, uint64_t n, uint64_t k,
-                                 struct woq_format_sizes *out)
+enum woq_status woq_format_get_sizes(const struct woq_format *format, uint64_t n, uint64_t k,
+                                     struct woq_format_sizes *out)
 {
     enum woq_status st = WOQI_CHECK_NULL(NULL, out);
     if (st)
@@ -159,7 +159,7 @@ enum woq_status woq_format_decode_row(const struct woq_format *format, uint64_t 
                                       float *out)
 {
     struct woq_format_sizes sizes;
-    enum woq_status st = woq_format_sizes(format, n, k, &sizes);
+    enum woq_status st = woq_format_get_sizes(format, n, k, &sizes);
     if (st)
         return st;
     if ((st = WOQI_CHECK_NULL(NULL, codes)) || (st = WOQI_CHECK_NULL(NULL, out)) ||

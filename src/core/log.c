@@ -38,6 +38,17 @@ enum woq_status woqi_fail(struct woq_device *device, enum woq_status status, con
     return status;
 }
 
+enum woq_status woq_report(enum woq_status status, const char *format, ...)
+{
+    char text[sizeof last_message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    memcpy(last_message, text, sizeof text);
+    return status;
+}
+
 void woqi_log(struct woq_device *device, enum woq_log_level level, const char *format, ...)
 {
     char text[1024];

@@ -105,7 +105,7 @@ static enum woq_status check_source(struct woqi_packer *p, uint32_t i)
     struct woq_format_sizes sizes;
     enum woq_status st = WOQI_CHECK_STRUCT(p->device, s);
     if (!st)
-        st = woq_format_sizes(&s->format, s->n, s->k, &sizes);
+        st = woq_format_get_sizes(&s->format, s->n, s->k, &sizes);
     if (!st && s->k > MAX_K)
         st = woqi_fail(p->device, WOQ_ERROR_UNSUPPORTED,
                        "woq_weights_create: sources[%u].k is %llu; must be <= 2^31", i,

@@ -163,7 +163,7 @@ enum woq_status woq_weights_create(struct woq_device *device,
     w->fp16_safe = woqi_packer_fp16_safe(&packer);
     for (uint32_t i = 0; i < params->count; i++) {
         struct woq_format_sizes sizes;
-        woq_format_sizes(&packer.format, params->sources[i].n, packer.k, &sizes);
+        woq_format_get_sizes(&packer.format, params->sources[i].n, packer.k, &sizes);
         w->payload_bytes += sizes.codes + sizes.scales + sizes.zeros;
     }
     st = make_tiles(w, &packer);
@@ -201,7 +201,8 @@ void woq_weights_destroy(struct woq_weights **weights)
     *weights = NULL;
 }
 
-enum woq_status woq_weights_info(const struct woq_weights *weights, struct woq_weights_info *out)
+enum woq_status woq_weights_get_info(const struct woq_weights *weights,
+                                     struct woq_weights_info *out)
 {
     enum woq_status st = WOQI_CHECK_NULL(NULL, out);
     if (!st)
