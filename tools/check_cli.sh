@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# What a user meets at the command line: exit statuses, and messages that say what would be right.
+# usage: check_cli.sh WOQ
+set -u
+woq=$1
+bad=0
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+export WOQ_DEVICE=reference XDG_CACHE_HOME=$dir
+unset WOQ_EMULATE
+
+# expect <exit status> <pattern> <argument>...
+expect() {
+    local status=$1 pattern=$2 output got
+    shift 2
+    output=$(timeout 120 "$woq" "$@" 2>&1)
+    got=$?
+    if [ "$got" -ne "$status" ] || ! grep -qE -- "$pattern" <<<"$output"; then
+        printf 'FAILED: woq %s: status %d, wanted %d and /%s/\n%s\n' "$*" "$got" "$status" "$pattern" "$output"
+        bad=$((bad + 1))
+    fi
+}
+
+expect 2 '^usage: woq'
+expect 0 '^woq [0-9]+\.[0-9]+\.[0-9]+$' --version
+expect 0 'Exit status' --help
+expect 0 '^usage: woq bench' help bench
+expect 2 "did you mean 'devices'" devcies
+expect 2 "did you mean '--version'" --verison
+expect 2 'there are devices, explain and bench' frobnicate
+
+expect 0 '^reference:0 \(default\)' devices
+expect 0 'max_binding' devices --verbose
+expect 0 '"selector": "reference:0"' devices --json
+expect 2 "did you mean '--json'" devices --jsno
+expect 2 'takes no value' devices --json=1
+expect 2 'error, warning, info or debug' devices --log loud
+expect 2 "unexpected 'all'" devices all
+WOQ_EMULATE=max_binding=1M expect 0 'emulated .*max_binding 1 MiB instead of' devices
+WOQ_EMULATE=max_bindign=1M expect 2 'max_bindign' devices
+
+expect 2 '--n is missing' explain
+expect 2 '--k is missing' explain --n 64
+expect 2 'not a whole number' explain --n 64 --k -1
+expect 2 'gelu_tanh' explain --n 64 --k 64 --activation gelu
+expect 2 'have no zero' explain --n 64 --k 64 --format f16 --zero point
+expect 2 'reference, opencl, vulkan or cuda' explain --n 64 --k 64 --device nvidia
+expect 0 'qb4zw_g32_bf16' explain --n 64 --k 70 --m 1,9 --format w4g32z:bf16 --bias f32 --residual
+expect 0 '^16 +floor' explain --n 64 --k 64 --m 1,16 --path floor --activation silu_mul
+expect 0 '"path": "floor"' explain --n 64 --k 64 --json
+expect 1 'no path' explain --n 64 --k 64 --path gemv --m 64
+
+expect 2 'bits must be 4 or 8; try w4g128, w8, f16' bench --format w5g128
+expect 2 'as in w4g128' bench --formats w4g0
+expect 2 'only one of them' bench --formats w4g32zo
+expect 2 'must be f16, bf16 or f32' bench --formats w4g32:f64
+expect 2 'like 11008x4096' bench --shapes 4096
+expect 2 'like 11008x4096' bench --shapes 4096x0
+expect 2 '1 to 4294967295' bench --m 0
+expect 2 'a time in seconds' bench --seconds 0
+expect 2 'gemv, gemm or floor' bench --path gmv
+expect 2 'needs a value' bench --json
+expect 1 'cannot write' bench --svg "$dir/none/x.svg"
+expect 1 'nothing could be measured' bench --device reference:7
+expect 1 'this host has' bench --shapes 99999999x99999999 --m 1
+
+fast=(bench --shapes 24x40,7x33 --m 1,3 --formats w4g16,w8z:f32,w4g32o:bf16,w4g16p,w8t,bf16 --seconds 0.001)
+expect 0 'error/bound' "${fast[@]}" --x bf16 --math rounded --svg "$dir/x.svg" --json "$dir/x.json"
+expect 0 'All devices' "${fast[@]}" --device reference,reference
+expect 0 '"right": true' "${fast[@]}" --y f32 --json -
+WOQ_EMULATE=no_timestamps expect 0 'host clock' "${fast[@]}"
+grep -q '</svg>' "$dir/x.svg" && python3 -m json.tool "$dir/x.json" >/dev/null || bad=$((bad + 1))
+exit $((bad > 0))

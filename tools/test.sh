@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Builds and tests woq from nothing: installs what is missing, then the plain build, and the same sources under
+# sanitizers.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+usage: tools/test.sh [--quick] [--help]
+
+Stages, each in a folder of its own under build/:
+  setup   tools/setup.sh --cuda: compilers, headers, software drivers
+  test    all backends, all tests; a backend without a device is a failure (WOQ_REQUIRE_BACKENDS to change that)
+  asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`
+  tsan    thread sanitizer, reference backend only: the tests labelled `tsan`
+--quick ends after `test`. The last line counts the tests of all stages; the exit status is 0 if none failed.
+END
+}
+
+quick=0
+for arg in "$@"; do
+    case $arg in
+    --quick) quick=1 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "test.sh: unknown option '$arg'; the options are --quick and --help" >&2; exit 2 ;;
+    esac
+done
+
+top=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+cd "$top"
+jobs=$(nproc)
+passed=0 failed=0 skipped=0
+
+heading() { printf '\n== %d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
+closing() { printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"; }
+
+# A stage that does not even build counts as one failure, so that the closing line always comes.
+stage() { # name, ctest options or "" for all, cmake options...
+    local name=$1 label=$2 log=$top/build/$1/stage.log
+    shift 2
+    heading "$name: build"
+    mkdir -p "build/$name"
+    if ! cmake -S . -B "build/$name" -G Ninja -DWOQ_WERROR=ON "$@" >"$log" 2>&1; then
+        cat "$log"
+        failed=$((failed + 1))
+        return
+    fi
+    grep 'woq:' "$log" || true
+    if ! cmake --build "build/$name" -j "$jobs" >"$log" 2>&1; then
+        grep -vE '^\[[0-9]+/[0-9]+\] (Building|Compiling|Embedding|Linking)' "$log" | tail -n 60
+        failed=$((failed + 1))
+        return
+    fi
+    heading "$name: tests"
+    local report=$top/build/$name/report.xml
+    rm -f "$report"
+    ctest --test-dir "build/$name" -j "$jobs" --output-on-failure --no-tests=ignore \
+        --output-junit "$report" \
+        ${label:+-L "^$label\$"} || true
+    count "$report"
+}
+
+# Adds a report's numbers; they stand in its <testsuite> line.
+count() {
+    local line tests bad skips
+    line=$(tr '\n\t' '  ' <"$1" 2>/dev/null | grep -o '<testsuite [^>]*>' | head -n 1) || true
+    number() { sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p" <<<"$line"; }
+    tests=$(number tests) bad=$(number failures) skips=$(($(number skipped) + $(number disabled)))
+    if [ -z "$tests" ]; then
+        failed=$((failed + 1))
+        return
+    fi
+    passed=$((passed + tests - bad - skips))
+    failed=$((failed + bad))
+    skipped=$((skipped + skips))
+}
+
+heading "setup"
+tools/setup.sh --cuda
+drivers=${WOQ_DRIVERS_DIR:-$top/build/drivers}
+# shellcheck disable=SC1091
+. "$drivers/env.sh"
+export WOQ_REQUIRE_BACKENDS=${WOQ_REQUIRE_BACKENDS-reference,opencl,vulkan}
+
+stage test "" -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON
+if [ $quick -eq 0 ]; then
+    stage asan sanitize -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA=OFF -DWOQ_SANITIZE=address,undefined
+    # The drivers' own threads are not built for it, so nothing but our code.
+    WOQ_REQUIRE_BACKENDS=reference
+    stage tsan tsan -DWOQ_OPENCL=OFF -DWOQ_VULKAN=OFF -DWOQ_CUDA=OFF -DWOQ_SANITIZE=thread
+fi
+
+heading "done"
+closing
+[ "$failed" -eq 0 ]
