@@ -67,10 +67,4 @@ void woqi_weights_unref(struct woq_weights *weights); /* accepts NULL */
 void woqi_gemm_ref(struct woq_gemm *gemm);
 void woqi_gemm_unref(struct woq_gemm *gemm); /* accepts NULL */
 
-/* ---- commands.c ---- */
-
-/* The caller's device handle goes: waits for the commands that were destroyed while in flight and
- * releases them. From then on destroying commands waits. */
-void woqi_commands_retire_all(struct woq_device *device);
-
 #endif

@@ -281,7 +281,12 @@ void woq_device_destroy(struct woq_device **device)
         return;
     struct woq_device *dev = *device;
     *device = NULL;
-    woqi_commands_retire_all(dev);
+    pthread_mutex_lock(&dev->lock);
+    dev->handle = false; /* from now on destroying commands waits for them */
+    void (*drain)(struct woq_device *) = dev->drain;
+    pthread_mutex_unlock(&dev->lock);
+    if (drain)
+        drain(dev);
     woqi_device_unref(dev);
 }
 

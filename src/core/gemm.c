@@ -224,14 +224,6 @@ enum woq_status woq_gemm_workspace(const struct woq_gemm *gemm, uint64_t *bytes)
     return WOQ_OK;
 }
 
-const struct woqi_range *woqi_gemm_range(const struct woq_gemm *gemm, uint32_t m)
-{
-    uint32_t i = 0;
-    while (i + 1 < gemm->range_count && m > gemm->ranges[i].max_m)
-        i++;
-    return &gemm->ranges[i];
-}
-
 /* Steps of m dense rows, barriers between stages included. */
 static uint32_t count_steps(const struct woq_gemm *gemm, uint32_t m)
 {

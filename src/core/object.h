@@ -45,6 +45,7 @@ struct woq_device {
     pthread_mutex_t lock;     /* kernels, retired; backends may not take it */
     struct woqi_kernel *kernels[WOQI_KERNEL_COUNT]; /* built on first need */
     struct woq_commands *retired;                   /* destroyed while in flight */
+    void (*drain)(struct woq_device *device);       /* waits for the retired; set with the first */
     atomic_uint_least64_t used;                     /* bytes in buffers */
     void *impl;
 };

@@ -411,11 +411,8 @@ static void free_retired(struct woq_commands *done)
     }
 }
 
-void woqi_commands_retire_all(struct woq_device *device)
+static void drain(struct woq_device *device)
 {
-    pthread_mutex_lock(&device->lock);
-    device->handle = false;
-    pthread_mutex_unlock(&device->lock);
     free_retired(take_retired(device, UINT64_MAX));
 }
 
@@ -434,6 +431,7 @@ void woq_commands_destroy(struct woq_commands **commands)
         if (retire) {
             c->next_retired = device->retired;
             device->retired = c;
+            device->drain = drain;
         }
         pthread_mutex_unlock(&device->lock);
     }

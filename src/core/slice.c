@@ -3,6 +3,14 @@
 #include "check.h"
 #include "paths.h"
 
+const struct woqi_range *woqi_gemm_range(const struct woq_gemm *gemm, uint32_t m)
+{
+    uint32_t i = 0;
+    while (i + 1 < gemm->range_count && m > gemm->ranges[i].max_m)
+        i++;
+    return &gemm->ranges[i];
+}
+
 /* Rows of `row` bytes, `stride` apart, that fit one binding wherever it begins; 0 if not even one. */
 static uint64_t rows_that_fit(const struct woq_device *device, uint64_t stride, uint64_t row)
 {

@@ -280,6 +280,12 @@ static enum woq_status fill_info(struct woq_device *device)
     info->max_binding = woqi_min(info->max_allocation, UINT32_MAX - UINT32_C(3));
     /* Windows are a cl_mem and an offset that the kernel adds: any alignment would do. */
     info->binding_alignment = 256;
+    if (!info->max_workgroup || !info->memory || !info->max_allocation)
+        return woqi_fail(device, WOQ_ERROR_DRIVER,
+                         "clGetDeviceInfo: the driver does not tell %s",
+                         !info->max_workgroup ? "CL_DEVICE_MAX_WORK_GROUP_SIZE"
+                         : !info->memory      ? "CL_DEVICE_GLOBAL_MEM_SIZE"
+                                              : "CL_DEVICE_MAX_MEM_ALLOC_SIZE");
     return extension_features(device, &info->features);
 }
 
