@@ -1,0 +1,116 @@
+/* conformance_products.c: every designed case through every path of the device. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "conformance.h"
+#include "support/device.h"
+#include "support/product.h"
+
+#define MAX_PATHS 32
+#define MAX_FAILURES 5 /* of a path, then it is left alone */
+
+struct tally {
+    unsigned ran, refused, failed;
+    char refusal[256]; /* the last */
+};
+
+/* Entry `count` of the tallies is the planner's own choice. */
+struct run {
+    struct woq_device *device;
+    uint32_t paths;
+    struct tally tally[MAX_PATHS + 1];
+};
+
+static void try_case(struct run *r, const struct test_case *c)
+{
+    struct product p;
+    if (!product_create(r->device, c, &p)) {
+        r->tally[r->paths].failed++;
+        return;
+    }
+    for (uint32_t i = 0; i <= r->paths; i++) {
+        struct tally *t = &r->tally[i];
+        if (t->failed >= MAX_FAILURES || (i == r->paths && c->seed % 2))
+            continue;
+        switch (product_run(&p, i < r->paths ? woq_path_name(i) : NULL)) {
+        case PRODUCT_PASSED: t->ran++; break;
+        case PRODUCT_FAILED: t->ran++, t->failed++; break;
+        case PRODUCT_REFUSED:
+            t->refused++;
+            memcpy(t->refusal, p.refusal, sizeof(t->refusal));
+            break;
+        }
+    }
+    product_destroy(&p);
+}
+
+static bool fits(struct woq_device *device, const struct test_case *c)
+{
+    const uint64_t limit = woq_device_get_info(device)->max_allocation;
+    const uint64_t x = c->m * (c->k + c->x_pad) * 4, y = c->m * (c->n + c->y_pad) * 4;
+    return x + 1024 <= limit && y + 1024 <= limit;
+}
+
+static void try_large_cases(struct run *r)
+{
+    const char *line;
+    for (size_t i = 0; (line = design_large_case(i)) != NULL; i++) {
+        struct test_case c;
+        assert_true(case_parse(line, &c));
+        c.seed = 2 * i + 1; /* odd: not for the planner, whose choice is one of the paths */
+        if (fits(r->device, &c))
+            try_case(r, &c);
+    }
+}
+
+static void report(const struct run *r)
+{
+    const char *selector = woq_device_get_info(r->device)->selector;
+    unsigned failed = 0, ran = 0;
+    for (uint32_t i = 0; i <= r->paths; i++) {
+        const struct tally *t = &r->tally[i];
+        const char *name = i < r->paths ? woq_path_name(i) : "(planner)";
+        printf("%s %s: %u cases, %u failed", selector, name, t->ran, t->failed);
+        if (t->refused)
+            printf(", %u refused, last: %s", t->refused, t->refusal);
+        printf("\n");
+        failed += t->failed;
+        ran += t->ran;
+        if (i < r->paths && !strcmp(name, "floor"))
+            assert_true(t->ran > 0);
+    }
+    assert_true(ran > 0);
+    assert_int_equal(failed, 0);
+}
+
+static void run_cases(struct woq_device *device, size_t count, uint64_t work, bool large)
+{
+    struct run r = {.device = device, .paths = woq_path_count()};
+    struct test_case *cases = calloc(count, sizeof(*cases));
+    assert_non_null(cases);
+    assert_in_range(r.paths, 1, MAX_PATHS);
+    assert_true(design_cases(cases, count, work));
+    for (size_t i = 0; i < count; i++)
+        if (fits(device, &cases[i]))
+            try_case(&r, &cases[i]);
+    free(cases);
+    if (large)
+        try_large_cases(&r);
+    report(&r);
+}
+
+void conformance_products(void **state)
+{
+    run_cases(*state, DESIGN_FULL_PRODUCT + 344, 1000000, false);
+}
+
+void conformance_few_products(void **state)
+{
+    run_cases(*state, 72, 200000, true);
+}

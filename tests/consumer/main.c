@@ -1,0 +1,7 @@
+#include <stdio.h>
+#include <woq/base.h>
+
+int main(void)
+{
+    return printf("%s\n", woq_version_string()) < 0;
+}

@@ -1,0 +1,81 @@
+/*
+ * test_conformance.c: the conformance suite as a program.
+ *
+ *     test_conformance [DEVICE]                 the whole suite; DEVICE as WOQ_DEVICE
+ *     test_conformance --subset [DEVICE]        fewer and larger products, for lowered limits
+ *     test_conformance [--path P] --case 'LINE' one product, as a failure printed it
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "conformance.h"
+#include "support/device.h"
+#include "support/product.h"
+
+int conformance_suite(struct woq_device *device, bool subset)
+{
+    void (*const products)(void **) = subset ? conformance_few_products : conformance_products;
+    const struct CMUnitTest tests[] = {
+        {subset ? "conformance_few_products" : "conformance_products", products, NULL, NULL,
+         device},
+        cmocka_unit_test_prestate(conformance_replay, device),
+        cmocka_unit_test_prestate(conformance_no_allocation, device),
+        cmocka_unit_test_prestate(conformance_in_flight, device),
+        cmocka_unit_test_prestate(conformance_fences, device),
+        cmocka_unit_test_prestate(conformance_timestamps, device),
+        cmocka_unit_test_prestate(conformance_chain, device),
+        cmocka_unit_test_prestate(conformance_independent, device),
+        cmocka_unit_test_prestate(conformance_no_rows, device),
+        cmocka_unit_test_prestate(conformance_workspace, device),
+        cmocka_unit_test_prestate(conformance_mapping, device),
+        cmocka_unit_test_prestate(conformance_frozen_bindings, device),
+    };
+    return cmocka_run_group_tests_name(woq_device_get_info(device)->selector, tests, NULL, NULL);
+}
+
+static int run_one(struct woq_device *device, const char *line, const char *path)
+{
+    struct test_case c;
+    if (!case_parse(line, &c))
+        return 2;
+    const enum product_result result = product_test(device, &c, path);
+    printf("%s\n", result == PRODUCT_PASSED    ? "passed"
+                   : result == PRODUCT_REFUSED ? "refused"
+                                               : "FAILED");
+    return result == PRODUCT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    const char *selector = NULL, *line = NULL, *path = NULL;
+    bool subset = false;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--subset"))
+            subset = true;
+        else if (!strcmp(argv[i], "--case") && i + 1 < argc)
+            line = argv[++i];
+        else if (!strcmp(argv[i], "--path") && i + 1 < argc)
+            path = strcmp(argv[i + 1], "default") ? argv[i + 1] : NULL, i++;
+        else if (argv[i][0] != '-')
+            selector = argv[i];
+        else {
+            fprintf(stderr, "usage: %s [--subset] [--path PATH] [--case LINE] [DEVICE]\n", argv[0]);
+            return 2;
+        }
+    }
+    struct woq_device *device = test_open(selector);
+    int failed = line ? run_one(device, line, path) : conformance_suite(device, subset);
+    failed += !test_close(&device);
+    if (test_error_count()) {
+        fprintf(stderr, "FAILED: %u errors logged\n", test_error_count());
+        failed++;
+    }
+    return failed != 0;
+}
