@@ -110,7 +110,9 @@ WOQ_API enum woq_status woq_commands_prepare(struct woq_commands *commands);
 
 /*
  * Submits one run and returns at once. ticket may be NULL. Tickets count 1, 2, 3, … for each commands
- * object. On failure nothing was submitted and the bindings are as before the call.
+ * object. On failure the bindings are as before the call and nothing was submitted; only when an
+ * OpenCL driver fails in the middle of enqueueing may the steps before have run, and outputs are
+ * undefined.
  * Returns WOQ_OK; INVALID_ARGUMENT (slot unbound or unknown, m > max_m, view outside its buffer or
  * misaligned, row stride too small, overlap, buffer of another device or mapped); INVALID_STATE (not
  * ended); BUSY (in_flight runs pending); UNSUPPORTED (one row of a view exceeds the binding limit);
@@ -121,7 +123,8 @@ WOQ_API enum woq_status woq_commands_run(struct woq_commands *commands,
                                          uint64_t *ticket);
 
 /* Blocks until the run is done or timeout_ns (nanoseconds) have passed; 0 = ask only; WOQ_FOREVER.
- * Returns WOQ_OK; TIMEOUT; INVALID_ARGUMENT (no such ticket); DEVICE_LOST; DRIVER. */
+ * Returns WOQ_OK; TIMEOUT; INVALID_ARGUMENT (no such ticket); OUT_OF_MEMORY (ask again); DEVICE_LOST;
+ * DRIVER. */
 WOQ_API enum woq_status woq_commands_wait(struct woq_commands *commands, uint64_t ticket,
                                           uint64_t timeout_ns);
 

@@ -103,7 +103,8 @@ struct woqi_backend {
     enum woq_status (*sequence_submit)(struct woqi_sequence *sequence, uint32_t instance,
                                        const struct woqi_step *steps);
     /* WOQ_OK when the last submission through `instance` is done, else WOQ_ERROR_TIMEOUT after
-     * timeout_ns; UINT64_MAX = for ever, 0 = ask. */
+     * timeout_ns; UINT64_MAX = for ever, 0 = ask. After OUT_OF_MEMORY it may still run; after any
+     * other failure it has ended. */
     enum woq_status (*sequence_wait)(struct woqi_sequence *sequence, uint32_t instance,
                                      uint64_t timeout_ns);
     /* ns[i] of timestamp index i, for all i < count; 0 where none was recorded. Instance is done. */

@@ -125,17 +125,23 @@ static enum woq_status check_ended(const char *function, const struct woq_comman
     return WOQ_OK;
 }
 
+/* A wait that tells nothing about the run itself. */
+static bool unknown(enum woq_status st)
+{
+    return st == WOQ_ERROR_TIMEOUT || st == WOQ_ERROR_OUT_OF_MEMORY;
+}
+
 /* Asks whether a flight has landed; WOQ_ERROR_TIMEOUT if not yet. */
 static enum woq_status land(struct woq_commands *c, struct woqi_flight *flight, uint64_t timeout_ns)
 {
     if (!flight->pending)
         return WOQ_OK;
     uint32_t instance = (uint32_t)(flight - c->flights);
-    enum woq_status st = c->device->backend->sequence_wait(&flight->path_class->sequence, instance,
-                                                           timeout_ns);
-    if (st == WOQ_ERROR_TIMEOUT)
+    enum woq_status st =
+        c->device->backend->sequence_wait(&flight->path_class->sequence, instance, timeout_ns);
+    if (unknown(st))
         return st;
-    flight->pending = false; /* done, or lost with the device */
+    flight->pending = false; /* done, failed, or lost with the device */
     drop_buffers(c, flight->buffers);
     return st;
 }
@@ -378,7 +384,7 @@ static void free_commands(struct woq_commands *c)
 static bool all_landed(struct woq_commands *c, uint64_t timeout_ns)
 {
     for (uint32_t i = 0; i < c->in_flight; i++)
-        if (land(c, &c->flights[i], timeout_ns) == WOQ_ERROR_TIMEOUT)
+        if (unknown(land(c, &c->flights[i], timeout_ns)))
             return false;
     return true;
 }
