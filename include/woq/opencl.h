@@ -51,8 +51,9 @@ WOQ_API enum woq_status woq_opencl_buffer_import(struct woq_device *device, stru
 
 /* Enqueues the recording, with the values given now, into the caller's queue (in-order or not), after
  * the wait list. event, if not NULL, receives an event for its end, the caller's to release. Slots
- * that are not given keep what the last run bound them to; nothing is bound for later runs. The workspace is shared with runs and earlier records: the
- * caller orders them. Returns as woq_commands_run, never BUSY; UNSUPPORTED if timestamps were recorded. */
+ * that are not given keep what the last run bound them to; nothing is bound for later runs. The
+ * workspace is shared with runs and earlier records: the caller orders them.
+ * Returns as woq_commands_run, never BUSY; UNSUPPORTED if timestamps were recorded. */
 WOQ_API enum woq_status woq_opencl_record(struct woq_commands *commands,
                                           const struct woq_binding *bindings, size_t count,
                                           struct _cl_command_queue *queue, uint32_t wait_count,
