@@ -290,14 +290,20 @@ enum woq_status woqi_cl_sequence_wait(struct woqi_sequence *sequence, uint32_t i
         return WOQ_OK;
     if (timeout_ns == UINT64_MAX) {
         const cl_int code = cl->clWaitForEvents(1, &done);
-        if (code && code != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST)
+        if (code && code != CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST &&
+            code != CL_OUT_OF_HOST_MEMORY)
             return woqi_cl_fail_run(sequence->device, code, "clWaitForEvents");
-        timeout_ns = 0; /* the event itself tells how it ended */
+        /* The event itself tells how it ended. Want of memory is no end: the work goes on. */
+        if (code != CL_OUT_OF_HOST_MEMORY)
+            timeout_ns = 0;
     }
     cl_int status = CL_QUEUED;
     const cl_int code = poll_event(cl, done, timeout_ns, &status);
     if (code)
         return woqi_cl_fail_run(sequence->device, code, "clGetEventInfo");
+    if (status == CL_OUT_OF_HOST_MEMORY) /* WOQ_ERROR_OUT_OF_MEMORY would mean: ask again */
+        return woqi_fail(sequence->device, WOQ_ERROR_DRIVER,
+                         "run, as its event tells: CL_OUT_OF_HOST_MEMORY");
     if (status < 0)
         return woqi_cl_fail_run(sequence->device, status, "run, as its event tells");
     return status == CL_COMPLETE ? WOQ_OK : WOQ_ERROR_TIMEOUT;
@@ -348,22 +354,26 @@ static enum woq_status check_target(struct woq_device *device, const struct woqi
  * in-order queue needs it only for that. */
 static cl_int enqueue_record(const struct woqi_cl_api *cl, const struct woqi_cl_target *target,
                              bool out_of_order, const struct slot *slots,
-                             const struct woqi_step *steps, uint32_t count)
+                             const struct woqi_step *steps, uint32_t count, const char **call)
 {
     cl_int code = CL_SUCCESS;
+    *call = "clEnqueueBarrierWithWaitList";
     if (target->wait_count)
         code = cl->clEnqueueBarrierWithWaitList(target->queue, target->wait_count,
                                                 target->wait_list, NULL);
     for (uint32_t i = 0; i < count && !code; i++) {
         switch (steps[i].kind) {
         case WOQI_STEP_DISPATCH:
+            *call = "clEnqueueNDRangeKernel";
             code = enqueue_dispatch(cl, target->queue, &slots[i], &steps[i]);
             break;
         case WOQI_STEP_COPY:
+            *call = "clEnqueueCopyBuffer";
             code = enqueue_copy(cl, target->queue, &steps[i]);
             break;
         case WOQI_STEP_BARRIER:
         case WOQI_STEP_TIMESTAMP: /* its time belongs to no run; what is left is the barrier */
+            *call = "clEnqueueBarrierWithWaitList";
             if (out_of_order)
                 code = cl->clEnqueueBarrierWithWaitList(target->queue, 0, NULL, NULL);
             break;
@@ -371,9 +381,10 @@ static cl_int enqueue_record(const struct woqi_cl_api *cl, const struct woqi_cl_
             break;
         }
     }
-    if (!code && target->event)
-        code = cl->clEnqueueMarkerWithWaitList(target->queue, 0, NULL, target->event);
-    return code;
+    if (code || !target->event)
+        return code;
+    *call = "clEnqueueMarkerWithWaitList";
+    return cl->clEnqueueMarkerWithWaitList(target->queue, 0, NULL, target->event);
 }
 
 enum woq_status woqi_cl_record(struct woq_device *device, const struct woqi_step *steps,
@@ -391,9 +402,10 @@ enum woq_status woqi_cl_record(struct woq_device *device, const struct woqi_step
     st = prepare(device, slots, steps, count);
     if (st)
         goto done;
-    const cl_int code = enqueue_record(cl, to, out_of_order, slots, steps, count);
+    const char *call = "";
+    const cl_int code = enqueue_record(cl, to, out_of_order, slots, steps, count, &call);
     if (code)
-        st = woqi_cl_fail_run(device, code, "woq_opencl_record: enqueueing");
+        st = woqi_cl_fail_run(device, code, call);
 done:
     /* A command keeps its kernel and the arguments it was enqueued with. */
     for (uint32_t i = 0; i < count; i++)

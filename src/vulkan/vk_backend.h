@@ -223,6 +223,8 @@ void woqi_vk_free_extensions(const struct woq_allocator *allocator,
 
 /* Submits one command buffer, or none, and signals `fence`, which is unsignaled. */
 enum woq_status woqi_vk_submit(struct woq_device *device, VkCommandBuffer commands, VkFence fence);
+/* vkWaitForFences; a driver's VK_TIMEOUT of a wait for ever (UINT64_MAX) is not believed. */
+VkResult woqi_vk_wait(const struct woqi_vk_device *vk, VkFence fence, uint64_t timeout_ns);
 /* Waits until all submitted before is done. */
 enum woq_status woqi_vk_drain(struct woq_device *device);
 void woqi_vk_transfer_close(struct woq_device *device);

@@ -119,8 +119,9 @@ static enum woq_status open_own(struct woq_device *device, uint32_t index,
     const char *reason = NULL;
     enum woq_status st = woqi_vk_instance_create(&vk->instance, device, validation_wanted(),
                                                  &reason);
-    if (st)
-        return reason ? woqi_fail(device, st, "vulkan:%u: %s", index, reason) : st;
+    if (st) /* other failures have said themselves what they are */
+        return st == WOQ_ERROR_NO_DEVICE ? woqi_fail(device, st, "vulkan:%u: %s", index, reason)
+                                         : st;
     VkResult result = list_physical(&vk->instance, physical, &count);
     if (result)
         return woqi_vk_fail(device, result, "vkEnumeratePhysicalDevices");

@@ -30,6 +30,15 @@ enum woq_status woqi_vk_submit(struct woq_device *device, VkCommandBuffer comman
     return WOQ_OK;
 }
 
+VkResult woqi_vk_wait(const struct woqi_vk_device *vk, VkFence fence, uint64_t timeout_ns)
+{
+    VkResult result;
+    do
+        result = vk->fn.WaitForFences(vk->handle, 1, &fence, VK_TRUE, timeout_ns);
+    while (result == VK_TIMEOUT && timeout_ns == UINT64_MAX);
+    return result;
+}
+
 /* Submits on transfer.fence and waits; transfer.lock is held. */
 static enum woq_status submit_and_wait(struct woq_device *device, VkCommandBuffer commands)
 {
@@ -40,7 +49,7 @@ static enum woq_status submit_and_wait(struct woq_device *device, VkCommandBuffe
     enum woq_status st = woqi_vk_submit(device, commands, vk->transfer.fence);
     if (st)
         return st;
-    result = vk->fn.WaitForFences(vk->handle, 1, &vk->transfer.fence, VK_TRUE, UINT64_MAX);
+    result = woqi_vk_wait(vk, vk->transfer.fence, UINT64_MAX);
     return result ? woqi_vk_fail(device, result, "vkWaitForFences") : WOQ_OK;
 }
 

@@ -344,7 +344,7 @@ enum woq_status woqi_vk_sequence_wait(struct woqi_sequence *sequence, uint32_t i
     struct run *run = &((struct vk_sequence *)sequence->impl)->runs[instance];
     if (!run->submitted)
         return WOQ_OK;
-    VkResult result = vk->fn.WaitForFences(vk->handle, 1, &run->fence, VK_TRUE, timeout_ns);
+    VkResult result = woqi_vk_wait(vk, run->fence, timeout_ns);
     if (result == VK_TIMEOUT)
         return WOQ_ERROR_TIMEOUT;
     return result ? woqi_vk_fail(sequence->device, result, "vkWaitForFences") : WOQ_OK;
