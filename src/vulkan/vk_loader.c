@@ -9,6 +9,22 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static PFN_vkGetInstanceProcAddr get_instance_proc_addr;
 
+/* The loader closes drivers with the last instance of the process. NVIDIA's (580.159) can not be opened
+ * again without end: after some 60 instances, one after the other, vkCreateInstance fails. So one
+ * instance, which is never used, keeps the drivers open. */
+static void keep_drivers_open(void)
+{
+    static VkInstance kept; /* reachable for leak checkers */
+    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                           .apiVersion = VK_API_VERSION_1_1};
+    const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                       .pApplicationInfo = &application};
+    PFN_vkCreateInstance create =
+        (PFN_vkCreateInstance)get_instance_proc_addr(NULL, "vkCreateInstance");
+    if (create && create(&info, NULL, &kept))
+        kept = VK_NULL_HANDLE; /* no driver: whoever asks for one gets the reason */
+}
+
 /* Never closed again: drivers leave threads and exit handlers behind that a dlclose would pull code
  * from under. */
 static void open_loader(void)
@@ -21,6 +37,8 @@ static void open_loader(void)
     void *symbol = dlsym(library, "vkGetInstanceProcAddr");
     _Static_assert(sizeof symbol == sizeof get_instance_proc_addr, "pointers of one size");
     memcpy(&get_instance_proc_addr, &symbol, sizeof symbol);
+    if (get_instance_proc_addr)
+        keep_drivers_open();
 }
 
 PFN_vkGetInstanceProcAddr woqi_vk_loader(const char **reason)
