@@ -50,7 +50,7 @@ tools=(gcc:gcc g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkg-config git:g
 packages=(
     pocl-opencl-icd=6.0 ocl-icd-opencl-dev=2.3 ocl-icd-libopencl1=2.3 opencl-headers=3.0~2023
     libvulkan-dev=1.3.280 libvulkan1=1.3.280 glslc=2024 spirv-tools=2024 vulkan-validationlayers=1.3.280
-    libcmocka-dev=1.1.7 libyyjson-dev=0.8
+    libcmocka-dev=1.1.7 libyyjson-dev=0.8 libpcre2-dev=10.36 libutf8proc-dev=2.5
 )
 
 missing_tools() {

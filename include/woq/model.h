@@ -1,0 +1,100 @@
+/*
+ * woq/model.h: decoder-only transformers of the Llama family on a device (libwoq-model).
+ *
+ *     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
+ *     p.context = 512; p.batch = 512;
+ *     st = woq_model_create(device, checkpoint, &p, &model);
+ *     st = woq_model_forward(model, tokens, count, logits, count);     // appends to the KV cache
+ *     woq_model_reset(model);
+ *
+ * All matrix products run on the device through woq/command.h, q/k/v and gate/up stacked, recorded once
+ * and replayed; norms, rotary embedding, attention and sampling run on the host with OpenMP.
+ *
+ * Threading: one model must not be used by two threads at once; different ones may.
+ */
+#ifndef WOQ_MODEL_H
+#define WOQ_MODEL_H
+
+#include <woq/checkpoint.h>
+#include <woq/command.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct woq_model;
+
+enum woq_model_weights {
+    WOQ_MODEL_AS_STORED = 0, /* packed layers and GGUF blocks as they are; plain ones FP16 */
+    WOQ_MODEL_F16,           /* everything dequantized to FP16 */
+    WOQ_MODEL_QUANTIZED      /* linear layers rounded to nearest in `format`, on the fly */
+};
+
+struct woq_model_params {
+    size_t struct_size;
+    enum woq_model_weights weights;
+    struct woq_format format; /* QUANTIZED: code, zero, scale, group */
+    uint32_t context;         /* tokens of KV cache; 0 = min(model's, 4096) */
+    uint32_t batch;           /* tokens of one forward at most; 0 = min(context, 512) */
+    enum woq_type x_type;     /* of activations between products: F16 (0 = F16), BF16, F32 */
+    enum woq_math math;
+};
+#define WOQ_MODEL_PARAMS_INIT                                                                      \
+    {sizeof(struct woq_model_params), WOQ_MODEL_AS_STORED, WOQ_FORMAT_INIT, 0, 0, WOQ_TYPE_NONE,   \
+     WOQ_MATH_DEFAULT}
+
+struct woq_model_info {
+    size_t struct_size;
+    struct woq_model_config config;
+    uint64_t parameters;
+    uint64_t weight_bytes;       /* of linear layers and embeddings as they lie on the device */
+    double bits_per_weight;      /* of the linear layers of the decoder, scales and zeros included */
+    char format[64];             /* "qb4w_g64_f16", "f16w", "mixed" */
+    char path[32];               /* of the first layer's q/k/v product at the batch's M */
+};
+
+/* Ownership: *out is the caller's; device and checkpoint may be released before it.
+ * Returns WOQ_OK; INVALID_ARGUMENT; INVALID_DATA (missing tensor, wrong shape: named); UNSUPPORTED;
+ * and what woq_weights_create and woq_gemm_create return. */
+WOQ_API enum woq_status woq_model_create(struct woq_device *device, const struct woq_checkpoint *checkpoint,
+                                 const struct woq_model_params *params, struct woq_model **out);
+WOQ_API void woq_model_destroy(struct woq_model **model);
+
+WOQ_API enum woq_status woq_model_get_info(const struct woq_model *model, struct woq_model_info *out);
+
+/* Runs `count` (1 … batch) tokens that follow those in the KV cache, and gives the logits of the last
+ * `wanted` of them (0 … count) as [wanted][vocabulary] floats.
+ * Returns WOQ_OK; INVALID_ARGUMENT (token outside the vocabulary, context full); and what a run returns. */
+WOQ_API enum woq_status woq_model_forward(struct woq_model *model, const int32_t *tokens, uint32_t count,
+                                  float *logits, uint32_t wanted);
+
+WOQ_API void woq_model_reset(struct woq_model *model);             /* empties the KV cache */
+WOQ_API uint32_t woq_model_position(const struct woq_model *model); /* tokens in the KV cache */
+
+/* Perplexity over disjoint windows as llama.cpp defines it: the last window − window/2 − 1 tokens of
+ * each are scored, a tail that fills no window is dropped. */
+struct woq_perplexity {
+    size_t struct_size;
+    double perplexity, standard_error;
+    uint64_t scored, windows;
+    double *window_nll; /* [windows] mean negative log-likelihood; malloc'ed, the caller's to free */
+    double seconds;
+};
+typedef bool woq_eval_progress_fn(void *user, uint64_t done, uint64_t total, double perplexity);
+
+/* window: tokens, even, ≤ context and batch. bos: token put in place of a window's first, −1 = none.
+ * max_windows: 0 = all. Returns as woq_model_forward; INVALID_ARGUMENT (fewer than 2 windows of tokens);
+ * TIMEOUT (stopped by progress). */
+WOQ_API enum woq_status woq_model_perplexity(struct woq_model *model, const int32_t *tokens, size_t count,
+                                     uint32_t window, int32_t bos, uint64_t max_windows,
+                                     woq_eval_progress_fn *progress, void *user,
+                                     struct woq_perplexity *out);
+
+/* Greedy continuation: up to `max` ids to out, ending after eos (−1 = none); *made is their number. */
+WOQ_API enum woq_status woq_model_generate(struct woq_model *model, const int32_t *prompt, size_t count,
+                                   int32_t eos, int32_t *out, size_t max, size_t *made);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,104 @@
+/*
+ * vector.h: eight floats at a time, for what the model computes on the host.
+ *
+ * GCC and clang split a vector of 32 bytes where the CPU has shorter ones; they do it badly, so this is
+ * the width of the common case. Functions marked WOQI_CLONES are compiled for two x86-64 levels, of
+ * which the loader picks one: files that use this header are compiled without contraction into fused
+ * multiply-adds, so both give the same bits.
+ */
+#ifndef WOQI_MODEL_VECTOR_H
+#define WOQI_MODEL_VECTOR_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define WOQI_LANES 8
+
+typedef float woqi_vec __attribute__((vector_size(32)));
+typedef int32_t woqi_ivec __attribute__((vector_size(32)));
+
+/* Sanitizers start after the loader has picked, so their builds have one version. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) &&                        \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define WOQI_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define WOQI_CLONES
+#endif
+#define WOQI_INLINE static inline __attribute__((always_inline))
+
+WOQI_INLINE woqi_vec woqi_load(const float *p)
+{
+    woqi_vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+WOQI_INLINE void woqi_store(float *p, woqi_vec v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+WOQI_INLINE woqi_vec woqi_splat(float x)
+{
+    return (woqi_vec){0} + x;
+}
+
+/* Lane by lane where the mask is all ones, else zero. */
+WOQI_INLINE woqi_vec woqi_select(woqi_ivec mask, woqi_vec a, woqi_vec b)
+{
+    return (woqi_vec)((mask & (woqi_ivec)a) | (~mask & (woqi_ivec)b));
+}
+
+WOQI_INLINE woqi_vec woqi_max(woqi_vec a, woqi_vec b)
+{
+    return woqi_select(a > b, a, b);
+}
+
+/* Sums and maxima of lanes by halves: an order that does not depend on the CPU. */
+WOQI_INLINE float woqi_sum(woqi_vec v)
+{
+    float x[WOQI_LANES];
+    woqi_store(x, v);
+    for (int half = WOQI_LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            x[i] += x[i + half];
+    return x[0];
+}
+
+WOQI_INLINE float woqi_highest(woqi_vec v)
+{
+    float x[WOQI_LANES];
+    woqi_store(x, v);
+    for (int i = 1; i < WOQI_LANES; i++)
+        x[0] = x[i] > x[0] ? x[i] : x[0];
+    return x[0];
+}
+
+/*
+ * exp(x) for x ≤ 0, and 0 below −87, where binary32 becomes subnormal: x = n·ln 2 + r, |r| ≤ ln 2 / 2,
+ * and the Taylor polynomial of degree 7 of exp(r), whose remainder is r^8/8! ≤ 5.2e-9 there; two
+ * parts of ln 2 keep r exact to the last bit. Relative error below 2e-7. NaN stays NaN.
+ */
+WOQI_INLINE woqi_vec woqi_exp(woqi_vec x)
+{
+    const woqi_vec low = woqi_splat(-87.0f);
+    const woqi_ivec tiny = x < low, nan = x != x;
+    const woqi_vec given = x;
+    x = woqi_select(tiny, low, x);
+    const woqi_vec magic = woqi_splat(12582912.0f); /* 1.5·2^23: adding it rounds to an integer */
+    woqi_vec shifted = x * 1.44269504f + magic;
+    woqi_ivec n = (woqi_ivec)shifted - (woqi_ivec)magic;
+    woqi_vec f = shifted - magic;
+    woqi_vec r = (x - f * 0.693145752f) - f * 1.42860677e-6f;
+    woqi_vec p = r * (1.0f / 5040) + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    p = (woqi_vec)((woqi_ivec)p + (n << 23));
+    return woqi_select(nan, given, (woqi_vec)(~tiny & (woqi_ivec)p));
+}
+
+#endif

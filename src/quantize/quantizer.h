@@ -1,0 +1,140 @@
+/*
+ * quantizer.h: what the files of src/quantize share.
+ *
+ * quantize_plan.c decides which tensors are quantized, kept or left out; ct_writer.c streams them, by rtn.c, into
+ * safetensors files (st_writer.c); ct_config.c and ct_tokenizer.c write what stands beside them; atomic_dir.c makes
+ * the directory appear whole or not at all. quantize_checkpoint.c runs these in turn.
+ */
+#ifndef WOQI_QUANTIZER_H
+#define WOQI_QUANTIZER_H
+
+#include <woq/quantize.h>
+
+struct yyjson_mut_doc;
+
+/* ---- rtn.c ---- */
+/* The arrays of n rows, canonical and dense, sized by woq_format_get_sizes. */
+struct woqi_rtn_arrays {
+    uint8_t *codes;
+    void *scales;
+    uint8_t *zeros; /* NULL if symmetric */
+};
+
+/* What the rows at hand are of their matrix. */
+struct woqi_rtn_block {
+    const char *name;   /* begins messages */
+    uint64_t first_row; /* of the matrix, for messages */
+    bool ranged;        /* tensor granularity: the whole matrix lies in low … high; else the rows' own range counts */
+    float low, high;
+};
+
+/* woq_quantize_rtn into the caller's arrays, by `jobs` threads (0 = all). */
+enum woq_status woqi_rtn(const struct woq_format *format, uint64_t n, uint64_t k, const float *w, uint32_t jobs,
+                         const struct woqi_rtn_block *block, const struct woqi_rtn_arrays *out);
+
+/* The range of the weights and 0; INVALID_DATA for one that is not finite. */
+enum woq_status woqi_rtn_scan(uint64_t n, uint64_t k, const float *w, uint32_t jobs,
+                              const struct woqi_rtn_block *block, float *low, float *high);
+
+uint32_t woqi_jobs(uint32_t jobs); /* 0 = as many as OpenMP takes; at most 256 */
+
+/* ---- atomic_dir.c ---- */
+struct woqi_atomic_dir {
+    char *target; /* without slashes at its end */
+    char *aside;  /* the sibling that is written, locked while this process lives */
+    int fd;       /* of `aside`; -1 = none */
+    bool force;
+};
+
+/*
+ * Makes the sibling ".NAME.woq-partial"; one that a killed run left behind is emptied and used again.
+ * Returns WOQ_OK; INVALID_ARGUMENT (no usable name; exists and not `force`; not a checkpoint that `force` may
+ * replace; is `source`, a file or directory); INVALID_STATE (another process writes it); DRIVER; OUT_OF_MEMORY.
+ */
+enum woq_status woqi_atomic_dir_begin(struct woqi_atomic_dir *dir, const char *target, const char *source,
+                                      bool force);
+/* Renames; what was there before is removed. */
+enum woq_status woqi_atomic_dir_commit(struct woqi_atomic_dir *dir);
+/* Removes what was written unless it was committed; accepts a zeroed one with fd −1. */
+void woqi_atomic_dir_end(struct woqi_atomic_dir *dir);
+
+/* A new file, open for writing; -1 with the message reported. */
+int woqi_atomic_dir_create(struct woqi_atomic_dir *dir, const char *name);
+/* All `size` bytes at `offset`; -1 with the message reported. Any number of threads. */
+enum woq_status woqi_atomic_dir_write(struct woqi_atomic_dir *dir, const char *name, int fd, const void *data,
+                                      size_t size, uint64_t offset);
+/* fsync and close. */
+enum woq_status woqi_atomic_dir_finish(struct woqi_atomic_dir *dir, const char *name, int fd);
+enum woq_status woqi_atomic_dir_json(struct woqi_atomic_dir *dir, const char *name, struct yyjson_mut_doc *doc);
+/* Copies a file; one that does not exist is no failure. */
+enum woq_status woqi_atomic_dir_copy(struct woqi_atomic_dir *dir, const char *from, const char *name);
+
+/* ---- st_writer.c ---- */
+enum woqi_st_type { WOQI_ST_F16, WOQI_ST_BF16, WOQI_ST_F32, WOQI_ST_I32, WOQI_ST_I64 };
+
+struct woqi_st_tensor {
+    char *name;
+    enum woqi_st_type type;
+    uint32_t rank, shard;
+    uint64_t shape[WOQ_TENSOR_MAX_RANK];
+    uint64_t bytes, offset; /* offset: into the shard's data, then, once open, into its file */
+    bool begins; /* a shard may begin here */
+};
+
+struct woqi_st_writer {
+    struct woqi_atomic_dir *dir;
+    struct woqi_st_tensor *tensors;
+    size_t count, capacity;
+    struct woqi_st_shard {
+        char name[64];
+        int fd;
+    } *shards;
+    uint32_t shard_count;
+};
+
+/* Tensors are added first, then the files are opened, then bytes are written in any order. name + suffix is copied;
+ * *index is for woqi_st_write. */
+enum woq_status woqi_st_add(struct woqi_st_writer *writer, const char *name, const char *suffix,
+                            enum woqi_st_type type, uint32_t rank, const uint64_t *shape, bool begins,
+                            size_t *index);
+/* model.safetensors, or, above shard_bytes of data, model-00001-of-0000N.safetensors and their index. */
+enum woq_status woqi_st_open(struct woqi_st_writer *writer, struct woqi_atomic_dir *dir, uint64_t shard_bytes);
+enum woq_status woqi_st_write(struct woqi_st_writer *writer, size_t index, uint64_t offset, const void *data,
+                              size_t size);
+enum woq_status woqi_st_close(struct woqi_st_writer *writer); /* everything is on the disk then */
+void woqi_st_free(struct woqi_st_writer *writer);             /* accepts zeroed and half-built ones */
+
+/* ---- quantize_plan.c ---- */
+enum woqi_tensor_use { WOQI_USE_KEEP = 0, WOQI_USE_QUANTIZE, WOQI_USE_DROP };
+
+struct woqi_plan {
+    const struct woq_checkpoint *checkpoint;
+    const struct woq_quantize_params *params;
+    struct woq_model_config config;
+    struct woq_format format; /* of the codes; its scale is the one written */
+    enum woq_type dtype;      /* of what is kept, and config.json's */
+    enum woqi_tensor_use *use; /* of each of the checkpoint's tensors */
+    uint64_t bytes;            /* of tensors that are read */
+};
+
+enum woq_status woqi_plan_make(const struct woq_checkpoint *checkpoint, const struct woq_quantize_params *params,
+                               struct woqi_plan *out);
+void woqi_plan_free(struct woqi_plan *plan);
+/* Bytes of "model.layers.0.mlp.up_proj" in the name of a decoder's linear weight, with or without ".weight"; 0 for
+ * any other name. */
+size_t woqi_linear_name(const char *name);
+
+/* ---- ct_writer.c, ct_config.c, ct_tokenizer.c ---- */
+enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_atomic_dir *dir,
+                                      uint64_t shard_bytes);
+enum woq_status woqi_ct_write_config(const struct woqi_plan *plan, struct woqi_atomic_dir *dir);
+/* tokenizer.json and tokenizer_config.json from a GGUF file's vocabulary. */
+enum woq_status woqi_ct_write_tokenizer(const struct woqi_plan *plan, struct woqi_atomic_dir *dir);
+
+/* ---- quantize_checkpoint.c ---- */
+#define WOQI_SHARD_BYTES 5000000000ull
+/* woq_quantize_checkpoint with another limit of a shard. */
+enum woq_status woqi_quantize_checkpoint(const struct woq_checkpoint *checkpoint, const char *directory,
+                                         const struct woq_quantize_params *params, uint64_t shard_bytes);
+
+#endif
