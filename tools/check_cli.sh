@@ -27,7 +27,7 @@ expect 0 'Exit status' --help
 expect 0 '^usage: woq bench' help bench
 expect 2 "did you mean 'devices'" devcies
 expect 2 "did you mean '--version'" --verison
-expect 2 'there are devices, explain and bench' frobnicate
+expect 2 'there are devices, explain' frobnicate
 
 expect 0 '^reference:0 \(default\)' devices
 expect 0 'max_binding' devices --verbose
@@ -69,5 +69,32 @@ expect 0 'error/bound' "${fast[@]}" --x bf16 --math rounded --svg "$dir/x.svg" -
 expect 0 'All devices' "${fast[@]}" --device reference,reference
 expect 0 '"right": true' "${fast[@]}" --y f32 --json -
 WOQ_EMULATE=no_timestamps expect 0 'host clock' "${fast[@]}"
+if "$woq" inspect --help >/dev/null 2>&1; then
+    seeds=$(dirname "$0")/../tests/seeds
+    expect 2 'which model' inspect
+    expect 2 'takes one model' inspect a b
+    expect 1 'No such file' inspect "$dir/none.gguf"
+    expect 1 'neither GGUF nor safetensors' inspect "$0"
+    expect 0 '^model.layers.0.self_attn.q_proj.weight' inspect "$seeds/gguf/llama_q4_1.gguf"
+    expect 0 '"architecture": "qwen2"' inspect --json "$seeds/gguf/qwen2_f16.gguf"
+    expect 0 'a.weight_packed .* 4.00' inspect "$seeds/safetensors/packed.safetensors"
+fi
+if "$woq" eval --help >/dev/null 2>&1; then
+    printf 'abc\377' >"$dir/latin.txt"
+    touch "$dir/empty.gguf"
+    expect 2 'a model is missing' eval
+    expect 2 "there is no 'none.gguf'" eval none.gguf --prompt x
+    expect 2 'nothing to do' eval "$dir/empty.gguf"
+    expect 2 'as-stored, f16, or a format' eval "$dir/empty.gguf:q4" --prompt x
+    expect 2 'bits must be 4 or 8' eval "$dir/empty.gguf" --weights f16,w5 --prompt x
+    expect 2 'no float offsets' eval "$dir/empty.gguf:w4g32o" --prompt x
+    expect 2 'must be even' eval "$dir/empty.gguf" --window 511 --prompt x
+    expect 2 'below the window of 512' eval "$dir/empty.gguf" --stride 512 --prompt x
+    expect 2 "did you mean '--weights'" eval "$dir/empty.gguf" --weigths f16
+    expect 1 'not UTF-8 at byte 3' eval "$dir/empty.gguf" --text "$dir/latin.txt"
+    expect 1 'cannot read' eval "$dir/empty.gguf" --text "$dir/none.txt"
+    expect 1 'cannot write' eval "$dir/empty.gguf" --prompt x --json "$dir/none/x.json"
+    expect 1 'empty.gguf' eval "$dir/empty.gguf" --prompt x
+fi
 grep -q '</svg>' "$dir/x.svg" && python3 -m json.tool "$dir/x.json" >/dev/null || bad=$((bad + 1))
 exit $((bad > 0))

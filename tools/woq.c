@@ -11,6 +11,11 @@ static const struct {
     {"devices", cmd_devices, "what is there, what it can do, and why a driver was refused"},
     {"explain", cmd_explain, "how a product would run: path, kernel, layout, workspace, and why"},
     {"bench", cmd_bench, "time products over shapes, formats, M and devices, and check them"},
+#ifdef WOQ_TOOL_MODEL
+    {"inspect", cmd_inspect, "what a model file holds: tensors, shapes, formats, sizes, metadata"},
+    {"quantize", cmd_quantize, "a model's linear layers to 4 or 8 bits, as a directory that loaders take"},
+    {"eval", cmd_eval, "perplexity, speed and greedy text of language models, compared"},
+#endif
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -69,5 +74,9 @@ int main(int argc, char **argv)
     const char *near = tool_nearest(word, names, COMMANDS);
     if (near)
         return tool_usage("woq", "unknown command '%s'; did you mean '%s'?", word, near);
-    return tool_usage("woq", "unknown command '%s'; there are devices, explain and bench", word);
+    char all[256] = "";
+    for (size_t i = 0, used = 0; i < COMMANDS && used < sizeof all; i++)
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s",
+                                 !i ? "" : i + 1 == COMMANDS ? " and " : ", ", names[i]);
+    return tool_usage("woq", "unknown command '%s'; there are %s", word, all);
 }

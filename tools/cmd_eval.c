@@ -1,0 +1,316 @@
+/* cmd_eval.c: `woq eval`: its arguments, and the models it goes through. */
+#include "eval.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char command[] = "woq eval";
+
+static const char help[] =
+    "usage: woq eval MODEL[:WEIGHTS]... [options]\n\n"
+    "How well and how fast language models predict a text, and how they continue a prompt. The\n"
+    "first model is what the others are compared with, window by window.\n\n"
+    "MODEL is a .gguf or .safetensors file, or a Hugging Face directory. WEIGHTS is how its linear\n"
+    "layers lie on the device: as-stored; f16; or rounded to nearest while loading, in a format\n"
+    "like w8, w4g64, w4g64z, w4g32z:bf16 (see woq bench --help). Embeddings, norms and the head\n"
+    "stay FP16 then.\n\n"
+    "  -w, --weights LIST  for models that are given without (default as-stored); each of the list\n"
+    "  -d, --device NAME   where products run (default: WOQ_DEVICE, else the best)\n"
+    "  -t, --text FILE     perplexity of this text (UTF-8)\n"
+    "  -n, --tokens N      of the text at most (default 8192); 0 = all\n"
+    "      --window N      tokens that a prediction sees (default 512); the last N - N/2 - 1 of\n"
+    "                      each window are scored, windows do not overlap\n"
+    "      --stride S      instead: a window each S tokens, of which the last S are scored\n"
+    "  -p, --prompt TEXT   continue this text, always with the likeliest token\n"
+    "  -g, --generate N    by so many tokens at most (default 64)\n"
+    "  -j, --json FILE     also as JSON; - writes it to standard output in place of the table\n"
+    "  -l, --log LEVEL     the library's messages on stderr: error, warning, info or debug\n"
+    "  -h, --help          this text\n\n"
+    "Examples:\n"
+    "  woq eval SmolLM2.gguf --weights f16,w8,w4g64 --text book.txt\n"
+    "  woq eval SmolLM2.gguf:f16 SmolLM2-w4 --text book.txt --tokens 0 --json result.json\n"
+    "  woq eval SmolLM2.gguf --device opencl:0 --prompt 'The capital of France is' -g 16\n";
+
+enum long_only { OPTION_WINDOW = 256, OPTION_STRIDE };
+
+static const struct option options[] = {
+    {"weights", required_argument, NULL, 'w'},
+    {"device", required_argument, NULL, 'd'},
+    {"text", required_argument, NULL, 't'},
+    {"tokens", required_argument, NULL, 'n'},
+    {"window", required_argument, NULL, OPTION_WINDOW},
+    {"stride", required_argument, NULL, OPTION_STRIDE},
+    {"prompt", required_argument, NULL, 'p'},
+    {"generate", required_argument, NULL, 'g'},
+    {"json", required_argument, NULL, 'j'},
+    {"log", required_argument, NULL, 'l'},
+    {"help", no_argument, NULL, 'h'},
+    {0}};
+
+struct request {
+    struct eval_options eval;
+    const char *device, *json;
+    struct eval_weights *weights;
+    size_t weight_count;
+    struct eval_model *models;
+    size_t count;
+};
+
+bool eval_parse_weights(const char *text, struct eval_weights *out, char *why)
+{
+    struct tool_format format;
+    *out = (struct eval_weights){.mode = WOQ_MODEL_QUANTIZED};
+    if (!strcmp(text, "as-stored") || !strcmp(text, "f16")) {
+        out->mode = *text == 'a' ? WOQ_MODEL_AS_STORED : WOQ_MODEL_F16;
+        out->format = (struct woq_format)WOQ_FORMAT_INIT;
+        snprintf(out->name, sizeof out->name, "%s", text);
+        return true;
+    }
+    if (*text != 'w') {
+        snprintf(why, TOOL_WHY, "'%.40s' is no form of weights; as-stored, f16, or a format like "
+                                "w8, w4g64, w4g32z", text);
+        return false;
+    }
+    if (!tool_parse_format(text, &format, why))
+        return false;
+    if (format.format.zero == WOQ_ZERO_OFFSET || format.format.g_idx) {
+        snprintf(why, TOOL_WHY, "'%s': rounding gives no float offsets (o) and no column order (p); "
+                                "z is for integer zero points", text);
+        return false;
+    }
+    out->format = format.format;
+    snprintf(out->name, sizeof out->name, "%s", format.name);
+    return true;
+}
+
+static bool parse_list(struct request *r, const char *text, char *why)
+{
+    char **names = NULL;
+    size_t count = 0;
+    free(r->weights);
+    r->weights = NULL;
+    r->weight_count = 0;
+    bool good = tool_parse_names(text, &names, &count, why);
+    r->weights = tool_alloc(count, sizeof *r->weights);
+    for (size_t i = 0; i < count && good; i++)
+        good = eval_parse_weights(names[i], &r->weights[r->weight_count++], why);
+    tool_free_names(names, count);
+    return good;
+}
+
+static bool parse_option(struct request *r, int c, char *why)
+{
+    struct eval_options *e = &r->eval;
+    uint64_t number;
+    switch (c) {
+    case 'w': return parse_list(r, optarg, why);
+    case 'd': r->device = optarg; break;
+    case 't': e->text_file = optarg; break;
+    case 'n': return tool_parse_number(optarg, 0, UINT32_MAX, &e->tokens, why);
+    case 'p': e->prompt = optarg; break;
+    case 'j': r->json = optarg; break;
+    case 'l': return tool_parse_log(optarg, &e->log, why);
+    case 'g':
+        if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
+            return false;
+        e->generate = (uint32_t)number;
+        break;
+    case OPTION_WINDOW:
+        if (!tool_parse_number(optarg, 4, 1 << 20, &number, why))
+            return false;
+        if (number % 2) {
+            snprintf(why, TOOL_WHY, "%s is odd; it must be even", optarg);
+            return false;
+        }
+        e->window = (uint32_t)number;
+        break;
+    case OPTION_STRIDE:
+        if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
+            return false;
+        e->stride = (uint32_t)number;
+        break;
+    }
+    return true;
+}
+
+static void add_model(struct request *r, const char *path, size_t length,
+                      const struct eval_weights *weights)
+{
+    r->models = tool_grow(r->models, r->count + 1, sizeof *r->models);
+    r->models[r->count++] = (struct eval_model){
+        .path = tool_text("%.*s", (int)length, path), .weights = *weights};
+}
+
+/* "file", or "file:weights" (where the weights may hold a colon too). */
+static int parse_model(struct request *r, const char *text)
+{
+    char why[TOOL_WHY] = "";
+    struct eval_weights weights;
+    if (access(text, F_OK) == 0) {
+        for (size_t i = 0; i < r->weight_count; i++)
+            add_model(r, text, strlen(text), &r->weights[i]);
+        return TOOL_OK;
+    }
+    for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':'))
+        if (eval_parse_weights(colon + 1, &weights, why)) {
+            char *path = tool_text("%.*s", (int)(colon - text), text);
+            const bool there = access(path, F_OK) == 0;
+            free(path);
+            if (!there)
+                break;
+            add_model(r, text, (size_t)(colon - text), &weights);
+            return TOOL_OK;
+        }
+    if (*why && strchr(text, ':'))
+        return tool_usage(command, "'%s': %s", text, why);
+    return tool_usage(command, "there is no '%s'; a .gguf or .safetensors file or a directory, with "
+                               ":weights or without", text);
+}
+
+/* Bytes up to the first that is no UTF-8. */
+static size_t utf8_length(const unsigned char *text, size_t size)
+{
+    size_t i = 0;
+    while (i < size) {
+        const unsigned char c = text[i];
+        const size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3
+                       : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+        if (!n || n > size - i)
+            return i;
+        for (size_t k = 1; k < n; k++)
+            if ((text[i + k] & 0xc0) != 0x80)
+                return i;
+        /* Overlong forms, surrogates, and what lies beyond U+10FFFF. */
+        if ((c == 0xe0 && text[i + 1] < 0xa0) || (c == 0xed && text[i + 1] > 0x9f) ||
+            (c == 0xf0 && text[i + 1] < 0x90) || (c == 0xf4 && text[i + 1] > 0x8f))
+            return i;
+        i += n;
+    }
+    return i;
+}
+
+static int read_text(struct eval_options *e)
+{
+    size_t capacity = 0;
+    FILE *in = fopen(e->text_file, "rb");
+    if (!in)
+        return tool_failed(command, "cannot read '%s': %s", e->text_file, strerror(errno));
+    do {
+        capacity += 1 << 20;
+        e->text = tool_grow(e->text, capacity, 1);
+        e->text_size += fread(e->text + e->text_size, 1, capacity - e->text_size, in);
+    } while (e->text_size == capacity);
+    const int error = ferror(in) ? errno : 0;
+    fclose(in);
+    if (error)
+        return tool_failed(command, "cannot read '%s': %s", e->text_file, strerror(error));
+    const size_t valid = utf8_length((const unsigned char *)e->text, e->text_size);
+    if (valid < e->text_size)
+        return tool_failed(command, "'%s' is not UTF-8 at byte %zu; convert it (iconv -t UTF-8)",
+                           e->text_file, valid);
+    return TOOL_OK;
+}
+
+/* A file that cannot be written is better known before minutes of measuring. */
+static int check_writable(const char *file)
+{
+    FILE *out = file && strcmp(file, "-") ? fopen(file, "a") : NULL;
+    if (!file || !strcmp(file, "-"))
+        return TOOL_OK;
+    if (!out)
+        return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
+    fclose(out);
+    return TOOL_OK;
+}
+
+static int run(struct request *r)
+{
+    struct woq_device *device = NULL;
+    const struct woq_device_params params = tool_device_params(r->eval.log);
+    size_t failed = 0;
+    enum woq_status st = woq_device_open(r->device, &params, &device);
+    if (st == WOQ_ERROR_INVALID_ARGUMENT)
+        return tool_usage(command, "%s", woq_last_message());
+    if (st)
+        return tool_failed(command, "%s", woq_last_message());
+    int result = TOOL_OK;
+    for (size_t i = 0; i < r->count; i++) {
+        eval_run(&r->eval, device, &r->models[i]);
+        failed += !r->models[i].done;
+    }
+    eval_pair(r->models, r->count);
+    const struct woq_device_info *info = woq_device_get_info(device);
+    if (failed < r->count && (!r->json || strcmp(r->json, "-")))
+        eval_print(&r->eval, info, r->models, r->count, stdout);
+    if (r->json)
+        result = eval_write_json(command, &r->eval, info, r->models, r->count, r->json);
+    for (size_t i = 0; i < r->count; i++)
+        if (!r->models[i].done)
+            result = tool_failed(command, "%s (%s): %s", r->models[i].path,
+                                 r->models[i].weights.name, r->models[i].reason);
+    woq_device_destroy(&device);
+    return result;
+}
+
+static int check(const struct request *r)
+{
+    const struct eval_options *e = &r->eval;
+    if (!r->count)
+        return tool_usage(command, "a model is missing: a .gguf or .safetensors file or a directory");
+    if (!e->text_file && !e->prompt)
+        return tool_usage(command, "nothing to do: --text FILE for perplexity, --prompt TEXT for a "
+                                   "continuation, or both");
+    if (e->stride >= e->window)
+        return tool_usage(command, "--stride: %u must be below the window of %u", e->stride,
+                          e->window);
+    return TOOL_OK;
+}
+
+static void request_free(struct request *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        free(r->models[i].path);
+        free(r->models[i].ids);
+        free(r->models[i].perplexity.window_nll);
+        free(r->models[i].generated);
+    }
+    free(r->models);
+    free(r->weights);
+    free(r->eval.text);
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    struct request r = {.eval = {.tokens = 8192, .window = 512, .generate = 64}};
+    char why[TOOL_WHY];
+    int result = TOOL_OK;
+    opterr = 0;
+    parse_list(&r, "as-stored", why);
+    for (int c; !result &&
+                (c = getopt_long(argc, argv, ":w:d:t:n:p:g:j:l:h", options, NULL)) != -1;) {
+        if (c == 'h') {
+            fputs(help, stdout);
+            request_free(&r);
+            return TOOL_OK;
+        }
+        if (c == ':' || c == '?')
+            result = tool_bad_option(command, c, argv, options);
+        else if (!parse_option(&r, c, why))
+            result = tool_usage(command, "--%s: %s", tool_option_name(options, c), why);
+    }
+    for (; !result && optind < argc; optind++)
+        result = parse_model(&r, argv[optind]);
+    r.eval.progress = isatty(STDERR_FILENO);
+    if (!result)
+        result = check(&r);
+    if (!result && r.eval.text_file)
+        result = read_text(&r.eval);
+    if (!result)
+        result = check_writable(r.json);
+    if (!result)
+        result = run(&r);
+    request_free(&r);
+    return result;
+}

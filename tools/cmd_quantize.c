@@ -1,0 +1,238 @@
+/* cmd_quantize.c: `woq quantize`: a model's linear layers to 4 or 8 bits, as a directory that loaders take. */
+#include "tool.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <woq/quantize.h>
+
+static const char command[] = "woq quantize";
+
+static const char help[] =
+    "usage: woq quantize MODEL OUT [options]\n\n"
+    "Rounds the linear layers of a model's decoder to nearest and writes the directory OUT:\n"
+    "compressed-tensors `pack-quantized` safetensors, config.json, tokenizer. Embeddings, norms and\n"
+    "lm_head stay 16-bit. MODEL is a .gguf file or a Hugging Face directory. OUT appears whole or\n"
+    "not at all; after an interrupted run, run again.\n\n"
+    "  -b, --bits 4|8        bits of a weight (default 4)\n"
+    "  -g, --group N         columns that share a scale: 32, 64 (default) or 128\n"
+    "      --channel         one scale for each row (default with --bits 8)\n"
+    "      --tensor          one scale for each matrix\n"
+    "      --asymmetric      with zero points, 4 bits only; needs --allow-unloadable\n"
+    "      --keep REGEX      layers whose name matches stay 16-bit; may be given again. A match of\n"
+    "                        one of q/k/v or of gate/up keeps all of them, as loaders fuse them\n"
+    "      --allow-unloadable  write what some loaders refuse, with a warning that names them\n"
+    "  -J, --jobs N          threads (default: all cores)\n"
+    "      --force           replace OUT if it is a model's directory\n"
+    "  -h, --help            this text\n\n"
+    "Examples:\n"
+    "  woq quantize SmolLM2-135M-Instruct.Q4_1.gguf SmolLM2-w4\n"
+    "  woq quantize Qwen3-0.6B Qwen3-w8 --bits 8 --channel\n"
+    "  woq quantize Llama-3.2-1B Llama-w4 --group 128 --keep 'layers\\.0\\.'\n";
+
+enum long_only {
+    OPTION_CHANNEL = 256,
+    OPTION_TENSOR,
+    OPTION_ASYMMETRIC,
+    OPTION_KEEP,
+    OPTION_ALLOW,
+    OPTION_FORCE
+};
+
+static const struct option options[] = {{"bits", required_argument, NULL, 'b'},
+                                        {"group", required_argument, NULL, 'g'},
+                                        {"channel", no_argument, NULL, OPTION_CHANNEL},
+                                        {"tensor", no_argument, NULL, OPTION_TENSOR},
+                                        {"asymmetric", no_argument, NULL, OPTION_ASYMMETRIC},
+                                        {"keep", required_argument, NULL, OPTION_KEEP},
+                                        {"allow-unloadable", no_argument, NULL, OPTION_ALLOW},
+                                        {"jobs", required_argument, NULL, 'J'},
+                                        {"force", no_argument, NULL, OPTION_FORCE},
+                                        {"help", no_argument, NULL, 'h'},
+                                        {0}};
+
+struct request {
+    uint64_t bits, group, jobs; /* group: as in woq/format.h */
+    const char *grain;          /* the option that set group; NULL = none */
+    bool asymmetric, allow, force;
+    const char **keep;
+    size_t keep_count;
+};
+
+struct bar {
+    bool shown;
+    double start, last;
+};
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int number)
+{
+    stopped = number;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool progress(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    enum { WIDTH = 24 };
+    struct bar *bar = user;
+    const double now = seconds();
+    char cells[WIDTH + 1] = "", rate_text[24];
+    (void)what;
+    if (stopped)
+        return false;
+    if (!bar->shown || (now - bar->last < 0.1 && done < total) || !done)
+        return true;
+    bar->last = now;
+    const double rate = (double)done / (now - bar->start);
+    const unsigned left = (unsigned)((double)(total - done) / rate + 0.5);
+    for (uint64_t i = 0; i < WIDTH; i++)
+        cells[i] = (double)i * (double)total < (double)done * WIDTH ? '#' : '.';
+    fprintf(stderr, "\r\033[Kquantizing [%s] %3.0f %%  %s/s  %u:%02u left", cells,
+            100 * (double)done / (double)total, tool_bytes((uint64_t)rate, rate_text), left / 60,
+            left % 60);
+    return true;
+}
+
+static bool set_grain(struct request *r, const char *name, uint64_t group, char *why)
+{
+    if (r->grain && strcmp(r->grain, name)) {
+        snprintf(why, TOOL_WHY, "--%s and --%s exclude each other", r->grain, name);
+        return false;
+    }
+    r->grain = name;
+    r->group = group;
+    return true;
+}
+
+static bool parse_option(struct request *r, int c, char *why)
+{
+    uint64_t group;
+    switch (c) {
+    case 'b':
+        if (!tool_parse_number(optarg, 4, 8, &r->bits, why))
+            return false;
+        if (r->bits == 4 || r->bits == 8)
+            return true;
+        snprintf(why, TOOL_WHY, "'%.40s' must be 4 or 8", optarg);
+        return false;
+    case 'g':
+        return tool_parse_number(optarg, 1, 1 << 30, &group, why) && set_grain(r, "group", group, why);
+    case OPTION_CHANNEL: return set_grain(r, "channel", WOQ_GROUP_CHANNEL, why);
+    case OPTION_TENSOR: return set_grain(r, "tensor", WOQ_GROUP_TENSOR, why);
+    case OPTION_ASYMMETRIC: r->asymmetric = true; break;
+    case OPTION_KEEP:
+        r->keep = tool_grow(r->keep, r->keep_count + 1, sizeof *r->keep);
+        r->keep[r->keep_count++] = optarg;
+        break;
+    case OPTION_ALLOW: r->allow = true; break;
+    case 'J': return tool_parse_number(optarg, 1, 256, &r->jobs, why);
+    case OPTION_FORCE: r->force = true; break;
+    }
+    return true;
+}
+
+/* What the user asked for although loaders fail. */
+static void warn(const struct request *r)
+{
+    if (r->asymmetric)
+        fprintf(stderr, "%s: warning: asymmetric weights: transformers 5.23 loads them only by "
+                        "CompressedTensorsConfig(dequantize=True), 4.57 not at all\n",
+                command);
+    if (r->group != WOQ_GROUP_CHANNEL && r->group != WOQ_GROUP_TENSOR && r->group != 32 &&
+        r->group != 64 && r->group != 128)
+        fprintf(stderr, "%s: warning: groups of %llu columns: vLLM does not load them\n", command,
+                (unsigned long long)r->group);
+}
+
+static void handle_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    /* A file over the limit is then an error of write, with a message. */
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGXFSZ, &action, NULL);
+}
+
+static int run(const struct request *r, const char *model, const char *out)
+{
+    struct woq_quantize_params p = WOQ_QUANTIZE_PARAMS_INIT;
+    struct woq_checkpoint *checkpoint = NULL;
+    struct bar bar = {isatty(STDERR_FILENO), seconds(), 0};
+    p.bits = (uint32_t)r->bits;
+    p.group = r->group;
+    p.symmetric = !r->asymmetric;
+    p.keep = r->keep;
+    p.keep_count = r->keep_count;
+    p.jobs = (uint32_t)r->jobs;
+    p.force = r->force;
+    p.allow_unloadable = r->allow;
+    p.progress = progress;
+    p.progress_user = &bar;
+    if (r->allow)
+        warn(r);
+    handle_signals();
+    enum woq_status st = woq_checkpoint_open(model, NULL, &checkpoint);
+    if (!st)
+        st = woq_quantize_checkpoint(checkpoint, out, &p);
+    woq_checkpoint_close(&checkpoint);
+    if (bar.shown)
+        fputs("\r\033[K", stderr);
+    if (st && stopped)
+        return tool_failed(command, "interrupted; '%s' was not written", out);
+    if (st)
+        return tool_failed(command, "%s", woq_last_message());
+    char grain[40];
+    if (r->group == WOQ_GROUP_CHANNEL || r->group == WOQ_GROUP_TENSOR)
+        snprintf(grain, sizeof grain, "per %s", r->group == WOQ_GROUP_CHANNEL ? "channel" : "tensor");
+    else
+        snprintf(grain, sizeof grain, "groups of %llu", (unsigned long long)r->group);
+    printf("%s: %llu bits, %s, %s, in %.1f s\n", out, (unsigned long long)r->bits, grain,
+           r->asymmetric ? "asymmetric" : "symmetric", seconds() - bar.start);
+    return TOOL_OK;
+}
+
+int cmd_quantize(int argc, char **argv)
+{
+    struct request r = {.bits = 4};
+    char why[TOOL_WHY];
+    int c, code;
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":b:g:J:h", options, NULL)) != -1) {
+        if (c == 'h') {
+            fputs(help, stdout);
+            free(r.keep);
+            return TOOL_OK;
+        }
+        if (c == '?' || c == ':') {
+            code = tool_bad_option(command, c, argv, options);
+            goto done;
+        }
+        if (!parse_option(&r, c, why)) {
+            code = tool_usage(command, "--%s: %s", tool_option_name(options, c), why);
+            goto done;
+        }
+    }
+    if (!r.grain)
+        r.group = r.bits == 8 ? WOQ_GROUP_CHANNEL : 64;
+    if (argc - optind < 2)
+        code = tool_usage(command, "%s is missing: woq quantize MODEL OUT",
+                          argc - optind ? "OUT" : "MODEL");
+    else if (argc - optind > 2)
+        code = tool_usage(command, "unexpected '%s'; there are but MODEL and OUT", argv[optind + 2]);
+    else
+        code = run(&r, argv[optind], argv[optind + 1]);
+done:
+    free(r.keep);
+    return code;
+}

@@ -1,0 +1,83 @@
+/* eval.h: what the files of `woq eval` share. */
+#ifndef WOQ_EVAL_H
+#define WOQ_EVAL_H
+
+#include "tool.h"
+
+#include <woq/model.h>
+#include <woq/tokenizer.h>
+
+/* How weights lie on the device, as the user wrote it. */
+struct eval_weights {
+    enum woq_model_weights mode;
+    struct woq_format format;
+    char name[32]; /* "as-stored", "f16", "w4g64" */
+};
+
+struct eval_options {
+    const char *text_file; /* NULL = no perplexity */
+    char *text;
+    size_t text_size;
+    uint64_t tokens; /* of the text at most; 0 = all */
+    uint32_t window, stride; /* stride 0 = disjoint windows, second halves scored */
+    const char *prompt;
+    uint32_t generate;
+    enum woq_log_level log;
+    bool progress;
+};
+
+/* One row: a model file in one form. */
+struct eval_model {
+    char *path;
+    struct eval_weights weights;
+    bool done;
+    char reason[TOOL_WHY];
+    struct woq_model_info info;
+    const char *stored; /* element type of the file's first linear layer; NULL = packed */
+    double load_seconds;
+    int32_t *ids; /* of the text, cut to `tokens` */
+    size_t id_count;
+    struct woq_perplexity perplexity;
+    double rate;        /* tokens/s of perplexity, the first window aside; 0 = not measured */
+    bool paired;        /* with the first model: the two below are set */
+    double change, change_error; /* ln(PPL / PPL of the first) */
+    char *generated;    /* NULL = no prompt */
+    size_t prompt_tokens, generated_tokens;
+    double decode_rate; /* tokens/s, the first two aside; 0 = not measured */
+};
+
+/* "as-stored" or a format of tool_parse_format. */
+bool eval_parse_weights(const char *text, struct eval_weights *out, char *why);
+
+/* Loads, measures and releases one model; model->done says whether it went well, else reason. */
+void eval_run(const struct eval_options *options, struct woq_device *device,
+              struct eval_model *model);
+/* Perplexity where each window begins `stride` tokens after the last and scores its last `stride`. */
+enum woq_status eval_strided(struct woq_model *model, const struct eval_options *options,
+                             const int32_t *ids, size_t count, int32_t bos, uint32_t vocabulary,
+                             woq_eval_progress_fn *progress, void *user,
+                             struct woq_perplexity *out);
+/* Fills paired, change and change_error of all models but the first. */
+void eval_pair(struct eval_model *models, size_t count);
+double eval_seconds(void); /* since an arbitrary moment */
+
+/* A bar on stderr: what is going on, and how far. */
+struct eval_bar {
+    bool shown;
+    char what[96];
+    uint64_t unit;       /* tokens of one step */
+    double start, first; /* seconds: at the beginning, and when the first step was done */
+    double rate;         /* tokens/s since the first step */
+};
+void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char *format, ...)
+    TOOL_PRINTF(4, 5);
+woq_eval_progress_fn eval_bar_step; /* user: the bar */
+void eval_bar_end(struct eval_bar *bar);
+
+void eval_print(const struct eval_options *options, const struct woq_device_info *device,
+                const struct eval_model *models, size_t count, FILE *out);
+int eval_write_json(const char *command, const struct eval_options *options,
+                    const struct woq_device_info *device, const struct eval_model *models,
+                    size_t count, const char *file);
+
+#endif

@@ -1,0 +1,54 @@
+/* eval_bar.c: progress of `woq eval` on a terminal. */
+#include "eval.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+double eval_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char *format, ...)
+{
+    va_list args;
+    *bar = (struct eval_bar){.shown = shown, .unit = unit, .start = eval_seconds()};
+    va_start(args, format);
+    vsnprintf(bar->what, sizeof bar->what, format, args);
+    va_end(args);
+    if (shown)
+        fprintf(stderr, "\r\033[K%s", bar->what);
+}
+
+bool eval_bar_step(void *user, uint64_t done, uint64_t total, double perplexity)
+{
+    enum { WIDTH = 24 };
+    struct eval_bar *bar = user;
+    const double now = eval_seconds();
+    char cells[WIDTH + 1] = "";
+    /* The first step may compile kernels, so the rate is that of the others once there are any. */
+    if (done == 1)
+        bar->first = now;
+    const double rate = done > 1 ? (double)(done - 1) / (now - bar->first)
+                                 : (double)done / (now - bar->start);
+    bar->rate = rate * (double)bar->unit;
+    if (!bar->shown)
+        return true;
+    const unsigned left = (unsigned)((double)(total - done) / rate + 0.5);
+    for (uint64_t i = 0; i < WIDTH; i++)
+        cells[i] = i * total < done * WIDTH ? '#' : '.';
+    fprintf(stderr, "\r\033[K%s [%s] %llu/%llu  %.0f tokens/s  %u:%02u left  perplexity %.3f",
+            bar->what, cells, (unsigned long long)done, (unsigned long long)total, bar->rate,
+            left / 60, left % 60, perplexity);
+    return true;
+}
+
+void eval_bar_end(struct eval_bar *bar)
+{
+    if (bar->shown)
+        fputs("\r\033[K", stderr);
+    bar->shown = false;
+}

@@ -1,0 +1,152 @@
+/* eval_run.c: one model in one form: perplexity of the text, and a continuation of the prompt. */
+#include "eval.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool give_up(struct eval_model *m, const char *format, ...) TOOL_PRINTF(2, 3);
+
+static bool give_up(struct eval_model *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->reason, sizeof m->reason, format, args);
+    va_end(args);
+    return false;
+}
+
+static bool good(struct eval_model *m, enum woq_status st)
+{
+    return st ? give_up(m, "%s", woq_last_message()) : true;
+}
+
+struct prompt {
+    int32_t *ids;
+    size_t count;
+};
+
+/* The text's ids, cut, and the prompt's; fewer ids than two windows are refused. */
+static bool encode(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
+                   struct eval_model *m, struct prompt *prompt)
+{
+    const uint32_t flags = woq_tokenizer_adds_bos(tokenizer) ? WOQ_ENCODE_BOS : 0;
+    if (o->text_file) {
+        if (!good(m, woq_tokenizer_encode(tokenizer, o->text, o->text_size, flags, &m->ids,
+                                          &m->id_count)))
+            return false;
+        if (o->tokens && o->tokens < m->id_count)
+            m->id_count = (size_t)o->tokens;
+        const uint64_t need = o->stride ? o->window : 2ull * o->window;
+        if (m->id_count < need)
+            return give_up(m, "'%s' gives %zu tokens; windows of %u need %llu: take a longer text, "
+                              "more --tokens or a smaller --window",
+                           o->text_file, m->id_count, o->window, (unsigned long long)need);
+    }
+    if (!o->prompt)
+        return true;
+    if (!good(m, woq_tokenizer_encode(tokenizer, o->prompt, strlen(o->prompt),
+                                      flags | WOQ_ENCODE_SPECIAL, &prompt->ids, &prompt->count)))
+        return false;
+    m->prompt_tokens = prompt->count;
+    return prompt->count > 0 || give_up(m, "the prompt gives no token; write some text");
+}
+
+static bool measure_text(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
+                         struct woq_model *model, struct eval_model *m)
+{
+    struct eval_bar bar;
+    const int32_t bos = woq_tokenizer_adds_bos(tokenizer) ? woq_tokenizer_bos(tokenizer) : -1;
+    enum woq_status st;
+    eval_bar_begin(&bar, o->progress, o->window - 1, "%s: perplexity", m->weights.name);
+    if (o->stride)
+        st = eval_strided(model, o, m->ids, m->id_count, bos, m->info.config.vocabulary,
+                          eval_bar_step, &bar, &m->perplexity);
+    else
+        st = woq_model_perplexity(model, m->ids, m->id_count, o->window, bos, 0, eval_bar_step, &bar,
+                                  &m->perplexity);
+    m->rate = bar.rate;
+    eval_bar_end(&bar);
+    return good(m, st);
+}
+
+/* The prompt and the first token, the second (whose kernels may be compiled), then the others: these
+ * are timed. */
+static bool continue_prompt(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
+                            struct woq_model *model, const struct prompt *prompt,
+                            struct eval_model *m)
+{
+    const int32_t eos = woq_tokenizer_eos(tokenizer);
+    int32_t *ids = tool_alloc(o->generate, sizeof *ids);
+    struct eval_bar bar;
+    size_t n = 0, made = 0, size;
+    eval_bar_begin(&bar, o->progress, 1, "%s: continuing the prompt", m->weights.name);
+    woq_model_reset(model);
+    enum woq_status st = woq_model_generate(model, prompt->ids, prompt->count, eos, ids, 1, &n);
+    for (int part = 0; part < 2 && !st && n < o->generate && ids[n - 1] != eos; part++) {
+        const double start = eval_seconds();
+        const size_t most = part ? o->generate - n : 1;
+        st = woq_model_generate(model, &ids[n - 1], 1, eos, ids + n, most, &made);
+        n += made;
+        if (part && made)
+            m->decode_rate = (double)made / (eval_seconds() - start);
+    }
+    eval_bar_end(&bar);
+    m->generated_tokens = n;
+    if (n && ids[n - 1] == eos)
+        n--;
+    if (!st)
+        st = woq_tokenizer_decode(tokenizer, ids, n, &m->generated, &size);
+    free(ids);
+    return good(m, st);
+}
+
+static bool create(const struct eval_options *o, struct woq_device *device,
+                   const struct woq_checkpoint *checkpoint, const struct prompt *prompt,
+                   struct eval_model *m, struct woq_model **out)
+{
+    struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
+    struct eval_bar bar;
+    const double start = eval_seconds();
+    const uint64_t room = prompt->count + (uint64_t)o->generate;
+    p.weights = m->weights.mode;
+    p.format = m->weights.format;
+    p.batch = o->text_file ? o->window : 0;
+    p.context = p.batch;
+    if (o->prompt && room > p.context)
+        p.context = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
+    eval_bar_begin(&bar, o->progress, 1, "%s: packing weights", m->weights.name);
+    const enum woq_status st = woq_model_create(device, checkpoint, &p, out);
+    eval_bar_end(&bar);
+    m->load_seconds = eval_seconds() - start;
+    return good(m, st) && good(m, woq_model_get_info(*out, &m->info));
+}
+
+static const char *stored_type(const struct woq_checkpoint *checkpoint)
+{
+    const struct woq_tensor *t =
+        woq_checkpoint_find(checkpoint, "model.layers.0.self_attn.q_proj.weight");
+    return t ? woq_tensor_type_name(t->type) : NULL;
+}
+
+void eval_run(const struct eval_options *o, struct woq_device *device, struct eval_model *m)
+{
+    struct woq_checkpoint *checkpoint = NULL;
+    struct woq_tokenizer *tokenizer = NULL;
+    struct woq_model *model = NULL;
+    struct prompt prompt = {NULL, 0};
+    bool right = good(m, woq_checkpoint_open(m->path, NULL, &checkpoint)) &&
+                 good(m, woq_tokenizer_create(checkpoint, &tokenizer)) &&
+                 encode(o, tokenizer, m, &prompt) &&
+                 create(o, device, checkpoint, &prompt, m, &model);
+    m->stored = right ? stored_type(checkpoint) : NULL;
+    woq_checkpoint_close(&checkpoint);
+    if (right && o->text_file)
+        right = measure_text(o, tokenizer, model, m);
+    if (right && o->prompt)
+        right = continue_prompt(o, tokenizer, model, &prompt, m);
+    m->done = right;
+    free(prompt.ids);
+    woq_model_destroy(&model);
+    woq_tokenizer_destroy(&tokenizer);
+}

