@@ -35,7 +35,7 @@ static size_t times(size_t a, size_t b)
  * One thread more than there are CPUs. With as many as CPUs, GCC's OpenMP lets threads spin for
  * milliseconds when they wait for others or for work, which takes the CPU from the device's threads
  * where it is the device; with more it lets them sleep at once. Measured on two shared cores: a
- * fourth less time. Loops hand out work in small pieces, so that the extra thread costs nothing.
+ * third less CPU time. Loops hand out work in small pieces, so that the extra thread costs nothing.
  */
 static int host_threads(void)
 {
