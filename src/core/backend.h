@@ -59,64 +59,95 @@ struct woqi_enumeration {
     void (*emit)(struct woqi_enumeration *self, const struct woq_device_entry *entry);
 };
 
+/*
+ * The slots. Each is a named function type, which the table and the functions of every backend share;
+ * the name of a slot is that of its type without woqi_ and _fn.
+ */
+
+/* Emits a row for each device, in the order of its index, and one (usable = false, index 0) with the
+ * reason if there is none or a driver was refused. Fails only for want of host memory. */
+typedef enum woq_status woqi_enumerate_fn(struct woqi_enumeration *out);
+
+/* Opens device `index`, or the guest's own if `guest` (woq_<api>_params) is not NULL. On entry core has
+ * set backend, allocator, log and cache; the backend sets info (struct_size, backend, index and
+ * selector excepted) and impl. On failure it leaves nothing behind. */
+typedef enum woq_status woqi_open_fn(struct woq_device *device, uint32_t index, const void *guest);
+/* Waits for the device's work first. */
+typedef void woqi_close_fn(struct woq_device *device);
+/* Both in bytes. */
+typedef enum woq_status woqi_memory_fn(struct woq_device *device, uint64_t *total,
+                                       uint64_t *available);
+
+/* device, size and flags are set. */
+typedef enum woq_status woqi_buffer_create_fn(struct woq_buffer *buffer);
+/* Imported: drops only what import took. */
+typedef void woqi_buffer_destroy_fn(struct woq_buffer *buffer);
+/* Blocking, after all work submitted before. */
+typedef enum woq_status woqi_buffer_write_fn(struct woq_buffer *buffer, uint64_t offset,
+                                             const void *source, uint64_t size);
+typedef enum woq_status woqi_buffer_read_fn(struct woq_buffer *buffer, uint64_t offset, void *target,
+                                            uint64_t size);
+typedef enum woq_status woqi_buffer_map_fn(struct woq_buffer *buffer, void **pointer);
+typedef enum woq_status woqi_buffer_unmap_fn(struct woq_buffer *buffer);
+
+/* The layout that all kernels of this device read for such weights. */
+typedef enum woqi_layout woqi_layout_fn(struct woq_device *device, const struct woq_format *format);
+
+/* Can this device run the kernel at all? If not, writes why (a phrase, no full stop). Builds nothing.
+ * Judges by device->info, which emulation may have lowered. */
+typedef bool woqi_kernel_probe_fn(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+                                  size_t reason_size);
+/* device, id, name and local_x are set. */
+typedef enum woq_status woqi_kernel_create_fn(struct woqi_kernel *kernel);
+typedef void woqi_kernel_destroy_fn(struct woqi_kernel *kernel);
+
+/* Makes a recording with the skeleton of `steps`; allocates all that its runs will need. */
+typedef enum woq_status woqi_sequence_create_fn(struct woqi_sequence *sequence,
+                                                const struct woqi_step *steps);
+/* Submits the steps through `instance`, which is not in flight; allocates nothing. Runs of a device
+ * execute in the order of submission; each sees what earlier ones wrote. */
+typedef enum woq_status woqi_sequence_submit_fn(struct woqi_sequence *sequence, uint32_t instance,
+                                                const struct woqi_step *steps);
+/* WOQ_OK when the last submission through `instance` is done, else WOQ_ERROR_TIMEOUT after timeout_ns;
+ * UINT64_MAX = for ever, 0 = ask. After OUT_OF_MEMORY it may still run; after any other failure it has
+ * ended. */
+typedef enum woq_status woqi_sequence_wait_fn(struct woqi_sequence *sequence, uint32_t instance,
+                                              uint64_t timeout_ns);
+/* ns[i] of timestamp index i, for all i < count; 0 where none was recorded. The instance is done. */
+typedef enum woq_status woqi_sequence_times_fn(struct woqi_sequence *sequence, uint32_t instance,
+                                               uint64_t *ns, size_t count);
+/* Nothing is in flight any more. */
+typedef void woqi_sequence_destroy_fn(struct woqi_sequence *sequence);
+
+/* Translates steps into the caller's recording (struct woqi_<p>_target of the backend). What must live
+ * as long as that recording goes to *keep, and back through record_release. */
+typedef enum woq_status woqi_record_fn(struct woq_device *device, const struct woqi_step *steps,
+                                       uint32_t count, const void *target, void **keep);
+typedef void woqi_record_release_fn(struct woq_device *device, void *keep);
+
 struct woqi_backend {
     enum woq_backend id;
-
-    /* Emits a row for each device, in the order of its index, and one (usable = false, index 0) with
-     * the reason if there is none or a driver was refused. Fails only for want of host memory. */
-    enum woq_status (*enumerate)(struct woqi_enumeration *out);
-
-    /* Opens device `index`, or the guest's own if `guest` (woq_<api>_params) is not NULL. On entry core
-     * has set backend, allocator, log and cache; the backend sets info (struct_size, backend, index and
-     * selector excepted) and impl. On failure it leaves nothing behind. */
-    enum woq_status (*open)(struct woq_device *device, uint32_t index, const void *guest);
-    void (*close)(struct woq_device *device); /* waits for its work first */
-
-    /* available and total in bytes. */
-    enum woq_status (*memory)(struct woq_device *device, uint64_t *total, uint64_t *available);
-
-    enum woq_status (*buffer_create)(struct woq_buffer *buffer); /* device, size, flags are set */
-    void (*buffer_destroy)(struct woq_buffer *buffer); /* imported: drops only what import took */
-    /* Blocking, after all work submitted before. */
-    enum woq_status (*buffer_write)(struct woq_buffer *buffer, uint64_t offset, const void *source,
-                                    uint64_t size);
-    enum woq_status (*buffer_read)(struct woq_buffer *buffer, uint64_t offset, void *target,
-                                   uint64_t size);
-    enum woq_status (*buffer_map)(struct woq_buffer *buffer, void **pointer); /* (optional) NULL: no
-                                                                                 HOST_MEMORY feature */
-    enum woq_status (*buffer_unmap)(struct woq_buffer *buffer);               /* (optional) */
-
-    /* The layout that all kernels of this device read for such weights. */
-    enum woqi_layout (*layout)(struct woq_device *device, const struct woq_format *format);
-
-    /* Can this device run the kernel at all? If not, writes why (a phrase, no full stop). Builds
-     * nothing. Judges by device->info, which emulation may have lowered. */
-    bool (*kernel_probe)(struct woq_device *device, enum woqi_kernel_id id, char *reason,
-                         size_t reason_size);
-    enum woq_status (*kernel_create)(struct woqi_kernel *kernel); /* device, id, name, local_x set */
-    void (*kernel_destroy)(struct woqi_kernel *kernel);
-
-    /* Makes a recording with the skeleton of `steps`; allocates all that its runs will need. */
-    enum woq_status (*sequence_create)(struct woqi_sequence *sequence, const struct woqi_step *steps);
-    /* Submits the steps through `instance`, which is not in flight; allocates nothing. Runs of a
-     * device execute in the order of submission; each sees what earlier ones wrote. */
-    enum woq_status (*sequence_submit)(struct woqi_sequence *sequence, uint32_t instance,
-                                       const struct woqi_step *steps);
-    /* WOQ_OK when the last submission through `instance` is done, else WOQ_ERROR_TIMEOUT after
-     * timeout_ns; UINT64_MAX = for ever, 0 = ask. After OUT_OF_MEMORY it may still run; after any
-     * other failure it has ended. */
-    enum woq_status (*sequence_wait)(struct woqi_sequence *sequence, uint32_t instance,
-                                     uint64_t timeout_ns);
-    /* ns[i] of timestamp index i, for all i < count; 0 where none was recorded. Instance is done. */
-    enum woq_status (*sequence_times)(struct woqi_sequence *sequence, uint32_t instance, uint64_t *ns,
-                                      size_t count); /* (optional) NULL: no TIMESTAMPS feature */
-    void (*sequence_destroy)(struct woqi_sequence *sequence); /* nothing in flight any more */
-
-    /* Translates steps into the caller's recording (struct woqi_<p>_target of the backend). What must
-     * live as long as that recording goes to *keep, and back through record_release. */
-    enum woq_status (*record)(struct woq_device *device, const struct woqi_step *steps, uint32_t count,
-                              const void *target, void **keep);
-    void (*record_release)(struct woq_device *device, void *keep);
+    woqi_enumerate_fn *enumerate;
+    woqi_open_fn *open;
+    woqi_close_fn *close;
+    woqi_memory_fn *memory;
+    woqi_buffer_create_fn *buffer_create;
+    woqi_buffer_destroy_fn *buffer_destroy;
+    woqi_buffer_write_fn *buffer_write;
+    woqi_buffer_read_fn *buffer_read;
+    woqi_buffer_map_fn *buffer_map;     /* (optional) NULL: no HOST_MEMORY feature */
+    woqi_buffer_unmap_fn *buffer_unmap; /* (optional) likewise */
+    woqi_layout_fn *layout;
+    woqi_kernel_probe_fn *kernel_probe;
+    woqi_kernel_create_fn *kernel_create;
+    woqi_kernel_destroy_fn *kernel_destroy;
+    woqi_sequence_create_fn *sequence_create;
+    woqi_sequence_submit_fn *sequence_submit;
+    woqi_sequence_wait_fn *sequence_wait;
+    woqi_sequence_times_fn *sequence_times; /* (optional) NULL: no TIMESTAMPS feature */
+    woqi_sequence_destroy_fn *sequence_destroy;
+    woqi_record_fn *record;
+    woqi_record_release_fn *record_release;
 };
 
 extern const struct woqi_backend woqi_backend_reference;

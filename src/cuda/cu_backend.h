@@ -67,31 +67,23 @@ enum woq_status woqi_cu_enter(struct woq_device *device);
 void woqi_cu_leave(struct woq_device *device);
 
 /* Slots of the table, by file. */
-enum woq_status woqi_cu_buffer_create(struct woq_buffer *buffer);
-void woqi_cu_buffer_destroy(struct woq_buffer *buffer);
-enum woq_status woqi_cu_buffer_write(struct woq_buffer *buffer, uint64_t offset, const void *source,
-                                     uint64_t size);
-enum woq_status woqi_cu_buffer_read(struct woq_buffer *buffer, uint64_t offset, void *target,
-                                    uint64_t size);
+woqi_buffer_create_fn woqi_cu_buffer_create;
+woqi_buffer_destroy_fn woqi_cu_buffer_destroy;
+woqi_buffer_write_fn woqi_cu_buffer_write;
+woqi_buffer_read_fn woqi_cu_buffer_read;
 
-bool woqi_cu_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
-                          size_t reason_size);
-enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel);
-void woqi_cu_kernel_destroy(struct woqi_kernel *kernel);
+woqi_kernel_probe_fn woqi_cu_kernel_probe;
+woqi_kernel_create_fn woqi_cu_kernel_create;
+woqi_kernel_destroy_fn woqi_cu_kernel_destroy;
 
-enum woq_status woqi_cu_sequence_create(struct woqi_sequence *sequence,
-                                        const struct woqi_step *steps);
-enum woq_status woqi_cu_sequence_submit(struct woqi_sequence *sequence, uint32_t instance,
-                                        const struct woqi_step *steps);
-enum woq_status woqi_cu_sequence_wait(struct woqi_sequence *sequence, uint32_t instance,
-                                      uint64_t timeout_ns);
-enum woq_status woqi_cu_sequence_times(struct woqi_sequence *sequence, uint32_t instance,
-                                       uint64_t *ns, size_t count);
-void woqi_cu_sequence_destroy(struct woqi_sequence *sequence);
+woqi_sequence_create_fn woqi_cu_sequence_create;
+woqi_sequence_submit_fn woqi_cu_sequence_submit;
+woqi_sequence_wait_fn woqi_cu_sequence_wait;
+woqi_sequence_times_fn woqi_cu_sequence_times;
+woqi_sequence_destroy_fn woqi_cu_sequence_destroy;
 
-enum woq_status woqi_cu_record(struct woq_device *device, const struct woqi_step *steps,
-                               uint32_t count, const void *target, void **keep);
-void woqi_cu_record_release(struct woq_device *device, void *keep);
+woqi_record_fn woqi_cu_record;
+woqi_record_release_fn woqi_cu_record_release;
 
 /* cu_kernel.c: the values of a DISPATCH, OFF or COPY step, whose windows and groups may still be
  * unset in a skeleton; and the array through which the driver copies a launch's arguments. */

@@ -96,37 +96,29 @@ cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
                            struct woqi_cl_queue *out);
 
 /* ---- cl_buffer.c ---- */
-enum woq_status woqi_cl_buffer_create(struct woq_buffer *buffer);
-void woqi_cl_buffer_destroy(struct woq_buffer *buffer);
-enum woq_status woqi_cl_buffer_write(struct woq_buffer *buffer, uint64_t offset, const void *source,
-                                     uint64_t size);
-enum woq_status woqi_cl_buffer_read(struct woq_buffer *buffer, uint64_t offset, void *target,
-                                    uint64_t size);
-enum woq_status woqi_cl_buffer_map(struct woq_buffer *buffer, void **pointer);
-enum woq_status woqi_cl_buffer_unmap(struct woq_buffer *buffer);
+woqi_buffer_create_fn woqi_cl_buffer_create;
+woqi_buffer_destroy_fn woqi_cl_buffer_destroy;
+woqi_buffer_write_fn woqi_cl_buffer_write;
+woqi_buffer_read_fn woqi_cl_buffer_read;
+woqi_buffer_map_fn woqi_cl_buffer_map;
+woqi_buffer_unmap_fn woqi_cl_buffer_unmap;
 
 /* ---- cl_kernel.c ---- */
-bool woqi_cl_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
-                          size_t reason_size);
-enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel);
-void woqi_cl_kernel_destroy(struct woqi_kernel *kernel);
+woqi_kernel_probe_fn woqi_cl_kernel_probe;
+woqi_kernel_create_fn woqi_cl_kernel_create;
+woqi_kernel_destroy_fn woqi_cl_kernel_destroy;
 /* The fields of args.flags that this kernel is compiled for. */
 uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags);
 /* A new cl_kernel of the program for `key`, which is built if this is its first use. */
 enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, cl_kernel *out);
 
 /* ---- cl_sequence.c ---- */
-enum woq_status woqi_cl_sequence_create(struct woqi_sequence *sequence,
-                                        const struct woqi_step *steps);
-enum woq_status woqi_cl_sequence_submit(struct woqi_sequence *sequence, uint32_t instance,
-                                        const struct woqi_step *steps);
-enum woq_status woqi_cl_sequence_wait(struct woqi_sequence *sequence, uint32_t instance,
-                                      uint64_t timeout_ns);
-enum woq_status woqi_cl_sequence_times(struct woqi_sequence *sequence, uint32_t instance,
-                                       uint64_t *ns, size_t count);
-void woqi_cl_sequence_destroy(struct woqi_sequence *sequence);
-enum woq_status woqi_cl_record(struct woq_device *device, const struct woqi_step *steps,
-                               uint32_t count, const void *target, void **keep);
-void woqi_cl_record_release(struct woq_device *device, void *keep);
+woqi_sequence_create_fn woqi_cl_sequence_create;
+woqi_sequence_submit_fn woqi_cl_sequence_submit;
+woqi_sequence_wait_fn woqi_cl_sequence_wait;
+woqi_sequence_times_fn woqi_cl_sequence_times;
+woqi_sequence_destroy_fn woqi_cl_sequence_destroy;
+woqi_record_fn woqi_cl_record;
+woqi_record_release_fn woqi_cl_record_release;
 
 #endif

@@ -251,14 +251,12 @@ void woqi_vk_memory_destroy(struct woq_device *device, struct woqi_vk_memory *me
 /* Index of the memory type, or -1. bits: of the memory requirements. */
 int woqi_vk_memory_type(const struct woqi_vk_device *vk, uint32_t bits, enum woqi_vk_place place);
 
-enum woq_status woqi_vk_buffer_create(struct woq_buffer *buffer);
-void woqi_vk_buffer_destroy(struct woq_buffer *buffer);
-enum woq_status woqi_vk_buffer_write(struct woq_buffer *buffer, uint64_t offset, const void *source,
-                                     uint64_t size);
-enum woq_status woqi_vk_buffer_read(struct woq_buffer *buffer, uint64_t offset, void *target,
-                                    uint64_t size);
-enum woq_status woqi_vk_buffer_map(struct woq_buffer *buffer, void **pointer);
-enum woq_status woqi_vk_buffer_unmap(struct woq_buffer *buffer);
+woqi_buffer_create_fn woqi_vk_buffer_create;
+woqi_buffer_destroy_fn woqi_vk_buffer_destroy;
+woqi_buffer_write_fn woqi_vk_buffer_write;
+woqi_buffer_read_fn woqi_vk_buffer_read;
+woqi_buffer_map_fn woqi_vk_buffer_map;
+woqi_buffer_unmap_fn woqi_vk_buffer_unmap;
 
 /* ---- vk_kernel.c ---- */
 
@@ -266,10 +264,9 @@ enum woq_status woqi_vk_kernels_open(struct woq_device *device); /* layouts and 
 void woqi_vk_kernels_close(struct woq_device *device);
 /* The layout that pipelines and sets of this device use. */
 const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device);
-bool woqi_vk_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
-                          size_t reason_size);
-enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel);
-void woqi_vk_kernel_destroy(struct woqi_kernel *kernel);
+woqi_kernel_probe_fn woqi_vk_kernel_probe;
+woqi_kernel_create_fn woqi_vk_kernel_create;
+woqi_kernel_destroy_fn woqi_vk_kernel_destroy;
 
 /* ---- vk_record.c ---- */
 
@@ -329,20 +326,15 @@ void woqi_vk_record_steps(struct woq_device *device, const struct woqi_vk_record
 /* Barrier between the stages that steps use. */
 void woqi_vk_barrier(const struct woqi_vk_device *vk, VkCommandBuffer commands);
 
-enum woq_status woqi_vk_record(struct woq_device *device, const struct woqi_step *steps,
-                               uint32_t count, const void *target, void **keep);
-void woqi_vk_record_release(struct woq_device *device, void *keep);
+woqi_record_fn woqi_vk_record;
+woqi_record_release_fn woqi_vk_record_release;
 
 /* ---- vk_sequence.c ---- */
 
-enum woq_status woqi_vk_sequence_create(struct woqi_sequence *sequence,
-                                        const struct woqi_step *steps);
-enum woq_status woqi_vk_sequence_submit(struct woqi_sequence *sequence, uint32_t instance,
-                                        const struct woqi_step *steps);
-enum woq_status woqi_vk_sequence_wait(struct woqi_sequence *sequence, uint32_t instance,
-                                      uint64_t timeout_ns);
-enum woq_status woqi_vk_sequence_times(struct woqi_sequence *sequence, uint32_t instance,
-                                       uint64_t *ns, size_t count);
-void woqi_vk_sequence_destroy(struct woqi_sequence *sequence);
+woqi_sequence_create_fn woqi_vk_sequence_create;
+woqi_sequence_submit_fn woqi_vk_sequence_submit;
+woqi_sequence_wait_fn woqi_vk_sequence_wait;
+woqi_sequence_times_fn woqi_vk_sequence_times;
+woqi_sequence_destroy_fn woqi_vk_sequence_destroy;
 
 #endif
