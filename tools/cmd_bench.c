@@ -1,7 +1,6 @@
 /* cmd_bench.c: `woq bench`: its arguments, and the devices it goes through. */
 #include "bench.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -133,18 +132,6 @@ static int expand_devices(struct request *r)
     return TOOL_OK;
 }
 
-/* A file that cannot be written is better known before minutes of measuring. */
-static int check_writable(const char *file)
-{
-    FILE *out = file && strcmp(file, "-") ? fopen(file, "a") : NULL;
-    if (!file || !strcmp(file, "-"))
-        return TOOL_OK;
-    if (!out)
-        return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
-    fclose(out);
-    return TOOL_OK;
-}
-
 static int run(struct request *r)
 {
     struct bench_device *devices = tool_alloc(r->device_count, sizeof *devices);
@@ -221,9 +208,9 @@ int cmd_bench(int argc, char **argv)
     r.bench.y = r.bench.y ? r.bench.y : r.bench.x;
     r.bench.progress = isatty(STDERR_FILENO);
     if (!result)
-        result = check_writable(r.json);
+        result = tool_check_writable(command, r.json);
     if (!result)
-        result = check_writable(r.svg);
+        result = tool_check_writable(command, r.svg);
     if (!result)
         result = expand_devices(&r);
     if (!result)

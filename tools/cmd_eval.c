@@ -213,18 +213,6 @@ static int read_text(struct eval_options *e)
     return TOOL_OK;
 }
 
-/* A file that cannot be written is better known before minutes of measuring. */
-static int check_writable(const char *file)
-{
-    FILE *out = file && strcmp(file, "-") ? fopen(file, "a") : NULL;
-    if (!file || !strcmp(file, "-"))
-        return TOOL_OK;
-    if (!out)
-        return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
-    fclose(out);
-    return TOOL_OK;
-}
-
 static int run(struct request *r)
 {
     struct woq_device *device = NULL;
@@ -308,7 +296,7 @@ int cmd_eval(int argc, char **argv)
     if (!result && r.eval.text_file)
         result = read_text(&r.eval);
     if (!result)
-        result = check_writable(r.json);
+        result = tool_check_writable(command, r.json);
     if (!result)
         result = run(&r);
     request_free(&r);

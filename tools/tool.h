@@ -103,4 +103,8 @@ void tool_json_real(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key
 /* Writes the document to a file, or to stdout for "-"; frees it. */
 int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file);
 
+/* TOOL_FAILED, and said, if an output file cannot be written: better known before minutes of measuring.
+ * NULL and "-" can. */
+int tool_check_writable(const char *command, const char *file);
+
 #endif

@@ -329,3 +329,14 @@ int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file)
     free(text);
     return result;
 }
+
+int tool_check_writable(const char *command, const char *file)
+{
+    if (!file || !strcmp(file, "-"))
+        return TOOL_OK;
+    FILE *out = fopen(file, "a");
+    if (!out)
+        return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
+    fclose(out);
+    return TOOL_OK;
+}
