@@ -8,7 +8,7 @@
  *
  *     tile row of output column c = n_first + i:
  *         c; gated: c + (c / granule)·granule for gate, granule rows further for up
- *     codes of a tile row:    codes_off + row·codes_stride    (ROWS, the only layout on this API)
+ *     codes of a tile row:    row_begin(row), weight_at       (FRAG16, the only layout on this API)
  *     scale of its group g:   scales_off + (g·scale_stride + row)·size
  *     x of column k:          x_off + j·x_stride + k·size
  *         through perm: perm[k] in place of k; x is 0 where that is WOQ_PERM_NONE
@@ -34,7 +34,7 @@ float dot_row(uint row, uint x_at)
     uint x_type = WOQ_FLAG_X(args.flags);
     uint x_size = type_size(x_type);
     bool gather = WOQ_FLAG_PERM(args.flags) != 0u;
-    uint row_at = args.codes_off + row * args.codes_stride;
+    uint row_at = row_begin(row);
     uint step = args.group == 0u ? args.k : min(args.group, args.k);
     float acc = 0.0;
     uint group = 0u;

@@ -32,7 +32,9 @@ static unsigned padding_code(const struct woqi_packer *p, const struct woq_weigh
         return 0;
     if (p->format.zero == WOQ_ZERO_SYMMETRIC)
         return p->format.code == WOQ_CODE_U4 ? 8 : 128;
-    uint64_t group = p->canonical_group[column / p->group];
+    uint64_t group = column / p->group;
+    if (p->canonical_group)
+        group = p->canonical_group[group];
     return ((const uint8_t *)s->zeros)[row * p->sizes.groups + group];
 }
 
@@ -86,7 +88,7 @@ static void pack_row(const struct woqi_packer *p, const struct line *line, uint8
     }
 }
 
-/* The elements of one row as they are needed by PANEL16, a column each: 1 byte (U4, U8) or 2. */
+/* The elements of one row as PANEL16 and FRAG16 need them, a column each: 1 byte (U4, U8) or 2. */
 static void unpack_row(const struct woqi_packer *p, const struct line *line, uint8_t *out)
 {
     if (!p->groups) {
@@ -97,20 +99,36 @@ static void unpack_row(const struct woqi_packer *p, const struct line *line, uin
         out[c] = (uint8_t)column_code(p, line, c);
 }
 
+static uint64_t element_size(const struct woqi_packer *p)
+{
+    return p->groups ? 1 : 2;
+}
+
+/* 16 rows of a tile to p->line, `pitch` bytes apart; columns from k_packed to the pitch are filled up with
+ * weights of 0. */
+static void unpack_granule(struct woqi_packer *p, const struct woqi_tile *tile, uint64_t granule,
+                           uint64_t pitch)
+{
+    uint64_t used = p->k_packed * element_size(p);
+    for (uint64_t j = 0; j < 16; j++) {
+        uint8_t *out = p->line + j * pitch;
+        uint64_t row = stacked_row(p, tile, granule * 16 + j);
+        memset(out, 0, pitch);
+        if (row == NO_ROW)
+            continue;
+        struct line line = find_line(p, row);
+        unpack_row(p, &line, out);
+        if (p->groups && pitch > used)
+            memset(out + used, (int)padding_code(p, line.source, line.row, p->k_packed - 1),
+                   pitch - used);
+    }
+}
+
 static void pack_panel(struct woqi_packer *p, const struct woqi_tile *tile, uint64_t panel,
                        uint8_t *out)
 {
-    uint64_t size = p->format.code == WOQ_CODE_U4 || p->format.code == WOQ_CODE_U8 ? 1 : 2;
-    uint64_t pitch = p->k_packed * size;
-    for (uint64_t j = 0; j < 16; j++) {
-        uint64_t row = stacked_row(p, tile, panel * 16 + j);
-        if (row == NO_ROW) {
-            memset(p->line + j * pitch, 0, pitch);
-            continue;
-        }
-        struct line line = find_line(p, row);
-        unpack_row(p, &line, p->line + j * pitch);
-    }
+    uint64_t size = element_size(p), pitch = p->k_packed * size;
+    unpack_granule(p, tile, panel, pitch);
     for (uint64_t c = 0; c < p->k_packed; c++) {
         const uint8_t *from = p->line + c * size;
         if (p->format.code == WOQ_CODE_U4)
@@ -122,14 +140,51 @@ static void pack_panel(struct woqi_packer *p, const struct woqi_tile *tile, uint
     }
 }
 
+/* 8 columns of a row, an element each, as a lane of FRAG16 holds them. */
+static void pack_lane(const struct woqi_packer *p, const uint8_t *from, uint8_t *out)
+{
+    if (p->format.code == WOQ_CODE_U4)
+        for (unsigned c = 0; c < 4; c++) {
+            unsigned nibble = 2 * c; /* and the one after it: columns of the same parity */
+            unsigned low = nibble < 4 ? 2 * nibble : 2 * (nibble - 4) + 1;
+            out[c] = (uint8_t)(from[low] | from[low + 2] << 4);
+        }
+    else if (p->format.code == WOQ_CODE_U8)
+        for (unsigned c = 0; c < 8; c++)
+            out[c / 4 * 4 + c % 4 / 2 + c % 2 * 2] = from[c];
+    else
+        memcpy(out, from, 16);
+}
+
+static void pack_strip(struct woqi_packer *p, const struct woqi_tile *tile, uint64_t strip,
+                       uint8_t *out)
+{
+    uint64_t size = element_size(p);
+    uint64_t units = woqi_div_up(p->k_packed, WOQI_FRAG_COLUMNS) * 2;
+    uint64_t pitch = units * 32 * size;
+    unpack_granule(p, tile, strip, pitch);
+    for (uint64_t u = 0; u < units; u++)
+        for (uint64_t row = 0; row < 16; row++)
+            for (uint64_t t = 0; t < 4; t++) {
+                uint64_t lane = row % 8 * 4 + t, high = row / 8, at;
+                if (p->format.code == WOQ_CODE_U4)
+                    at = u / 2 * 512 + lane * 16 + u % 2 * 8 + high * 4;
+                else if (p->format.code == WOQ_CODE_U8)
+                    at = u * 512 + lane * 16 + high * 8;
+                else
+                    at = u * 1024 + high * 512 + lane * 16;
+                pack_lane(p, p->line + row * pitch + (u * 32 + t * 8) * size, out + at);
+            }
+}
+
 void woqi_pack_codes(struct woqi_packer *p, const struct woqi_tile *tile, uint64_t granule,
                      uint64_t count, uint8_t *out)
 {
     uint64_t stride = tile->shape.codes_stride;
     memset(out, 0, count * stride);
     for (uint64_t i = 0; i < count; i++, out += stride) {
-        if (p->layout == WOQI_LAYOUT_PANEL16) {
-            pack_panel(p, tile, granule + i, out);
+        if (p->layout != WOQI_LAYOUT_ROWS) {
+            (p->layout == WOQI_LAYOUT_PANEL16 ? pack_panel : pack_strip)(p, tile, granule + i, out);
             continue;
         }
         uint64_t row = stacked_row(p, tile, granule + i);

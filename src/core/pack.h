@@ -23,7 +23,7 @@ struct woqi_packer {
     uint64_t k_packed;
     uint32_t *perm;            /* [k_packed] columns as given, or WOQ_PERM_NONE; NULL = identity */
     uint32_t *canonical_group; /* [groups]; NULL = identity */
-    uint8_t *line;             /* [16][k_packed] scratch for PANEL16: one element's bytes apart */
+    uint8_t *line;             /* [16][k_packed] scratch for PANEL16 and FRAG16 (there columns padded): an element a column */
 };
 
 /* Checks everything that woq_weights_create documents; `params` and its arrays must outlive the
@@ -36,7 +36,7 @@ void woqi_packer_clear(struct woqi_packer *packer);
 bool woqi_packer_fp16_safe(const struct woqi_packer *packer);
 
 /* `count` granules of codes of a tile that begins at output column `first`, from granule `granule`
- * on: count · codes_stride bytes of out, for ROWS (granule 1) as for PANEL16. */
+ * on: count · codes_stride bytes of out, for ROWS (granule 1) as for the others. */
 void woqi_pack_codes(struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t granule,
                      uint64_t count, uint8_t *out);
 

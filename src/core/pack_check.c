@@ -181,9 +181,10 @@ static enum woq_status plan_columns(struct woqi_packer *p)
     if (p->groups)
         p->group = p->groups == 1 && !p->format.g_idx ? p->k : p->format.group;
     enum woq_status st = p->format.g_idx ? sort_columns(p) : WOQ_OK;
-    if (!st && p->layout == WOQI_LAYOUT_PANEL16) {
-        size_t size = p->format.code == WOQ_CODE_U4 || p->format.code == WOQ_CODE_U8 ? 1 : 2;
-        p->line = woqi_alloc(p->device, 16 * size, p->k_packed);
+    if (!st && p->layout != WOQI_LAYOUT_ROWS) {
+        size_t size = p->groups ? 1 : 2;
+        uint64_t columns = woqi_div_up(p->k_packed, WOQI_FRAG_COLUMNS) * WOQI_FRAG_COLUMNS;
+        p->line = woqi_alloc(p->device, 16 * size, columns);
         if (!p->line)
             st = woqi_fail(p->device, WOQ_ERROR_OUT_OF_MEMORY,
                            "woq_weights_create: out of host memory");
