@@ -12,8 +12,31 @@
 
 #include <cmocka.h>
 
+#include "core/blocks.h"
 #include "core/core.h"
 #include "support/device.h"
+
+/* Kernels built for everything, then matrix kernels for each block, kind of codes and both kinds of groups. */
+#define CODES 3u
+#define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u) * CODES * 2u)
+
+static uint32_t key_count(void)
+{
+    return WOQI_KERNEL_MMA + MATRIX_KEYS;
+}
+
+static struct woqi_kernel_key key_at(uint32_t i)
+{
+    struct woqi_kernel_key key = {(enum woqi_kernel_id)i, 0, 0, 0};
+    if (i < WOQI_KERNEL_MMA)
+        return key;
+    i -= WOQI_KERNEL_MMA;
+    key.id = WOQI_KERNEL_MMA;
+    key.code = WOQ_ABI_U4 + i % CODES;
+    key.fine = i / CODES % 2;
+    key.block = WOQI_BLOCK_NONE + 1 + i / CODES / 2;
+    return key;
+}
 
 static void compile_all(const char *emulate)
 {
@@ -29,16 +52,16 @@ static void compile_all(const char *emulate)
     params.cache_dir = "";
     assert_int_equal(woq_device_open("vulkan:0", &params, &device), WOQ_OK);
     printf("%s, limits: %s\n", woq_device_get_info(device)->name, *emulate ? emulate : "its own");
-    for (int id = 0; id < WOQI_KERNEL_COUNT; id++) {
+    for (uint32_t i = 0; i < key_count(); i++) {
+        const struct woqi_kernel_key key = key_at(i);
         struct woqi_kernel *kernel = NULL;
         char reason[256] = "";
-        if (!device->backend->kernel_probe(device, (enum woqi_kernel_id)id, reason,
-                                           sizeof(reason))) {
-            printf("  %s: %s\n", names[id], reason);
+        if (!device->backend->kernel_probe(device, key, reason, sizeof(reason))) {
+            printf("  %s: %s\n", names[key.id], reason);
             continue;
         }
-        const enum woq_status st = woqi_device_kernel(device, (enum woqi_kernel_id)id, &kernel);
-        printf("  %s: %s\n", names[id], st ? woq_last_message() : "compiled");
+        const enum woq_status st = woqi_device_kernel(device, key, &kernel);
+        printf("  %s: %s\n", st ? names[key.id] : kernel->name, st ? woq_last_message() : "compiled");
         assert_int_equal(st, WOQ_OK);
         assert_non_null(kernel);
         compiled++;

@@ -95,9 +95,9 @@ typedef enum woqi_layout woqi_layout_fn(struct woq_device *device, const struct 
 
 /* Can this device run the kernel at all? If not, writes why (a phrase, no full stop). Builds nothing.
  * Judges by device->info, which emulation may have lowered. */
-typedef bool woqi_kernel_probe_fn(struct woq_device *device, enum woqi_kernel_id id, char *reason,
-                                  size_t reason_size);
-/* device, id, name and local_x are set. */
+typedef bool woqi_kernel_probe_fn(struct woq_device *device, struct woqi_kernel_key key,
+                                  char *reason, size_t reason_size);
+/* device, key, entry, name and local_x are set. */
 typedef enum woq_status woqi_kernel_create_fn(struct woqi_kernel *kernel);
 typedef void woqi_kernel_destroy_fn(struct woqi_kernel *kernel);
 

@@ -25,7 +25,7 @@ void woqi_device_ref(struct woq_device *device);
 void woqi_device_unref(struct woq_device *device); /* closes with the last reference */
 
 /* The device's kernel, built on first need. Blocks while another thread builds one. */
-enum woq_status woqi_device_kernel(struct woq_device *device, enum woqi_kernel_id id,
+enum woq_status woqi_device_kernel(struct woq_device *device, struct woqi_kernel_key key,
                                    struct woqi_kernel **out);
 
 /* ---- buffer.c; arguments are valid already ---- */

@@ -1,4 +1,5 @@
 /* device.c: listing, opening and closing devices. */
+#include "blocks.h"
 #include "core.h"
 
 #include <ctype.h>
@@ -264,11 +265,10 @@ void woqi_device_unref(struct woq_device *device)
 {
     if (atomic_fetch_sub(&device->refs, 1) != 1)
         return;
-    for (int i = 0; i < WOQI_KERNEL_COUNT; i++) {
-        if (!device->kernels[i])
-            continue;
-        device->backend->kernel_destroy(device->kernels[i]);
-        woqi_free(device, device->kernels[i]);
+    for (struct woqi_kernel *kernel = device->kernels, *next; kernel; kernel = next) {
+        next = kernel->next;
+        device->backend->kernel_destroy(kernel);
+        woqi_free(device, kernel);
     }
     device->backend->close(device);
     woqi_cache_close(device, device->cache);
@@ -290,41 +290,61 @@ void woq_device_destroy(struct woq_device **device)
     woqi_device_unref(dev);
 }
 
-enum woq_status woqi_device_kernel(struct woq_device *device, enum woqi_kernel_id id,
+static const struct {
+    const char *entry;
+    uint32_t local_x;
+} kernel_list[WOQI_KERNEL_COUNT] = {
+#define KERNEL_ENTRY(ID, name, path, local_x, what) [WOQI_KERNEL_##ID] = {#name, local_x},
+    WOQI_KERNELS(KERNEL_ENTRY)
+#undef KERNEL_ENTRY
+};
+
+static enum woq_status make_kernel(struct woq_device *device, struct woqi_kernel_key key,
                                    struct woqi_kernel **out)
 {
-    static const struct {
-        const char *name;
-        uint32_t local_x;
-    } list[WOQI_KERNEL_COUNT] = {
-#define KERNEL_ENTRY(ID, name, path, local_x, what) [WOQI_KERNEL_##ID] = {#name, local_x},
-        WOQI_KERNELS(KERNEL_ENTRY)
-#undef KERNEL_ENTRY
-    };
+    static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
+    const char *entry = kernel_list[key.id].entry;
+    struct woqi_kernel *kernel = woqi_alloc(device, 1, sizeof *kernel);
+    if (!kernel)
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory", entry);
+    kernel->device = device;
+    kernel->key = key;
+    kernel->entry = entry;
+    kernel->local_x = (uint32_t)woqi_min(kernel_list[key.id].local_x, device->info.max_workgroup);
+    snprintf(kernel->name, sizeof kernel->name, "%s", entry);
+    if (key.block) {
+        const struct woqi_block *block = woqi_block((enum woqi_block_id)key.block);
+        kernel->local_x = woqi_block_threads(block);
+        snprintf(kernel->name, sizeof kernel->name, "%s_%s_%s%s", entry, codes[key.code],
+                 block->name, key.fine ? "_fine" : "");
+    }
+    enum woq_status st = device->backend->kernel_create(kernel);
+    if (st)
+        woqi_free(device, kernel);
+    else
+        *out = kernel;
+    return st;
+}
+
+enum woq_status woqi_device_kernel(struct woq_device *device, struct woqi_kernel_key key,
+                                   struct woqi_kernel **out)
+{
     enum woq_status st = WOQ_OK;
     pthread_mutex_lock(&device->lock);
-    struct woqi_kernel *kernel = device->kernels[id];
+    struct woqi_kernel *kernel = device->kernels;
+    while (kernel && (kernel->key.id != key.id || kernel->key.code != key.code ||
+                      kernel->key.block != key.block || kernel->key.fine != key.fine))
+        kernel = kernel->next;
     if (!kernel) {
-        kernel = woqi_alloc(device, 1, sizeof *kernel);
-        if (!kernel) {
-            st = woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
-                           list[id].name);
-            goto done;
+        st = make_kernel(device, key, &kernel);
+        if (!st) {
+            kernel->next = device->kernels;
+            device->kernels = kernel;
         }
-        kernel->device = device;
-        kernel->id = id;
-        kernel->name = list[id].name;
-        kernel->local_x = (uint32_t)woqi_min(list[id].local_x, device->info.max_workgroup);
-        st = device->backend->kernel_create(kernel);
-        if (st) {
-            woqi_free(device, kernel);
-            goto done;
-        }
-        device->kernels[id] = kernel;
     }
-    *out = kernel;
-done:
     pthread_mutex_unlock(&device->lock);
+    if (!st)
+        *out = kernel;
     return st;
 }
 

@@ -60,37 +60,77 @@ static enum woq_status check_params(struct woq_device *device, const struct woq_
 static enum woq_status find_forced(struct woq_device *device, const char **path)
 {
     char known[128] = "";
-    for (uint32_t i = 0; i < woqi_path_total; i++) {
-        if (!strcmp(*path, woqi_paths[i].name)) {
-            *path = woqi_paths[i].name;
+    for (uint32_t i = 0; i < woq_path_count(); i++) {
+        const char *name = woq_path_name(i);
+        if (!strcmp(*path, name)) {
+            *path = name;
             return WOQ_OK;
         }
         size_t used = strlen(known);
-        snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", woqi_paths[i].name);
+        snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", name);
     }
     return woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
                      "woq_gemm_create: path '%s' is unknown; known are %s", *path, known);
+}
+
+static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason)
+{
+    if (!path->math || !gemm->weights->group)
+        return true;
+    if (gemm->params.math && gemm->params.math != path->math) {
+        snprintf(reason, WOQI_REASON_SIZE, "computes in math mode %s", woq_math_name(path->math));
+        return false;
+    }
+    if (path->math == WOQ_MATH_ROUNDED && gemm->params.x_type == WOQ_F16 &&
+        !gemm->weights->fp16_safe) {
+        snprintf(reason, WOQI_REASON_SIZE, "some weight overflows or is subnormal in FP16");
+        return false;
+    }
+    return true;
 }
 
 /* Can the path do m rows? If not, why. */
 static bool path_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m,
                       char *reason)
 {
-    if (gemm->params.path && gemm->params.path != path->name) {
+    if (gemm->params.path && strcmp(gemm->params.path, path->name)) {
         snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
         return false;
     }
     for (uint32_t i = 0; i < path->kernel_count; i++)
-        if (!gemm->device->backend->kernel_probe(gemm->device, path->kernels[i], reason,
+        if (!gemm->device->backend->kernel_probe(gemm->device, woqi_path_key(gemm, path, i), reason,
                                                  WOQI_REASON_SIZE))
             return false;
-    if (!path->accepts(gemm, reason, WOQI_REASON_SIZE))
+    if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
     if (path->max_m && m > path->max_m) {
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
     }
     return true;
+}
+
+/* Of several paths of one name, the last one's reason counts. */
+static void reject(struct woqi_range *range, const char *path, const char *reason)
+{
+    uint32_t i = 0;
+    while (i < range->rejected_count && strcmp(range->rejected[i].path, path))
+        i++;
+    if (i == WOQ_EXPLAIN_MAX_REJECTED)
+        return;
+    range->rejected[i].path = path;
+    snprintf(range->rejected[i].reason, WOQI_REASON_SIZE, "%s", reason);
+    if (i == range->rejected_count)
+        range->rejected_count++;
+}
+
+static void forget(struct woqi_range *range, const char *path)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < range->rejected_count; i++)
+        if (strcmp(range->rejected[i].path, path))
+            range->rejected[kept++] = range->rejected[i];
+    range->rejected_count = kept;
 }
 
 /* Fills the range that begins at m: the first path that fits, for as long as it does. */
@@ -104,18 +144,19 @@ static enum woq_status plan_range(struct woq_gemm *gemm, uint32_t m, struct woqi
         char reason[WOQI_REASON_SIZE] = "";
         if (path_fits(gemm, path, m, reason)) {
             range->path = path;
+            forget(range, path->name);
+            range->math = gemm->params.math ? gemm->params.math
+                          : path->math && gemm->weights->group ? path->math
+                                                               : WOQ_MATH_EXACT;
             if (path->max_m && path->max_m < range->max_m)
                 range->max_m = path->max_m;
             return WOQ_OK;
         }
-        if (range->rejected_count < WOQ_EXPLAIN_MAX_REJECTED) {
-            range->rejected[range->rejected_count].path = path->name;
-            snprintf(range->rejected[range->rejected_count++].reason, WOQI_REASON_SIZE, "%s",
-                     reason);
-        }
-        size_t used = strlen(reasons);
-        snprintf(reasons + used, sizeof reasons - used, "; %s: %s", path->name, reason);
+        reject(range, path->name, reason);
     }
+    for (uint32_t i = 0, used = 0; i < range->rejected_count && used < sizeof reasons; i++)
+        used += (uint32_t)snprintf(reasons + used, sizeof reasons - used, "; %s: %s",
+                                   range->rejected[i].path, range->rejected[i].reason);
     return woqi_fail(gemm->device, WOQ_ERROR_UNSUPPORTED,
                      "woq_gemm_create: no path for m = %u on %s%s", m, gemm->device->info.selector,
                      reasons);
@@ -134,9 +175,8 @@ static enum woq_status plan(struct woq_gemm *gemm)
             break;
         gemm->range_count++;
         for (uint32_t i = 0; i < range->path->kernel_count && !st; i++) {
-            enum woqi_kernel_id id = range->path->kernels[i];
-            if (!gemm->kernels[id])
-                st = woqi_device_kernel(gemm->device, id, &gemm->kernels[id]);
+            struct woqi_kernel_key key = woqi_path_key(gemm, range->path, i);
+            st = woqi_device_kernel(gemm->device, key, &range->kernels[i]);
         }
         uint64_t bytes = range->path->workspace(gemm, range->max_m);
         if (bytes > gemm->workspace)
@@ -165,7 +205,6 @@ enum woq_status woq_gemm_create(struct woq_device *device, const struct woq_gemm
     gemm->weights = params->weights;
     gemm->params = *params;
     gemm->params.path = forced;
-    gemm->math = params->math ? params->math : WOQ_MATH_EXACT; /* every path so far prefers it */
     gemm->n = gemm->weights->gated ? gemm->weights->n / 2 : gemm->weights->n;
     atomic_init(&gemm->refs, 1);
     woqi_device_ref(device);
@@ -254,9 +293,9 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
                          gemm->params.max_m);
     const struct woqi_range *range = woqi_gemm_range(gemm, m);
     out->path = range->path->name;
-    out->kernel = gemm->kernels[range->path->kernels[range->path->kernel_count - 1]]->name;
+    out->kernel = range->kernels[range->path->kernel_count - 1]->name;
     out->layout = woqi_layout_name(gemm->weights->layout);
-    out->math = gemm->math;
+    out->math = range->math;
     out->steps = count_steps(gemm, m);
     out->workspace = range->path->workspace(gemm, m);
     out->rejected_count = range->rejected_count;

@@ -21,11 +21,18 @@
  *         Work-group (i, j) of size 1 computes panel i (gated: pair) of rows j·WOQI_GEMM_ROWS onwards;
  *         both stride by the number of groups.
  *
+ * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16.
+ *         Built for one kind of codes and one block (blocks.h). Work-group (i, j) computes the rows
+ *         i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
+ *         of X; warps_k parts of K are summed in the work-group, in a fixed order.
+ *
  * y may alias residual element by element: read it before writing y. Nothing outside the m × n window
  * of Y may be written; Y must not be read (it may hold NaN). FP32 accumulation throughout.
  */
 #ifndef WOQI_KERNELS_H
 #define WOQI_KERNELS_H
+
+#include <stdint.h>
 
 #define WOQI_GEMV_MAX_M 8
 #define WOQI_GEMM_ROWS 64
@@ -34,13 +41,22 @@
     K(FLOOR, floor, "floor", 64, "any device, any format")                                         \
     K(XPREP, xprep, "gemm", 64, "X to FP32, gathered")                                             \
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
-    K(GEMM, gemm, "gemm", 1, "CPU, many rows")
+    K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
+    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")
 
 enum woqi_kernel_id {
 #define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
     WOQI_KERNELS(WOQI_KERNEL_ENUM)
 #undef WOQI_KERNEL_ENUM
         WOQI_KERNEL_COUNT
+};
+
+/* Which kernel, and what it is built for where it is not built for everything. */
+struct woqi_kernel_key {
+    enum woqi_kernel_id id;
+    uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
+    uint32_t block; /* enum woqi_block_id; 0 = none */
+    uint32_t fine;  /* with a block: 1 = groups end within 64 columns */
 };
 
 #endif

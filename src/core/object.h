@@ -28,8 +28,10 @@ struct woqi_log {
 
 struct woqi_kernel {
     struct woq_device *device;
-    enum woqi_kernel_id id;
-    const char *name;  /* entry point */
+    struct woqi_kernel *next; /* of the device */
+    struct woqi_kernel_key key;
+    const char *entry;        /* name of the source and of the entry point */
+    char name[48];            /* entry, and what it is built for */
     uint32_t local_x;  /* work-group size in x; y = z = 1 */
     void *impl;
 };
@@ -43,7 +45,7 @@ struct woq_device {
     atomic_int refs;
     bool handle;              /* the caller's handle is alive; guarded by lock */
     pthread_mutex_t lock;     /* kernels, retired; backends may not take it */
-    struct woqi_kernel *kernels[WOQI_KERNEL_COUNT]; /* built on first need */
+    struct woqi_kernel *kernels;                    /* built on first need */
     struct woq_commands *retired;                   /* destroyed while in flight */
     void (*drain)(struct woq_device *device);       /* waits for the retired; set with the first */
     atomic_uint_least64_t used;                     /* bytes in buffers */

@@ -9,15 +9,19 @@
 #ifndef WOQI_PATHS_H
 #define WOQI_PATHS_H
 
+#include "blocks.h"
 #include "core.h"
 
-#define WOQI_MAX_RANGES 8
+#define WOQI_MAX_RANGES 16
+#define WOQI_PATH_KERNELS 2
 #define WOQI_REASON_SIZE 160
 
 /* What a range of M runs on, and why not on the paths before. */
 struct woqi_range {
     uint32_t min_m, max_m;
     const struct woqi_path *path;
+    enum woq_math math; /* resolved */
+    struct woqi_kernel *kernels[WOQI_PATH_KERNELS]; /* as path->kernels */
     uint32_t rejected_count;
     struct {
         const char *path;
@@ -29,12 +33,10 @@ struct woq_gemm {
     struct woq_device *device;
     struct woq_weights *weights;
     struct woq_gemm_params params; /* path is NULL or a static string */
-    enum woq_math math;            /* resolved */
     uint64_t n;                    /* columns of Y */
     uint64_t workspace;            /* maximum over 1 … max_m */
     uint32_t range_count;
     struct woqi_range ranges[WOQI_MAX_RANGES];
-    struct woqi_kernel *kernels[WOQI_KERNEL_COUNT]; /* those that the ranges need */
     atomic_int refs;
 };
 
@@ -51,25 +53,34 @@ struct woqi_slicing {
     uint32_t stages;
 };
 
+/* Several may have one name: then the first that can is meant. */
 struct woqi_path {
     const char *name;
     uint32_t max_m; /* 0 = any */
     uint32_t kernel_count;
-    enum woqi_kernel_id kernels[2]; /* the last one is the main step's */
-    /* Beyond max_m and the kernels' probes: can it do this product? */
-    bool (*accepts)(const struct woq_gemm *gemm, char *reason, size_t size);
+    enum woqi_kernel_id kernels[WOQI_PATH_KERNELS]; /* the last one is the main step's */
+    enum woqi_block_id block; /* of the main kernel, which is then built for it and the kind of codes */
+    enum woq_math math;       /* the only one it computes in; DEFAULT = each, EXACT if not asked */
+    /* Beyond max_m, math and the kernels' probes: can it do this product? */
+    bool (*accepts)(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                    size_t size);
     uint64_t (*workspace)(const struct woq_gemm *gemm, uint32_t m); /* bytes; rises with m */
     /* Rows of a slice beyond which the path's own needs forbid to go; 0 = any. */
     uint32_t (*slice_limit)(const struct woq_gemm *gemm);
     uint32_t stages_per_slice; /* 0: all slices in one stage */
     /* The step of a slice (rows first … first+rows−1; rows 0 = off) and tile in a stage; false if the
      * stage has none for this tile. */
-    bool (*step)(const struct woq_gemm *gemm, const struct woqi_operands *operands, uint32_t stage,
-                 uint64_t first, uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+    bool (*step)(const struct woq_gemm *gemm, const struct woqi_range *range,
+                 const struct woqi_operands *operands, uint32_t stage, uint64_t first, uint32_t rows,
+                 const struct woqi_tile *tile, struct woqi_step *out);
 };
 
 extern const struct woqi_path woqi_paths[]; /* in order of preference */
 extern const uint32_t woqi_path_total;
+
+/* Key of the path's kernel number i for this product. */
+struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,
+                                     uint32_t i);
 
 /* The range that m (≥ 1) falls into. */
 const struct woqi_range *woqi_gemm_range(const struct woq_gemm *gemm, uint32_t m);

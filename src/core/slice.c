@@ -91,7 +91,8 @@ enum woq_status woqi_gemm_expand(const struct woq_gemm *gemm, uint32_t m,
                                  const struct woqi_slicing *slicing, uint32_t stage,
                                  struct woqi_emitter *emitter)
 {
-    const struct woqi_path *path = woqi_gemm_range(gemm, m ? m : 1)->path;
+    const struct woqi_range *range = woqi_gemm_range(gemm, m ? m : 1);
+    const struct woqi_path *path = range->path;
     uint32_t per_slice = path->stages_per_slice;
     uint32_t begin = per_slice ? stage / per_slice : 0;
     uint32_t end = per_slice ? begin + 1 : slicing->count;
@@ -102,7 +103,7 @@ enum woq_status woqi_gemm_expand(const struct woq_gemm *gemm, uint32_t m,
         if (!rows)
             first = 0; /* an inactive step still names valid windows */
         for (uint32_t t = 0; t < gemm->weights->tile_count; t++) {
-            if (!path->step(gemm, operands, per_slice ? stage % per_slice : 0, first, rows,
+            if (!path->step(gemm, range, operands, per_slice ? stage % per_slice : 0, first, rows,
                             &gemm->weights->tiles[t], &step))
                 continue;
             enum woq_status st = emitter->emit(emitter, &step);

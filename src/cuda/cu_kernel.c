@@ -2,7 +2,7 @@
  * cu_kernel.c: kernels from the fatbins in the library, their parameters, and recording into the
  * caller's stream.
  *
- * A kernel of kernels.h is the entry point woq_<name> of shaders/cuda/<name>.cu: device code would
+ * A kernel of kernels.h is the entry point woq_<entry> of shaders/cuda/<entry>.cu: device code would
  * otherwise collide with the functions of the C library that every .cu file knows. Its parameters
  * are the addresses of the windows, in the order of WOQ_BIND_…, then woqi_args by value.
  */
@@ -20,11 +20,11 @@ static const unsigned char *fatbin_of(enum woqi_kernel_id id)
     return id == WOQI_KERNEL_FLOOR ? woqi_cu_fatbin_floor : NULL;
 }
 
-bool woqi_cu_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
     (void)device;
-    if (fatbin_of(id))
+    if (fatbin_of(key.id))
         return true;
     snprintf(reason, reason_size, "the CUDA backend has no such kernel");
     return false;
@@ -36,7 +36,7 @@ static enum woq_status load_module(struct woqi_kernel *kernel, struct woqi_cu_ke
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {text, (void *)(uintptr_t)sizeof(text)};
     CUresult result = woqi_cu_device(kernel->device)->api->module_load_data_ex(
-        &impl->module, fatbin_of(kernel->id), 2, options, values);
+        &impl->module, fatbin_of(kernel->key.id), 2, options, values);
     if (!result)
         return WOQ_OK;
     impl->module = NULL;
@@ -51,7 +51,7 @@ static enum woq_status find_function(struct woqi_kernel *kernel, struct woqi_cu_
     const struct woqi_cu_api *api = woqi_cu_device(kernel->device)->api;
     char symbol[64];
     int threads = 0;
-    snprintf(symbol, sizeof(symbol), "woq_%s", kernel->name);
+    snprintf(symbol, sizeof(symbol), "woq_%s", kernel->entry);
     CUresult result = api->module_get_function(&impl->function, impl->module, symbol);
     if (result)
         return woqi_cu_fail(kernel->device, result, "cuModuleGetFunction(%s)", symbol);

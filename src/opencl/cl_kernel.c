@@ -10,10 +10,11 @@
 #define MAX_PROGRAM_DEVICES 16u
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
-#define DECLARE(ID, name, path, local_x, what)                                                     \
+#define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm)
+#define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
-WOQI_KERNELS(DECLARE)
+SOURCES(DECLARE)
 #undef DECLARE
 
 struct variant {
@@ -43,22 +44,29 @@ static void source_of(enum woqi_kernel_id id, const unsigned char **source, size
     *source = NULL;
     *size = 0;
     switch (id) {
-#define CASE(ID, name, path, local_x, what)                                                        \
+#define CASE(ID, name)                                                                             \
     case WOQI_KERNEL_##ID:                                                                         \
         *source = woqi_cl_##name;                                                                  \
         *size = woqi_cl_##name##_size;                                                             \
         break;
-        WOQI_KERNELS(CASE)
+        SOURCES(CASE)
 #undef CASE
-    case WOQI_KERNEL_COUNT:
+    default:
         break;
     }
 }
 
-bool woqi_cl_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
-    if (id == WOQI_KERNEL_FLOOR || device->info.kind == WOQ_DEVICE_KIND_CPU)
+    const unsigned char *source;
+    size_t size;
+    source_of(key.id, &source, &size);
+    if (!source) {
+        snprintf(reason, reason_size, "not written for OpenCL");
+        return false;
+    }
+    if (key.id == WOQI_KERNEL_FLOOR || device->info.kind == WOQ_DEVICE_KIND_CPU)
         return true;
     snprintf(reason, reason_size,
              "the kernel is for CPU devices: one work-item does a whole panel");
@@ -102,7 +110,7 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
 {
     const uint32_t code = WOQ_FLAG_CODE(flags);
     uint32_t round = WOQ_FLAG_ROUND(flags), layout = WOQ_FLAG_LAYOUT(flags);
-    switch (kernel->id) {
+    switch (kernel->key.id) {
     case WOQI_KERNEL_FLOOR: /* rounds as args say */
         round = 0;
         break;
@@ -122,11 +130,11 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
 {
     char hash[17];
     b->device = kernel->device;
-    b->name = kernel->name;
-    source_of(kernel->id, &b->source, &b->size);
+    b->name = kernel->entry;
+    source_of(kernel->key.id, &b->source, &b->size);
     snprintf(b->options, sizeof b->options,
              "-cl-std=CL1.2 -w -DWOQ_CODE=%u -DWOQ_ROUND=%u -DWOQ_LAYOUT=%u", (unsigned)(key & 7u),
-             (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 1u));
+             (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 3u));
     woqi_hash_text(b->source, b->size, hash);
     snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
              b->name, b->options, hash);
@@ -311,7 +319,7 @@ enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, 
         return st;
     cl_int code = CL_SUCCESS;
     char entry[32], call[64];
-    snprintf(entry, sizeof entry, "woq_%s", kernel->name);
+    snprintf(entry, sizeof entry, "woq_%s", kernel->entry);
     cl_kernel object = woqi_cl_of(kernel->device)->api->clCreateKernel(program, entry, &code);
     if (!object) {
         snprintf(call, sizeof call, "clCreateKernel(%s)", entry);

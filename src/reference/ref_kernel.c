@@ -135,11 +135,11 @@ void woqi_ref_floor(const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_C
             output(&p, m, n);
 }
 
-bool woqi_ref_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+bool woqi_ref_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                            size_t size)
 {
     (void)device;
-    if (id == WOQI_KERNEL_FLOOR)
+    if (key.id == WOQI_KERNEL_FLOOR)
         return true;
     snprintf(reason, size, "the reference backend has the floor kernel alone");
     return false;

@@ -79,6 +79,7 @@ struct woqi_vk_caps {
     uint32_t api; /* usable: the lower of instance and device */
     bool storage16, storage8, fp16, matrix, memory_budget;
     bool update_after_bind; /* of storage buffers */
+    bool memory_model;      /* Vulkan's, with device scope: cooperative matrices need it */
 };
 
 struct woqi_vk_memory {
@@ -121,6 +122,7 @@ struct woqi_vk_device {
     atomic_uint allocations;          /* VkDeviceMemory objects; limits.maxMemoryAllocationCount */
     atomic_uint_least64_t buffer_ids; /* the last one given */
     uint32_t timestamp_bits;
+    bool mma; /* matrix units hold m16n8k16 products as mma.comp wants it */
     struct woqi_vk_layout frozen, live; /* live: sets updatable after binding; null without it */
     VkPipelineCache cache;
     size_t cache_size; /* as stored on disk; guarded by core's one-at-a-time kernel_create */
@@ -218,6 +220,12 @@ VkResult woqi_vk_list_extensions(const struct woqi_vk_instance *instance, VkPhys
                                  struct woqi_vk_extension_list *out);
 void woqi_vk_free_extensions(const struct woq_allocator *allocator,
                              struct woqi_vk_extension_list *list);
+
+/* ---- vk_matrix.c ---- */
+
+/* Does the device offer 16 × 8 × 16 products of FP16 into FP32 of which a subgroup of 32 is known to hold the operands
+ * as mma.comp says? */
+bool woqi_vk_matrix_mma(const struct woq_device *device);
 
 /* ---- vk_queue.c ---- */
 

@@ -5,12 +5,16 @@
 #include <string.h>
 
 #include "../core/alloc.h"
+#include "../core/blocks.h"
 #include "../core/cache.h"
 #include "../core/log.h"
 
 /* Generated from shaders/vulkan; each with STORAGE16 0 and 1. */
 extern const unsigned char woqi_vk_spirv_floor[], woqi_vk_spirv_floor_storage16[];
 extern const size_t woqi_vk_spirv_floor_size, woqi_vk_spirv_floor_storage16_size;
+/* For codes of so many bits. */
+extern const unsigned char woqi_vk_spirv_mma_4[], woqi_vk_spirv_mma_8[], woqi_vk_spirv_mma_16[];
+extern const size_t woqi_vk_spirv_mma_4_size, woqi_vk_spirv_mma_8_size, woqi_vk_spirv_mma_16_size;
 
 /* ---- layouts and cache ---- */
 
@@ -146,24 +150,63 @@ const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device)
 
 /* ---- kernels ---- */
 
+#define CONSTANTS 10 /* of mma.comp; 0 is that of all kernels, the work-group size */
+
 struct binary {
     const unsigned char *code;
     size_t size; /* bytes; 0 = not on this API */
 };
 
-static struct binary find_binary(const struct woq_device *device, enum woqi_kernel_id id)
+static struct binary find_mma(uint32_t code)
 {
-    if (id != WOQI_KERNEL_FLOOR)
+    switch (code) {
+    case WOQ_ABI_U4:
+        return (struct binary){woqi_vk_spirv_mma_4, woqi_vk_spirv_mma_4_size};
+    case WOQ_ABI_U8:
+        return (struct binary){woqi_vk_spirv_mma_8, woqi_vk_spirv_mma_8_size};
+    case WOQ_ABI_WF16:
+        return (struct binary){woqi_vk_spirv_mma_16, woqi_vk_spirv_mma_16_size};
+    default:
+        return (struct binary){NULL, 0};
+    }
+}
+
+static struct binary find_binary(const struct woq_device *device, struct woqi_kernel_key key)
+{
+    if (key.id == WOQI_KERNEL_MMA)
+        return find_mma(key.code);
+    if (key.id != WOQI_KERNEL_FLOOR)
         return (struct binary){NULL, 0};
     if (device->info.features & WOQ_FEATURE_STORAGE16)
         return (struct binary){woqi_vk_spirv_floor_storage16, woqi_vk_spirv_floor_storage16_size};
     return (struct binary){woqi_vk_spirv_floor, woqi_vk_spirv_floor_size};
 }
 
-bool woqi_vk_kernel_probe(struct woq_device *device, enum woqi_kernel_id id, char *reason,
+static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
+                      size_t reason_size)
+{
+    const struct woqi_block *block = woqi_block((enum woqi_block_id)key.block);
+    const struct woq_device_info *info = &device->info;
+    const uint32_t needed =
+        WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    if (!woqi_vk_of(device)->mma || (info->features & needed) != needed)
+        snprintf(reason, reason_size,
+                 "needs cooperative matrices of 16 × 8 × 16 whose lanes hold known elements");
+    else if (woqi_block_threads(block) > info->max_workgroup ||
+             woqi_block_shared(block) > info->shared_memory)
+        snprintf(reason, reason_size, "block %s needs %u threads and %u bytes of shared memory",
+                 block->name, woqi_block_threads(block), woqi_block_shared(block));
+    else
+        return true;
+    return false;
+}
+
+bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
-    if (find_binary(device, id).size)
+    if (key.id == WOQI_KERNEL_MMA && !probe_mma(device, key, reason, reason_size))
+        return false;
+    if (find_binary(device, key).size)
         return true;
     snprintf(reason, reason_size, "not written for Vulkan");
     return false;
@@ -192,12 +235,22 @@ static enum woq_status create_pipeline(struct woqi_kernel *kernel, VkShaderModul
 {
     struct woq_device *device = kernel->device;
     struct woqi_vk_device *vk = woqi_vk_of(device);
-    const VkSpecializationMapEntry entry = {0, 0, sizeof kernel->local_x};
+    uint32_t constants[CONSTANTS] = {kernel->local_x};
+    VkSpecializationMapEntry entries[CONSTANTS];
+    if (kernel->key.block) {
+        const struct woqi_block *b = woqi_block((enum woqi_block_id)kernel->key.block);
+        const uint32_t of_block[CONSTANTS] = {kernel->local_x, 0, b->math == WOQ_MATH_ROUNDED, b->staged,
+                                      b->warps_n, b->warps_m, b->warps_k, b->strips, b->columns,
+                                      kernel->key.fine};
+        memcpy(constants, of_block, sizeof constants);
+    }
+    for (uint32_t i = 0; i < CONSTANTS; i++)
+        entries[i] = (VkSpecializationMapEntry){i, i * sizeof *constants, sizeof *constants};
     const VkSpecializationInfo specialization = {
-        .mapEntryCount = 1,
-        .pMapEntries = &entry,
-        .dataSize = sizeof kernel->local_x,
-        .pData = &kernel->local_x,
+        .mapEntryCount = kernel->key.block ? CONSTANTS : 1,
+        .pMapEntries = entries,
+        .dataSize = sizeof constants,
+        .pData = constants,
     };
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
@@ -231,7 +284,7 @@ enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel)
     struct woq_device *device = kernel->device;
     struct woqi_vk_device *vk = woqi_vk_of(device);
     VkShaderModule module = VK_NULL_HANDLE;
-    struct binary binary = find_binary(device, kernel->id);
+    struct binary binary = find_binary(device, kernel->key);
     if (!binary.size)
         return woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for Vulkan",
                          kernel->name);

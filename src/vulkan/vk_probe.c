@@ -78,6 +78,7 @@ struct feature_chain {
     VkPhysicalDevice8BitStorageFeatures storage8;
     VkPhysicalDeviceShaderFloat16Int8Features fp16;
     VkPhysicalDeviceDescriptorIndexingFeatures indexing;
+    VkPhysicalDeviceVulkanMemoryModelFeatures model;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
 };
 
@@ -103,6 +104,8 @@ static void chain_features(struct feature_chain *c, const struct woqi_vk_extensi
         chain(tail, &c->fp16, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES);
     if (v12 || woqi_vk_has(extensions, VK_EXT_DESCRIPTOR_INDEXING_EXTENSION_NAME))
         chain(tail, &c->indexing, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DESCRIPTOR_INDEXING_FEATURES);
+    if (v12 || woqi_vk_has(extensions, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME))
+        chain(tail, &c->model, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES);
     if (woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         chain(tail, &c->matrix, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
 }
@@ -126,6 +129,7 @@ void woqi_vk_caps_offered(const struct woqi_vk_instance *instance, VkPhysicalDev
     caps->storage8 = c.storage8.storageBuffer8BitAccess;
     caps->fp16 = c.fp16.shaderFloat16;
     caps->matrix = c.matrix.cooperativeMatrix;
+    caps->memory_model = c.model.vulkanMemoryModel && c.model.vulkanMemoryModelDeviceScope;
     caps->update_after_bind = c.indexing.descriptorBindingStorageBufferUpdateAfterBind;
     caps->memory_budget = woqi_vk_has(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
 }
@@ -151,8 +155,13 @@ void woqi_vk_caps_enabled(const struct woqi_vk_instance *instance, VkPhysicalDev
             caps->storage8 |= f->storageBuffer8BitAccess != 0;
             caps->fp16 |= f->shaderFloat16 != 0;
             caps->update_after_bind |= f->descriptorBindingStorageBufferUpdateAfterBind != 0;
+            caps->memory_model |= f->vulkanMemoryModel != 0;
             break;
         }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
+            caps->memory_model |=
+                ((const VkPhysicalDeviceVulkanMemoryModelFeatures *)p)->vulkanMemoryModel != 0;
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES:
             caps->storage16 |=
                 ((const VkPhysicalDevice16BitStorageFeatures *)p)->storageBuffer16BitAccess != 0;
@@ -190,6 +199,8 @@ VkResult woqi_vk_create_device(struct woqi_vk_device *vk,
     c.fp16.shaderFloat16 = caps->fp16;
     c.indexing.descriptorBindingStorageBufferUpdateAfterBind = caps->update_after_bind;
     c.matrix.cooperativeMatrix = caps->matrix;
+    c.model.vulkanMemoryModel = caps->memory_model;
+    c.model.vulkanMemoryModelDeviceScope = caps->memory_model;
 
     const char *names[8];
     uint32_t count = 0;
@@ -199,6 +210,8 @@ VkResult woqi_vk_create_device(struct woqi_vk_device *vk,
         names[count++] = VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME;
     if (!v12 && woqi_vk_has(extensions, VK_EXT_DESCRIPTOR_INDEXING_EXTENSION_NAME))
         names[count++] = VK_EXT_DESCRIPTOR_INDEXING_EXTENSION_NAME;
+    if (!v12 && woqi_vk_has(extensions, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME))
+        names[count++] = VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME;
     if (woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         names[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     if (caps->memory_budget)
@@ -409,5 +422,6 @@ void woqi_vk_describe(struct woq_device *device, const struct woqi_vk_extensions
                                     c.shader_cores.shaderArraysPerEngineCount *
                                     c.shader_cores.computeUnitsPerShaderArray;
     info->subgroup_size = info->features & WOQ_FEATURE_SUBGROUPS ? c.subgroup.subgroupSize : 0;
+    vk->mma = woqi_vk_matrix_mma(device);
     describe_limits(info, vk, &c);
 }

@@ -1,0 +1,63 @@
+/*
+ * blocks.h: how the work-groups of matrix kernels divide a product; each block is a path's for a range of M.
+ *
+ * WOQI_BLOCKS(B): B(ID, path, max_m, fill, warps_n, warps_m, warps_k, strips, columns, math, staged)
+ *   max_m    rows of X up to which the planner takes it; 0 = any
+ *   fill     for weights that give a compute unit at most so many work-groups; 0 = any
+ *   warps_n, warps_m, warps_k   subgroups of a work-group along the rows of the weights, the rows of X
+ *            and K; partial sums along K are added in the work-group
+ *   strips   of 16 rows of the weights, of a subgroup; even, as gated weights alternate strips
+ *   columns  of 8 rows of X, of a subgroup
+ *   math     EXACT: scales are applied to sums; ROUNDED: to weights
+ *   staged   X goes through shared memory (warps_k is 1 then), else straight to registers
+ *
+ * Limits: accumulators take strips·columns·4 registers of a thread, twice that if EXACT. Shared memory
+ * holds, one after the other, X if staged (2 · warps_m·columns · 1024 bytes), sums along K
+ * (warps_k/2 · warps_n·warps_m · strips·columns · 512 bytes) and a work-group's sums, or half of them.
+ *
+ * In order of preference: the first that takes M and the format wins.
+ */
+#ifndef WOQI_BLOCKS_H
+#define WOQI_BLOCKS_H
+
+#include <woq/gemm.h>
+
+#define WOQI_BLOCKS(B)                                                                             \
+    B(N32M8K16, "skinny", 8, 1, 1, 1, 16, 2, 1, EXACT, 0)                                          \
+    B(N32M8K8, "skinny", 8, 4, 1, 1, 8, 2, 1, EXACT, 0)                                            \
+    B(N32M8K4, "skinny", 8, 0, 1, 1, 4, 2, 1, EXACT, 0)                                            \
+    B(N32M16K8, "skinny", 16, 2, 1, 1, 8, 2, 2, EXACT, 0)                                          \
+    B(N64M16K4, "skinny", 16, 0, 2, 1, 4, 2, 2, EXACT, 0)                                          \
+    B(N32M32K8, "skinny", 32, 2, 1, 1, 8, 2, 4, EXACT, 0)                                          \
+    B(N64M32K4, "skinny", 32, 0, 2, 1, 4, 2, 4, EXACT, 0)                                          \
+    B(N32M64K8, "skinny", 64, 2, 1, 1, 8, 2, 8, EXACT, 0)                                          \
+    B(N64M64, "gemm", 512, 1, 2, 2, 1, 2, 4, ROUNDED, 1)                                           \
+    B(N128M64, "gemm", 128, 0, 4, 1, 1, 2, 8, ROUNDED, 1)                                          \
+    B(N128M128, "gemm", 0, 0, 4, 2, 1, 2, 8, ROUNDED, 1)                                           \
+    B(N64M64E, "gemm", 0, 0, 2, 2, 1, 2, 4, EXACT, 1)
+
+enum woqi_block_id {
+    WOQI_BLOCK_NONE,
+#define WOQI_BLOCK_ENUM(id, ...) WOQI_BLOCK_##id,
+    WOQI_BLOCKS(WOQI_BLOCK_ENUM)
+#undef WOQI_BLOCK_ENUM
+        WOQI_BLOCK_COUNT
+};
+
+struct woqi_block {
+    const char *name;
+    uint32_t fill, warps_n, warps_m, warps_k, strips, columns;
+    enum woq_math math;
+    bool staged;
+};
+
+/* block: not NONE. */
+const struct woqi_block *woqi_block(enum woqi_block_id block);
+/* Of a work-group: rows of the weights, rows of X, threads. */
+uint32_t woqi_block_rows(const struct woqi_block *block);
+uint32_t woqi_block_columns(const struct woqi_block *block);
+uint32_t woqi_block_threads(const struct woqi_block *block);
+/* Bytes of shared memory. */
+uint32_t woqi_block_shared(const struct woqi_block *block);
+
+#endif

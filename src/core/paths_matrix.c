@@ -1,0 +1,70 @@
+/* paths_matrix.c: matrix units with weights in the order of their fragments, layout FRAG16. */
+#include <stdio.h>
+
+#include "alloc.h"
+#include "step.h"
+
+/* Kernels find a lane's scale once for the columns it holds, and EXACT sums end with a unit. */
+static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                       size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    uint64_t wanted = path->math == WOQ_MATH_EXACT ? 32 : 8;
+    if (!w->group || w->group >= w->k_packed || w->group % wanted == 0)
+        return true;
+    snprintf(reason, size, "groups of %llu columns; must be a multiple of %llu, or all columns",
+             (unsigned long long)w->group, (unsigned long long)wanted);
+    return false;
+}
+
+bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                      size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    const struct woq_device_info *info = &gemm->device->info;
+    const struct woqi_block *block = woqi_block(path->block);
+    if (w->layout != WOQI_LAYOUT_FRAG16) {
+        snprintf(reason, size, "needs weights in layout frag16; this device packs them as %s",
+                 woqi_layout_name(w->layout));
+        return false;
+    }
+    if (gemm->params.x_type != WOQ_F16 || w->format.code == WOQ_CODE_BF16) {
+        snprintf(reason, size, "needs FP16 activations, and weights that are not BF16");
+        return false;
+    }
+    if (w->format.zero == WOQ_ZERO_OFFSET && block->math == WOQ_MATH_EXACT) {
+        snprintf(reason, size, "weights with float offsets have no integers to multiply");
+        return false;
+    }
+    uint64_t groups = woqi_div_up(w->tiles[0].shape.rows, woqi_block_rows(block));
+    if (block->fill && groups > (uint64_t)block->fill * info->compute_units) {
+        snprintf(reason, size, "block %s is for fewer rows of weights", block->name);
+        return false;
+    }
+    if (groups > info->max_groups[0]) {
+        snprintf(reason, size, "more work-groups than the device launches");
+        return false;
+    }
+    return groups_fit(gemm, path, reason, size);
+}
+
+uint32_t woqi_mma_slice(const struct woq_gemm *gemm)
+{
+    uint64_t rows = gemm->device->info.max_groups[1] * 8ull; /* the narrowest block has 8 rows of X */
+    return (uint32_t)woqi_min(rows, UINT32_MAX);
+}
+
+bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                   const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
+                   const struct woqi_tile *tile, struct woqi_step *s)
+{
+    (void)stage;
+    const struct woqi_block *block = woqi_block(range->path->block);
+    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
+    woqi_step_bind_x(gemm, o, first, rows, s);
+    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, woqi_block_rows(block));
+    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, woqi_block_columns(block));
+    s->groups[2] = 1;
+    return true;
+}

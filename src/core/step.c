@@ -1,0 +1,97 @@
+/* step.c: windows of a product's matrices, and the arguments that all main kernels share. */
+#include "step.h"
+
+#include "alloc.h"
+#include "check.h"
+
+/* A binding of `bytes` bytes at `offset`; the part that alignment cuts off goes to *rest. */
+static struct woqi_bind window(const struct woq_device *device, struct woq_buffer *buffer,
+                               uint64_t offset, uint64_t bytes, uint32_t *rest)
+{
+    uint64_t down = offset % device->info.binding_alignment;
+    *rest = (uint32_t)down;
+    return (struct woqi_bind){buffer, offset - down, (bytes + down + 3) / 4 * 4};
+}
+
+static uint64_t rows_bytes(uint64_t rows, uint64_t stride, uint64_t row)
+{
+    return (rows - 1) * stride + row;
+}
+
+uint32_t woqi_step_flags(const struct woq_gemm *gemm, const struct woqi_range *range,
+                         enum woq_type x_type, bool perm)
+{
+    const struct woq_weights *w = gemm->weights;
+    bool plain = !w->group;
+    uint32_t round = range->math == WOQ_MATH_ROUNDED && !plain ? (uint32_t)gemm->params.x_type : 0;
+    return WOQ_FLAGS((uint32_t)w->format.code, (uint32_t)w->format.zero, (uint32_t)w->format.scale,
+                     (uint32_t)x_type, (uint32_t)gemm->params.y_type,
+                     (uint32_t)gemm->params.bias_type, (uint32_t)gemm->params.residual,
+                     (uint32_t)gemm->params.activation, (uint32_t)perm, round, (uint32_t)w->layout);
+}
+
+void woqi_step_product(const struct woq_gemm *gemm, struct woqi_kernel *kernel,
+                       const struct woqi_operands *o, uint64_t first, uint32_t rows,
+                       const struct woqi_tile *tile, struct woqi_step *s)
+{
+    const struct woq_device *device = gemm->device;
+    const struct woq_weights *w = gemm->weights;
+    const struct woqi_tile_shape *shape = &tile->shape;
+    uint64_t y_size = woq_type_size(gemm->params.y_type);
+    uint64_t bias_size = woq_type_size(gemm->params.bias_type);
+    uint32_t live = rows ? rows : 1;
+
+    memset(s, 0, sizeof *s);
+    s->kind = rows ? WOQI_STEP_DISPATCH : WOQI_STEP_OFF;
+    s->kernel = kernel;
+    s->nbind = WOQ_BIND_COUNT;
+    s->bind[WOQ_BIND_WEIGHTS] = (struct woqi_bind){tile->buffer, 0, shape->size};
+    struct woqi_args *a = &s->args;
+    uint64_t y_row = tile->count * y_size;
+    s->bind[WOQ_BIND_Y] = window(device, o->y.buffer,
+                                 o->y.offset + first * o->y.row_stride + tile->first * y_size,
+                                 rows_bytes(live, o->y.row_stride, y_row), &a->y_off);
+    s->bind[WOQ_BIND_BIAS] = s->bind[WOQ_BIND_RESIDUAL] = s->bind[WOQ_BIND_Y];
+    if (bias_size) {
+        uint64_t up = w->gated ? gemm->n * bias_size : 0;
+        s->bind[WOQ_BIND_BIAS] = window(device, o->bias.buffer,
+                                        o->bias.offset + tile->first * bias_size,
+                                        up + tile->count * bias_size, &a->bias_off);
+        a->bias_up = (uint32_t)up;
+    }
+    if (gemm->params.residual) {
+        s->bind[WOQ_BIND_RESIDUAL] = window(
+            device, o->residual.buffer,
+            o->residual.offset + first * o->residual.row_stride + tile->first * y_size,
+            rows_bytes(live, o->residual.row_stride, y_row), &a->res_off);
+        a->res_stride = live > 1 ? (uint32_t)o->residual.row_stride : 0;
+    }
+    a->m = live;
+    a->n = (uint32_t)tile->count;
+    a->k = (uint32_t)w->k_packed;
+    a->group = (uint32_t)w->group;
+    a->scale_stride = (uint32_t)shape->rows;
+    a->codes_off = (uint32_t)shape->codes;
+    a->codes_stride = (uint32_t)shape->codes_stride;
+    a->scales_off = (uint32_t)shape->scales;
+    a->zeros_off = (uint32_t)shape->zeros;
+    a->perm_off = (uint32_t)shape->perm;
+    a->granule = w->gated ? woqi_layout_granule(w->layout) : 0;
+    a->y_stride = live > 1 ? (uint32_t)o->y.row_stride : 0;
+    a->x_columns = (uint32_t)w->k;
+}
+
+void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o, uint64_t first,
+                      uint32_t rows, struct woqi_step *s)
+{
+    uint32_t live = rows ? rows : 1;
+    uint64_t row = gemm->weights->k * woq_type_size(gemm->params.x_type);
+    s->bind[WOQ_BIND_X] = window(gemm->device, o->x.buffer, o->x.offset + first * o->x.row_stride,
+                                 rows_bytes(live, o->x.row_stride, row), &s->args.x_off);
+    s->args.x_stride = live > 1 ? (uint32_t)o->x.row_stride : 0;
+}
+
+uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis)
+{
+    return (uint32_t)woqi_min(groups, gemm->device->info.max_groups[axis]);
+}

@@ -1,0 +1,42 @@
+/* step.h: what the paths' steps have in common. */
+#ifndef WOQI_STEP_H
+#define WOQI_STEP_H
+
+#include "paths.h"
+
+/* Fills all but X, flags and groups: rows first … first+rows−1 (rows 0: off) of the tile's product. */
+void woqi_step_product(const struct woq_gemm *gemm, struct woqi_kernel *kernel,
+                       const struct woqi_operands *operands, uint64_t first, uint32_t rows,
+                       const struct woqi_tile *tile, struct woqi_step *out);
+/* X as the caller bound it. */
+void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *operands,
+                      uint64_t first, uint32_t rows, struct woqi_step *out);
+/* args.flags; x_type and perm as the kernel sees X. */
+uint32_t woqi_step_flags(const struct woq_gemm *gemm, const struct woqi_range *range,
+                         enum woq_type x_type, bool perm);
+/* At most what the device launches along the axis. */
+uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis);
+
+/* ---- paths_cpu.c ---- */
+bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                        size_t size);
+bool woqi_panel_gemm_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                             size_t size);
+uint64_t woqi_panel_gemm_workspace(const struct woq_gemm *gemm, uint32_t m);
+uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm);
+bool woqi_panel_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                          const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                          uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+bool woqi_panel_gemm_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                          const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                          uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+
+/* ---- paths_matrix.c ---- */
+bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                      size_t size);
+uint32_t woqi_mma_slice(const struct woq_gemm *gemm);
+bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                   const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                   uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+
+#endif
