@@ -14,6 +14,19 @@ const char *woq_last_message(void)
     return last_message;
 }
 
+/* Messages quote files: nothing in them may reach a terminal that it would obey (C0, DEL, C1), or look like another
+ * line. */
+static void set_message(const char *text)
+{
+    unsigned char *at = (unsigned char *)last_message;
+    memcpy(last_message, text, sizeof last_message);
+    for (; *at; at++)
+        if (*at < 0x20 || *at == 0x7f)
+            *at = '?';
+        else if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+            at[0] = at[1] = '?';
+}
+
 static void deliver(struct woq_device *device, enum woq_log_level level, const char *message)
 {
     struct woqi_log *log = &device->log;
@@ -32,9 +45,9 @@ enum woq_status woqi_fail(struct woq_device *device, enum woq_status status, con
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    memcpy(last_message, text, sizeof text);
+    set_message(text);
     if (device)
-        deliver(device, WOQ_LOG_ERROR, text);
+        deliver(device, WOQ_LOG_ERROR, last_message);
     return status;
 }
 
@@ -45,7 +58,7 @@ enum woq_status woq_report(enum woq_status status, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    memcpy(last_message, text, sizeof text);
+    set_message(text);
     return status;
 }
 
