@@ -178,8 +178,9 @@ static enum woq_status check_layer(const struct woqi_plan *plan, const struct wo
     uint64_t fits = 128;
     while (fits >= 32 && k % fits)
         fits /= 2;
-    char hint[64];
-    snprintf(hint, sizeof hint, fits >= 32 ? "%llu columns fit it, or " : "", (unsigned long long)fits);
+    char hint[64] = "";
+    if (fits >= 32)
+        snprintf(hint, sizeof hint, "%llu columns fit it, or ", (unsigned long long)fits);
     return woq_report(WOQ_ERROR_UNSUPPORTED,
                       "%s: its %llu columns are no multiple of the group of %llu, which compressed-tensors refuses; "
                       "%swhole rows (--channel), or keep it (--keep)",
