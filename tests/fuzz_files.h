@@ -18,6 +18,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FUZZ_FLOATS = 1 << 16, FUZZ_SOURCE = 1 << 11 }; /* elements of a row; bytes of a tensor */
 
+/* A refusal says why, in nothing that a terminal would obey. */
+static void fuzz_refused(void)
+{
+    const char *message = woq_last_message();
+    if (!*message)
+        abort();
+    for (; *message; message++)
+        if ((unsigned char)*message < 32 || *message == 127)
+            abort();
+}
+
 static void fuzz_tensor(const struct woq_checkpoint *c, const struct woq_tensor *t)
 {
     static float out[FUZZ_FLOATS];
