@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: tools/setup.sh [--cuda] [--help]
+usage: tools/setup.sh [--cuda] [--fuzz] [--help]
 
 Installs compilers, headers, PoCL and the Vulkan tools with apt-get (as root or through sudo), and unpacks into
 build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them:
@@ -13,18 +13,20 @@ build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them
   intel/     Intel's OpenCL runtime for CPUs, from PyPI (x86-64 only)
   cuda/      with --cuda and no nvcc on the machine: the CUDA compiler, from PyPI (x86-64 only)
   env.sh     source it to use them
+--fuzz also installs libFuzzer for the clang that PoCL brings.
 
 On Debian 12 a trixie source is added with a priority below the machine's own packages. What is there already is
 left alone; a second run changes nothing and needs no network.
 END
 }
 
-want_cuda=0
+want_cuda=0 want_fuzz=0
 for arg in "$@"; do
     case $arg in
     --cuda) want_cuda=1 ;;
+    --fuzz) want_fuzz=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "setup.sh: unknown option '$arg'; the options are --cuda and --help" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown option '$arg'; the options are --cuda, --fuzz and --help" >&2; exit 2 ;;
     esac
 done
 
@@ -52,6 +54,7 @@ packages=(
     libvulkan-dev=1.3.280 libvulkan1=1.3.280 glslc=2024 spirv-tools=2024 vulkan-validationlayers=1.3.280
     libcmocka-dev=1.1.7 libyyjson-dev=0.8 libpcre2-dev=10.36 libutf8proc-dev=2.5
 )
+[ $want_fuzz -eq 0 ] || packages+=(libclang-rt-18-dev=18)
 
 missing_tools() {
     local t

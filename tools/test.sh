@@ -8,9 +8,9 @@ usage() {
 usage: tools/test.sh [--quick] [--interop] [--help]
 
 Stages, each in a folder of its own under build/:
-  setup   tools/setup.sh --cuda: compilers, headers, software drivers
+  setup   tools/setup.sh --cuda --fuzz: compilers, headers, software drivers, libFuzzer
   test    all backends, all tests; a backend without a device is a failure (WOQ_REQUIRE_BACKENDS to change that)
-  asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`
+  asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`, and fuzzers for a minute
   tsan    thread sanitizer, reference backend only: the tests labelled `tsan`
   interop (only with --interop: gigabytes of Python packages) quantized SmolLM2 in transformers + compressed-tensors
 --quick ends after `test`. The last line counts the tests of all stages; the exit status is 0 if none failed.
@@ -77,7 +77,7 @@ count() {
 }
 
 heading "setup"
-tools/setup.sh --cuda
+tools/setup.sh --cuda --fuzz
 drivers=${WOQ_DRIVERS_DIR:-$top/build/drivers}
 # shellcheck disable=SC1091
 . "$drivers/env.sh"
