@@ -153,7 +153,7 @@ static void print_tensors(const struct woq_checkpoint *c)
         shape_text(t, shape);
         tool_table_add(&table, "%s", t->name);
         tool_table_add(&table, "%s", shape);
-        tool_table_add(&table, "%s", woq_tensor_type_name(t->type));
+        tool_table_add(&table, "%s", t->type_name);
         tool_table_add(&table, "%" PRIu64, t->bytes);
         if (weights)
             tool_table_add(&table, "%.2f", bits_per_weight(t->bytes, weights));
@@ -247,7 +247,7 @@ static yyjson_mut_val *tensor_json(yyjson_mut_doc *doc, const struct woq_checkpo
     const uint64_t weights = weights_of(c, t);
     yyjson_mut_obj_add_str(doc, out, "name", t->name);
     yyjson_mut_obj_add_str(doc, out, "file_name", t->file_name);
-    yyjson_mut_obj_add_str(doc, out, "format", woq_tensor_type_name(t->type));
+    yyjson_mut_obj_add_str(doc, out, "format", t->type_name);
     for (uint32_t i = 0; i < t->rank; i++)
         yyjson_mut_arr_add_uint(doc, shape, t->shape[i]);
     yyjson_mut_obj_add_val(doc, out, "shape", shape);

@@ -134,8 +134,11 @@ void eval_run(const struct eval_options *o, struct woq_device *device, struct ev
     struct woq_checkpoint *checkpoint = NULL;
     struct woq_tokenizer *tokenizer = NULL;
     struct woq_model *model = NULL;
+    struct woq_model_config config;
     struct prompt prompt = {NULL, 0};
+    /* The configuration first: a model that is none of ours may have a tokenizer that is none of ours too. */
     bool right = good(m, woq_checkpoint_open(m->path, NULL, &checkpoint)) &&
+                 good(m, woq_checkpoint_config(checkpoint, &config)) &&
                  good(m, woq_tokenizer_create(checkpoint, &tokenizer)) &&
                  encode(o, tokenizer, m, &prompt) &&
                  create(o, device, checkpoint, &prompt, m, &model);

@@ -56,6 +56,7 @@ struct woq_tensor {
     const char *name;      /* Hugging Face's; the file's own where there is no counterpart */
     const char *file_name; /* as the file has it */
     enum woq_tensor_type type;
+    const char *type_name; /* the file's, also for those that are WOQ_TENSOR_OTHER: "IQ4_XS" */
     uint32_t rank;
     uint64_t shape[WOQ_TENSOR_MAX_RANK]; /* slowest first: [rows, columns]; unused ones are 1 */
     const void *data;      /* in the mapping, unaligned; rows of q and k may be in the file's order */

@@ -99,6 +99,8 @@ struct woq_checkpoint {
 enum woq_status woqi_ckpt_fail(const struct woq_checkpoint *c, enum woq_status status,
                                const char *format, ...) WOQI_CKPT_PRINTF(3, 4);
 enum woq_status woqi_ckpt_no_memory(const struct woq_checkpoint *c);
+/* Where metadata stands, for messages: "config.json: " for a directory's, else "". */
+const char *woqi_ckpt_where(const struct woq_checkpoint *c, const char *key);
 void woqi_ckpt_warn(const struct woq_checkpoint *c, const char *format, ...) WOQI_CKPT_PRINTF(2, 3);
 
 /* ---- Text ---- */

@@ -14,11 +14,11 @@ enum woq_status woqi_ckpt_config_uint(const struct woq_checkpoint *c, const char
     if ((!v || v->kind == WOQI_KIND_NULL) && optional)
         return WOQ_OK;
     if (!v)
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s is missing; must be 1 to %" PRIu32,
-                              key, limit);
+        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is missing; must be 1 to %" PRIu32,
+                              woqi_ckpt_where(c, key), key, limit);
     if (!woq_checkpoint_get_uint(c, key, &value) || !value || value > limit)
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s is %.80s; must be 1 to %" PRIu32, key,
-                              v->text, limit);
+        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is %.80s; must be 1 to %" PRIu32,
+                              woqi_ckpt_where(c, key), key, v->text, limit);
     *out = (uint32_t)value;
     return WOQ_OK;
 }
@@ -31,10 +31,11 @@ enum woq_status woqi_ckpt_config_float(const struct woq_checkpoint *c, const cha
     if ((!v || v->kind == WOQI_KIND_NULL) && optional)
         return WOQ_OK;
     if (!v)
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s is missing; must be a number > 0",
-                              key);
+        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is missing; must be a number > 0",
+                              woqi_ckpt_where(c, key), key);
     if (!woq_checkpoint_get_float(c, key, &value) || !((float)value > 0) || !isfinite((float)value))
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s is %.80s; must be a finite number > 0",
+        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
+                              "%s%s is %.80s; must be a finite number > 0", woqi_ckpt_where(c, key),
                               key, v->text);
     *out = (float)value;
     return WOQ_OK;

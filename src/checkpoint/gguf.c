@@ -69,18 +69,21 @@ static enum woq_status read_tensor(struct woq_checkpoint *c, uint64_t index, con
         const uint64_t extent = load64(p);
         if (!extent)
             return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
-                                  "tensor '%s': dimension %" PRIu32 " is 0", t->file_name, i);
+                                  "tensor '%s': dimension %" PRIu32 " is 0; must be >= 1",
+                                  t->file_name, i);
         t->shape[t->rank - 1 - i] = extent;
     }
     const uint32_t number = load32(p);
     const struct woqi_ckpt_type *type = woqi_ckpt_gguf_type(number);
     if (!type)
         return woqi_ckpt_fail(c, WOQ_ERROR_UNSUPPORTED,
-                              "tensor '%s': type number %" PRIu32 " is unknown", t->file_name,
-                              number);
+                              "tensor '%s': type number %" PRIu32
+                              " is unknown; must be F32 (0), F16 (1), BF16 (30) or a block type",
+                              t->file_name, number);
     *offset = load64(p + 4);
     *at = p + 12;
     t->type = type->type;
+    t->type_name = type->name;
     enum woq_status st = woqi_ckpt_tensor_size(c, t, type->block, type->bytes);
     return st ? st : woqi_ckpt_gguf_name(c, t);
 }
@@ -111,7 +114,7 @@ static enum woq_status place(struct woq_checkpoint *c, struct woq_tensor *t, uin
         return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
                               "tensor '%s': %" PRIu64 " bytes at offset %" PRIu64
                               " of the data, which begins at %" PRIu64
-                              ", run past the end of the file (%" PRIu64 " bytes)",
+                              ", run past the end of the file (%" PRIu64 " bytes); was it cut?",
                               t->file_name, t->bytes, offset, start, size);
     t->data = c->maps[0].data + start + offset;
     return WOQ_OK;

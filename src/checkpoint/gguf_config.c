@@ -37,7 +37,8 @@ static enum woq_status read_architecture(const struct woq_checkpoint *c, struct 
         if (text_is(c, name, known[i]))
             snprintf(m->architecture, sizeof m->architecture, "%s", known[i]);
     if (!v)
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s is missing", name);
+        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
+                              "%s is missing; must be llama, qwen2 or qwen3", name);
     if (!*m->architecture)
         return woqi_ckpt_fail(c, WOQ_ERROR_UNSUPPORTED,
                               "%s is '%.80s'; must be llama, qwen2 or qwen3", name, v->text);

@@ -30,7 +30,8 @@ static enum woq_status read_architecture(const struct woq_checkpoint *c, struct 
     const struct woqi_ckpt_value *type = given(c, "model_type"), *act = given(c, "hidden_act");
     if (!type)
         return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s",
-                              c->directory ? "config.json: model_type is missing"
+                              c->directory ? "config.json: model_type is missing; must be llama, "
+                                             "mistral, qwen2 or qwen3"
                                            : "has no config.json beside its tensors; "
                                              "open its directory");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)

@@ -37,7 +37,9 @@ enum woq_status woqi_ckpt_json_file(const struct woq_checkpoint *c, const char *
         return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_ARGUMENT, "the path of %s is too long", name);
     enum woq_status st = woqi_ckpt_map_file(&scratch, path, WOQ_ERROR_NO_DEVICE);
     if (st == WOQ_ERROR_NO_DEVICE) /* no such file */
-        st = optional ? WOQ_OK : woqi_ckpt_fail(c, WOQ_ERROR_INVALID_ARGUMENT, "has no %s", name);
+        st = optional ? WOQ_OK
+                      : woqi_ckpt_fail(c, WOQ_ERROR_INVALID_ARGUMENT,
+                                       "has no %s; must be a model's directory", name);
     else if (!st && map.size > MAX_FILE_BYTES)
         st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s has %zu bytes; must have at most %d",
                             name, map.size, MAX_FILE_BYTES);
@@ -169,16 +171,17 @@ static enum woq_status flatten(struct flattening *f, yyjson_val *value, unsigned
     yyjson_val *name, *child;
     enum woq_status st = WOQ_OK;
     if (depth > WOQI_CKPT_MAX_DEPTH)
-        return woqi_ckpt_fail(f->c, WOQ_ERROR_INVALID_DATA, "'%.200s' is nested deeper than %d",
-                              f->key, WOQI_CKPT_MAX_DEPTH);
+        return woqi_ckpt_fail(f->c, WOQ_ERROR_INVALID_DATA, "%s'%.200s' is nested deeper than %d",
+                              woqi_ckpt_where(f->c, f->key), f->key, WOQI_CKPT_MAX_DEPTH);
     if (yyjson_is_obj(value)) {
         yyjson_obj_foreach(value, index, count, name, child)
         {
             if (!extend(f, used, yyjson_get_str(name), yyjson_get_len(name)))
                 return woqi_ckpt_fail(
                     f->c, WOQ_ERROR_INVALID_DATA,
-                    "a member of '%.200s' has a name of %zu bytes; must be at most %d in all",
-                    f->key, yyjson_get_len(name), WOQI_CKPT_MAX_NAME);
+                    "%sa member of '%.200s' has a name of %zu bytes; must be at most %d in all",
+                    woqi_ckpt_where(f->c, f->key), f->key, yyjson_get_len(name),
+                    WOQI_CKPT_MAX_NAME);
             st = flatten(f, child, depth + 1);
             f->key[used] = 0;
             if (st)
@@ -196,8 +199,8 @@ static enum woq_status flatten(struct flattening *f, yyjson_val *value, unsigned
         char digits[24];
         const int size = snprintf(digits, sizeof digits, "%zu", index);
         if (!extend(f, used, digits, (size_t)size))
-            return woqi_ckpt_fail(f->c, WOQ_ERROR_INVALID_DATA, "'%.200s' has too long a path",
-                                  f->key);
+            return woqi_ckpt_fail(f->c, WOQ_ERROR_INVALID_DATA, "%s'%.200s' has too long a path",
+                                  woqi_ckpt_where(f->c, f->key), f->key);
         st = flatten(f, child, depth + 1);
         f->key[used] = 0;
         if (st)

@@ -12,10 +12,10 @@ struct woqi_ckpt_value *woqi_ckpt_meta_add(struct woq_checkpoint *c, const char 
                                            enum woq_status *st)
 {
     if (!size || size > WOQI_CKPT_MAX_NAME || !woqi_ckpt_is_name(key, size)) {
-        *st = woqi_ckpt_fail(
-            c, WOQ_ERROR_INVALID_DATA,
-            "metadata key %zu has %zu bytes or control characters; must be 1 to %d bytes of UTF-8",
-            c->meta_count, size, WOQI_CKPT_MAX_NAME);
+        *st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
+                             "%smetadata key %zu has %zu bytes or control characters; must be 1 to "
+                             "%d bytes of UTF-8",
+                             woqi_ckpt_where(c, ""), c->meta_count, size, WOQI_CKPT_MAX_NAME);
         return NULL;
     }
     if (c->meta_count >= WOQI_CKPT_MAX_META) {
@@ -141,8 +141,8 @@ enum woq_status woqi_ckpt_meta_finish(struct woq_checkpoint *c)
     for (size_t i = 0; i < c->meta_count; i++) {
         c->meta_order[i] = keys[i].index;
         if (i && !strcmp(keys[i - 1].key, keys[i].key)) {
-            st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "metadata key '%s' is there twice",
-                                keys[i].key);
+            st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%smetadata key '%s' is there twice",
+                                woqi_ckpt_where(c, keys[i].key), keys[i].key);
             goto done;
         }
     }

@@ -74,12 +74,15 @@ static enum woq_status read_tensor(const struct reading *in, yyjson_val *from, s
         if (yyjson_equals_str(dtype, types[i].name))
             type = &types[i];
     if (!type)
-        return woq_report(WOQ_ERROR_UNSUPPORTED, "%s: tensor '%s': dtype '%.40s' is unknown",
+        return woq_report(WOQ_ERROR_UNSUPPORTED,
+                          "%s: tensor '%s': dtype '%.40s' is unknown; must be F32, F16, BF16 or "
+                          "another of safetensors'",
                           in->map->path, t->file_name, yyjson_get_str(dtype));
     enum woq_status st = read_shape(in, t, yyjson_obj_get(from, "shape"));
     if (st || (st = woqi_ckpt_tensor_size(in->c, t, type->block, type->bytes)))
         return st;
     t->type = type->type;
+    t->type_name = type->name;
     if (yyjson_arr_size(offsets) != 2 || !yyjson_is_uint(begin) || !yyjson_is_uint(end))
         return refuse(in, t, "data_offsets must be two integers >= 0");
     const uint64_t from_byte = yyjson_get_uint(begin), to_byte = yyjson_get_uint(end);

@@ -61,8 +61,11 @@ enum woq_status woqi_ckpt_check_layout(struct woq_checkpoint *c, size_t first, s
     qsort(extents, count, sizeof *extents, by_begin);
     for (size_t i = 0; i + 1 < count; i++) {
         if (extents[i].end > extents[i + 1].begin) {
-            st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "tensors '%s' and '%s' overlap",
-                                extents[i].tensor->file_name, extents[i + 1].tensor->file_name);
+            st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
+                                "tensors '%s' and '%s' overlap: one ends at byte %" PRIu64
+                                ", the other begins at byte %" PRIu64,
+                                extents[i].tensor->file_name, extents[i + 1].tensor->file_name,
+                                extents[i].end, extents[i + 1].begin);
             goto done;
         }
         if (dense && extents[i].end != extents[i + 1].begin) {
@@ -204,8 +207,10 @@ enum woq_status woq_tensor_read(const struct woq_tensor *tensor, uint64_t first,
                           " of '%s'; it has %" PRIu64,
                           __func__, first, first, count, tensor->name, rows);
     if (tensor->type >= WOQ_TENSOR_I32)
-        return woq_report(WOQ_ERROR_UNSUPPORTED, "%s: '%s' is of type %s, which has no floats",
-                          __func__, tensor->name, woq_tensor_type_name(tensor->type));
+        return woq_report(WOQ_ERROR_UNSUPPORTED,
+                          "%s: '%s' is of type %s, which is not supported; must be F32, F16, BF16, "
+                          "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K",
+                          tensor->checkpoint->path, tensor->name, tensor->type_name);
     const uint64_t columns = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
     if (tensor->rank == 1 && tensor->rope_heads && count) {
         if (woq_tensor_block_elements(tensor->type) > 1)

@@ -84,7 +84,7 @@ enum woq_status woq_tensor_source(const struct woq_tensor *tensor, struct woq_we
         return woq_report(WOQ_ERROR_UNSUPPORTED,
                           "%s: '%s' is of type %s and rank %" PRIu32
                           "; must be a matrix of blocks, F16 or BF16",
-                          __func__, tensor->name, woq_tensor_type_name(tensor->type), tensor->rank);
+                          tensor->checkpoint->path, tensor->name, tensor->type_name, tensor->rank);
     struct woq_weights_source s = WOQ_WEIGHTS_SOURCE_INIT;
     s.n = tensor->shape[0];
     s.k = tensor->shape[1];

@@ -88,6 +88,11 @@ enum woq_status woqi_ckpt_fail(const struct woq_checkpoint *c, enum woq_status s
     return woq_report(status, "%s: %s", c->path, text);
 }
 
+const char *woqi_ckpt_where(const struct woq_checkpoint *c, const char *key)
+{
+    return c->directory && strncmp(key, "__metadata__", 12) ? "config.json: " : "";
+}
+
 enum woq_status woqi_ckpt_no_memory(const struct woq_checkpoint *c)
 {
     return woqi_ckpt_fail(c, WOQ_ERROR_OUT_OF_MEMORY, "no host memory for its tables");

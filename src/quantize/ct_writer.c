@@ -43,6 +43,7 @@ struct layer {
 
 struct stream {
     const struct woqi_plan *plan;
+    const char *source; /* its path */
     struct woqi_st_writer writer;
     struct layer *layers;
     size_t count;
@@ -134,7 +135,7 @@ static enum woq_status write_plain(struct stream *s, const struct layer *l, stru
                                    uint64_t rows)
 {
     const enum woq_type type = s->plan->dtype;
-    const struct woqi_rtn_block block = {l->tensor->name, first, false, 0, 0};
+    const struct woqi_rtn_block block = {s->source, l->tensor->name, first, false, 0, 0};
     uint64_t count = rows * l->columns;
     float low, high;
     enum woq_status st = woqi_rtn_scan(rows, l->columns, x->w, 1, &block, &low, &high);
@@ -144,8 +145,8 @@ static enum woq_status write_plain(struct stream *s, const struct layer *l, stru
         uint16_t bits = type == WOQ_F16 ? woq_f32_to_f16(x->w[i]) : woq_f32_to_bf16(x->w[i]);
         if ((bits & 0x7fff) == (type == WOQ_F16 ? 0x7c00 : 0x7f80))
             return woq_report(WOQ_ERROR_INVALID_DATA,
-                              "%s: the weight at row %llu, column %llu is %g, which type %s cannot hold",
-                              l->tensor->name, (unsigned long long)(first + i / l->columns),
+                              "%s: %s: the weight at row %llu, column %llu is %g, which type %s cannot hold",
+                              s->source, l->tensor->name, (unsigned long long)(first + i / l->columns),
                               (unsigned long long)(i % l->columns), (double)x->w[i], woq_type_name(type));
         x->codes[2 * i] = (uint8_t)bits;
         x->codes[2 * i + 1] = (uint8_t)(bits >> 8);
@@ -188,7 +189,7 @@ static enum woq_status write_quantized(struct stream *s, const struct layer *l, 
     const struct woq_format *f = &s->plan->format;
     const bool tensor = f->group == WOQ_GROUP_TENSOR;
     const size_t size = woq_type_size(f->scale);
-    const struct woqi_rtn_block block = {l->tensor->name, first, tensor, l->low, l->high};
+    const struct woqi_rtn_block block = {s->source, l->tensor->name, first, tensor, l->low, l->high};
     const struct woqi_rtn_arrays arrays = {x->codes, x->scales, f->zero == WOQ_ZERO_POINT ? x->zeros : NULL};
     struct woq_format_sizes sizes;
     enum woq_status st = woq_format_get_sizes(f, rows, l->columns, &sizes);
@@ -225,7 +226,7 @@ static struct layer *layer_of(const struct stream *s, uint64_t block)
 struct outcome {
     enum woq_status status;
     uint64_t block;
-    char message[512];
+    char message[1024];
 };
 
 /* One block; `scan`: only its range. */
@@ -237,7 +238,7 @@ static void do_block(struct stream *s, struct layer *l, struct scratch *x, uint6
     float low = 0, high = 0;
     enum woq_status st = woq_tensor_read(l->tensor, first, rows, x->w);
     if (!st && scan) {
-        const struct woqi_rtn_block block = {l->tensor->name, first, false, 0, 0};
+        const struct woqi_rtn_block block = {s->source, l->tensor->name, first, false, 0, 0};
         st = woqi_rtn_scan(rows, l->columns, x->w, 1, &block, &low, &high);
     } else if (!st) {
         st = l->quantize ? write_quantized(s, l, x, first, rows) : write_plain(s, l, x, first, rows);
@@ -310,7 +311,8 @@ static enum woq_status do_all(struct stream *s)
 enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_atomic_dir *dir, uint64_t shard_bytes)
 {
     size_t count = woq_checkpoint_tensor_count(plan->checkpoint);
-    struct stream s = {.plan = plan, .jobs = woqi_jobs(plan->params->jobs)};
+    struct stream s = {.plan = plan, .source = woq_checkpoint_path(plan->checkpoint),
+                       .jobs = woqi_jobs(plan->params->jobs)};
     enum woq_status st = WOQ_OK;
     if (!(s.layers = calloc(count + 1, sizeof *s.layers)))
         st = no_memory();

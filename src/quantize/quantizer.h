@@ -22,7 +22,8 @@ struct woqi_rtn_arrays {
 
 /* What the rows at hand are of their matrix. */
 struct woqi_rtn_block {
-    const char *name;   /* begins messages */
+    const char *source; /* begins messages: the checkpoint's path or the function's name */
+    const char *name;   /* the tensor's; "the matrix" */
     uint64_t first_row; /* of the matrix, for messages */
     bool ranged;        /* tensor granularity: the whole matrix lies in low … high; else the rows' own range counts */
     float low, high;

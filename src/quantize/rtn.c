@@ -175,8 +175,8 @@ static bool write_row(const struct rtn *t, uint64_t row, const struct grid *whol
 static enum woq_status fail_scale(const struct rtn *t, uint64_t row, uint64_t column)
 {
     return woq_report(WOQ_ERROR_INVALID_DATA,
-                      "%s: the weights from row %llu, column %llu on are too large for a scale of type %s",
-                      t->block->name, (unsigned long long)(t->block->first_row + row),
+                      "%s: %s: the weights from row %llu, column %llu on are too large for a scale of type %s",
+                      t->block->source, t->block->name, (unsigned long long)(t->block->first_row + row),
                       (unsigned long long)column, woq_type_name(t->format->scale));
 }
 
@@ -205,8 +205,9 @@ enum woq_status woqi_rtn_scan(uint64_t n, uint64_t k, const float *w, uint32_t j
         return WOQ_OK;
     uint64_t column = first_bad(w + worst * k, k);
     return woq_report(WOQ_ERROR_INVALID_DATA,
-                      "%s: the weight at row %llu, column %llu is %s; all must be finite", block->name,
-                      (unsigned long long)(block->first_row + worst), (unsigned long long)column,
+                      "%s: %s: the weight at row %llu, column %llu is %s; all must be finite",
+                      block->source, block->name, (unsigned long long)(block->first_row + worst),
+                      (unsigned long long)column,
                       isnan(w[worst * k + column]) ? "not a number" : "infinite");
 }
 
@@ -282,7 +283,7 @@ enum woq_status woq_quantize_rtn(const struct woq_format *format, uint64_t n, ui
     enum woq_status st = check(format, n, k, w, out, &sizes);
     if (st)
         return st;
-    const struct woqi_rtn_block block = {"woq_quantize_rtn", 0, false, 0, 0};
+    const struct woqi_rtn_block block = {"woq_quantize_rtn", "the matrix", 0, false, 0, 0};
     struct woqi_rtn_arrays arrays = {malloc(sizes.codes), malloc(sizes.scales),
                                      sizes.zeros ? malloc(sizes.zeros) : NULL};
     if (!arrays.codes || !arrays.scales || (sizes.zeros && !arrays.zeros))
