@@ -332,7 +332,7 @@ static void refused(struct woq_quantize_params p, enum woq_status status, const 
 
 static void test_refusals(void **state)
 {
-    static const char *const broken[] = {"("}, *const all[] = {"."};
+    static const char *const broken[] = {"("}, *const slip[] = {"layers.9"}, *const all[] = {"."};
     struct woq_quantize_params p = with(4, 64);
     (void)state;
     refused(p, WOQ_ERROR_UNSUPPORTED, LAYER "mlp.down_proj.weight: its 96 columns");
@@ -351,6 +351,8 @@ static void test_refusals(void **state)
     p.keep = broken;
     p.keep_count = 1;
     refused(p, WOQ_ERROR_INVALID_ARGUMENT, "regular expression");
+    p.keep = slip;
+    refused(p, WOQ_ERROR_INVALID_ARGUMENT, "'layers.9' matches no linear layer; must match a name like " LAYER);
     p.keep = all;
     refused(p, WOQ_ERROR_INVALID_ARGUMENT, "nothing to quantize");
     assert_int_equal(woq_quantize_checkpoint(NULL, "x", &p), WOQ_ERROR_INVALID_ARGUMENT);
@@ -365,6 +367,7 @@ static void test_not_finite(void **state)
         struct woq_checkpoint *c = open_model("bad");
         assert_int_equal(woq_quantize_checkpoint(c, in_root("none"), &p), WOQ_ERROR_INVALID_DATA);
         woq_checkpoint_close(&c);
+        assert_says("bad: ");
         assert_says(tensors[i].name);
         assert_says(tensors[i].n == 1 ? "row 0, column 9" : "row 3, column 9");
         assert_false(exists("none"));

@@ -21,8 +21,9 @@ static const char help[] =
     "      --channel         one scale for each row (default with --bits 8)\n"
     "      --tensor          one scale for each matrix\n"
     "      --asymmetric      with zero points, 4 bits only; needs --allow-unloadable\n"
-    "      --keep REGEX      layers whose name matches stay 16-bit; may be given again. A match of\n"
-    "                        one of q/k/v or of gate/up keeps all of them, as loaders fuse them\n"
+    "      --keep REGEX      layers whose name, like model.layers.0.mlp.up_proj, matches stay 16-bit;\n"
+    "                        may be given again. A match of one of q/k/v or of gate/up keeps all of\n"
+    "                        them, as loaders fuse them\n"
     "      --allow-unloadable  write what some loaders refuse, with a warning that names them\n"
     "  -J, --jobs N          threads (default: all cores)\n"
     "      --force           replace OUT if it is a model's directory\n"
@@ -153,6 +154,22 @@ static void warn(const struct request *r)
                 (unsigned long long)r->group);
 }
 
+static void log_line(void *user, enum woq_log_level level, const char *message)
+{
+    (void)user;
+    if (level <= WOQ_LOG_WARNING)
+        fprintf(stderr, "%s: warning: %s\n", command, message);
+}
+
+/* Nothing can be said with a model whose tokenizer is lost, so it should not get lost unnoticed. */
+static void warn_tokenizer(const struct woq_checkpoint *c)
+{
+    char *path = tool_text("%s/tokenizer.json", woq_checkpoint_path(c));
+    if (woq_checkpoint_container(c) == WOQ_CONTAINER_SAFETENSORS && access(path, F_OK))
+        fprintf(stderr, "%s: warning: there is no '%s', so OUT has none; woq eval needs it\n", command, path);
+    free(path);
+}
+
 static void handle_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
@@ -169,6 +186,7 @@ static void handle_signals(void)
 static int run(const struct request *r, const char *model, const char *out)
 {
     struct woq_quantize_params p = WOQ_QUANTIZE_PARAMS_INIT;
+    struct woq_checkpoint_params opening = WOQ_CHECKPOINT_PARAMS_INIT;
     struct woq_checkpoint *checkpoint = NULL;
     struct bar bar = {isatty(STDERR_FILENO), seconds(), 0};
     p.bits = (uint32_t)r->bits;
@@ -184,12 +202,15 @@ static int run(const struct request *r, const char *model, const char *out)
     if (r->allow)
         warn(r);
     handle_signals();
-    enum woq_status st = woq_checkpoint_open(model, NULL, &checkpoint);
+    opening.log = log_line;
+    enum woq_status st = woq_checkpoint_open(model, &opening, &checkpoint);
     if (!st)
         st = woq_quantize_checkpoint(checkpoint, out, &p);
-    woq_checkpoint_close(&checkpoint);
     if (bar.shown)
         fputs("\r\033[K", stderr);
+    if (!st)
+        warn_tokenizer(checkpoint);
+    woq_checkpoint_close(&checkpoint);
     if (st && stopped)
         return tool_failed(command, "interrupted; '%s' was not written", out);
     if (st)

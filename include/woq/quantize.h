@@ -29,7 +29,7 @@ struct woq_quantize_params {
     uint64_t group;          /* columns; WOQ_GROUP_CHANNEL; WOQ_GROUP_TENSOR */
     bool symmetric;
     enum woq_type scale;     /* of the weights' scales; WOQ_TYPE_NONE = as config.json's dtype */
-    const char *const *keep; /* regular expressions (PCRE2): layers whose name matches stay FP16 */
+    const char *const *keep; /* regular expressions (PCRE2): layers whose name matches stay FP16; each must match one */
     size_t keep_count;
     uint32_t jobs;           /* threads; 0 = all cores */
     bool force;              /* replace an existing output directory */

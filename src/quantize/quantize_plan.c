@@ -219,11 +219,35 @@ static enum woq_status decide(struct woqi_plan *plan, const struct woq_tensor *t
     return WOQ_OK;
 }
 
+/* A pattern that matches nothing is a slip of the pen, which would cost the quality it was to save. */
+static enum woq_status check_patterns(const struct woqi_plan *plan, pcre2_code *const *patterns)
+{
+    const struct woq_checkpoint *c = plan->checkpoint;
+    const char *example = "";
+    for (size_t i = 0; i < plan->params->keep_count; i++) {
+        bool used = false;
+        for (size_t t = 0; t < woq_checkpoint_tensor_count(c) && !used; t++) {
+            const char *name = woq_checkpoint_tensor(c, t)->name;
+            if (!woqi_linear_name(name))
+                continue;
+            example = name;
+            used = keeps(patterns + i, 1, name);
+        }
+        if (!used)
+            return woq_report(WOQ_ERROR_INVALID_ARGUMENT,
+                              "pattern '%s' matches no linear layer; must match a name like %.*s",
+                              plan->params->keep[i], (int)woqi_linear_name(example), example);
+    }
+    return WOQ_OK;
+}
+
 static enum woq_status decide_all(struct woqi_plan *plan)
 {
     pcre2_code **patterns = NULL;
     size_t count = woq_checkpoint_tensor_count(plan->checkpoint), quantized = 0;
     enum woq_status st = compile(plan->params, &patterns);
+    if (!st)
+        st = check_patterns(plan, patterns);
     if (!st && !(plan->use = calloc(count + 1, sizeof *plan->use)))
         st = woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for a plan of %zu tensors", count);
     for (size_t i = 0; i < count && !st; i++) {
