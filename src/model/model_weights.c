@@ -289,6 +289,9 @@ enum woq_status woqi_load_stack(struct woqi_loader *loader, const struct woqi_st
             n++;
         } while (i + n < stack->count && same_format(&sources[0], &parts[i + n].source));
         st = make_gemm(loader, stack, epilogue, sources, n, &out->gemms[out->count]);
+        if (st)
+            st = woq_report(st, "woq_model_create: from '%s' on: %s", stack->names[i],
+                            woq_last_message());
         out->count += !st;
         i += n;
     }
