@@ -96,5 +96,37 @@ if "$woq" eval --help >/dev/null 2>&1; then
     expect 1 'cannot write' eval "$dir/empty.gguf" --prompt x --json "$dir/none/x.json"
     expect 1 'empty.gguf' eval "$dir/empty.gguf" --prompt x
 fi
+if "$woq" quantize --help >/dev/null 2>&1; then
+    original=$(dirname "$0")/../tests/seeds/config/llama3_freqs.gguf
+    small=(quantize "$original" "$dir/small" --channel)
+    expect 2 'MODEL is missing' quantize
+    expect 2 'OUT is missing' quantize "$original"
+    expect 2 "unexpected 'c'" quantize a b c
+    expect 2 'must be 4 or 8' quantize a b --bits 5
+    expect 2 '0 is out of range; 1 to 256' quantize a b --jobs 0
+    expect 2 'not a whole number' quantize a b --group many
+    expect 2 'exclude each other' quantize a b --channel --group 32
+    expect 2 "did you mean '--group'" quantize a b --groups=32
+    expect 2 "did you mean 'quantize'" quantise a b
+    expect 1 'No such file' quantize "$dir/none.gguf" "$dir/small"
+    expect 1 'its 4 columns are no multiple of the group of 64.*--channel' quantize "$original" "$dir/small"
+    expect 1 'missing closing parenthesis at byte 1' "${small[@]}" --keep '('
+    expect 1 "matches no linear layer; must match a name like model.layers.0." "${small[@]}" --keep 'layers.7'
+    expect 1 'nothing to quantize' "${small[@]}" --keep .
+    expect 1 'symmetric ones, or allow it' "${small[@]}" --asymmetric
+    expect 1 'must be a path that ends' quantize "$original" . --channel
+    expect 1 "cannot create '.*/none/small': No such file" quantize "$original" "$dir/none/small" --channel
+    [ "$(echo "$dir"/small*)" = "$dir/small*" ] || bad=$((bad + 1))
+    expect 0 '4 bits, per channel, symmetric' "${small[@]}" --jobs 1 --keep k_proj
+    expect 1 "small' exists; name another, or replace it by --force" "${small[@]}"
+    expect 0 '8 bits, per channel' "${small[@]}" --bits 8 --force
+    expect 1 'quantized already .*; start from the original' quantize "$dir/small" "$dir/again" --channel
+    mkdir "$dir/place" && cp "$original" "$dir/place/model.gguf"
+    expect 1 'is where the model' quantize "$dir/place/model.gguf" "$dir/place" --channel --force
+    printf 'a b' >"$dir/short.txt"
+    expect 1 "'.*short.txt' gives 4 tokens; windows of 512 need 1024" eval "$original" --text "$dir/short.txt"
+    expect 1 'Is a directory' eval "$original" --text "$dir"
+    expect 0 '1 \+ 2 tokens' eval "$original" "$dir/small" --prompt '' -g 2
+fi
 grep -q '</svg>' "$dir/x.svg" && python3 -m json.tool "$dir/x.json" >/dev/null || bad=$((bad + 1))
 exit $((bad > 0))
