@@ -65,13 +65,16 @@ double eval_seconds(void); /* since an arbitrary moment */
 struct eval_bar {
     bool shown;
     char what[96];
-    uint64_t unit;       /* tokens of one step */
+    const char *name;    /* of what the rate counts */
+    uint64_t unit;       /* of them in one step */
     double start, first; /* seconds: at the beginning, and when the first step was done */
-    double rate;         /* tokens/s since the first step */
+    double rate;         /* per second since the first step */
 };
 void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char *format, ...)
     TOOL_PRINTF(4, 5);
-woq_eval_progress_fn eval_bar_step; /* user: the bar */
+/* user: the bar; perplexity 0 = none. */
+woq_eval_progress_fn eval_bar_step;
+woq_model_progress_fn eval_bar_load;
 void eval_bar_end(struct eval_bar *bar);
 
 void eval_print(const struct eval_options *options, const struct woq_device_info *device,

@@ -15,7 +15,7 @@ double eval_seconds(void)
 void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char *format, ...)
 {
     va_list args;
-    *bar = (struct eval_bar){.shown = shown, .unit = unit, .start = eval_seconds()};
+    *bar = (struct eval_bar){.shown = shown, .name = "tokens", .unit = unit, .start = eval_seconds()};
     va_start(args, format);
     vsnprintf(bar->what, sizeof bar->what, format, args);
     va_end(args);
@@ -40,10 +40,18 @@ bool eval_bar_step(void *user, uint64_t done, uint64_t total, double perplexity)
     const unsigned left = (unsigned)((double)(total - done) / rate + 0.5);
     for (uint64_t i = 0; i < WIDTH; i++)
         cells[i] = i * total < done * WIDTH ? '#' : '.';
-    fprintf(stderr, "\r\033[K%s [%s] %llu/%llu  %.0f tokens/s  %u:%02u left  perplexity %.3f",
-            bar->what, cells, (unsigned long long)done, (unsigned long long)total, bar->rate,
-            left / 60, left % 60, perplexity);
+    fprintf(stderr, "\r\033[K%s [%s] %llu/%llu  %.*f %s/s  %u:%02u left", bar->what, cells,
+            (unsigned long long)done, (unsigned long long)total, bar->rate < 10, bar->rate, bar->name,
+            left / 60, left % 60);
+    if (perplexity > 0)
+        fprintf(stderr, "  perplexity %.3f", perplexity);
     return true;
+}
+
+bool eval_bar_load(void *user, uint32_t done, uint32_t total)
+{
+    ((struct eval_bar *)user)->name = "layers";
+    return eval_bar_step(user, done, total, 0);
 }
 
 void eval_bar_end(struct eval_bar *bar)

@@ -71,7 +71,7 @@ static bool measure_text(const struct eval_options *o, const struct woq_tokenize
 }
 
 /* The prompt and the first token, the second (whose kernels may be compiled), then the others: these
- * are timed. */
+ * are timed. In pieces, for the bar. */
 static bool continue_prompt(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
                             struct woq_model *model, const struct prompt *prompt,
                             struct eval_model *m)
@@ -79,18 +79,22 @@ static bool continue_prompt(const struct eval_options *o, const struct woq_token
     const int32_t eos = woq_tokenizer_eos(tokenizer);
     int32_t *ids = tool_alloc(o->generate, sizeof *ids);
     struct eval_bar bar;
-    size_t n = 0, made = 0, size;
+    enum { PIECE = 8 };
+    size_t n = 0, made = 1, size;
+    double start = 0;
     eval_bar_begin(&bar, o->progress, 1, "%s: continuing the prompt", m->weights.name);
     woq_model_reset(model);
     enum woq_status st = woq_model_generate(model, prompt->ids, prompt->count, eos, ids, 1, &n);
-    for (int part = 0; part < 2 && !st && n < o->generate && ids[n - 1] != eos; part++) {
-        const double start = eval_seconds();
-        const size_t most = part ? o->generate - n : 1;
+    while (!st && made && n < o->generate && ids[n - 1] != eos) {
+        eval_bar_step(&bar, n, o->generate, 0);
+        if (n == 2)
+            start = eval_seconds();
+        const size_t left = o->generate - n, most = n < 2 ? 1 : left < PIECE ? left : PIECE;
         st = woq_model_generate(model, &ids[n - 1], 1, eos, ids + n, most, &made);
         n += made;
-        if (part && made)
-            m->decode_rate = (double)made / (eval_seconds() - start);
     }
+    if (n > 2)
+        m->decode_rate = (double)(n - 2) / (eval_seconds() - start);
     eval_bar_end(&bar);
     m->generated_tokens = n;
     if (n && ids[n - 1] == eos)
@@ -115,6 +119,8 @@ static bool create(const struct eval_options *o, struct woq_device *device,
     p.context = p.batch;
     if (o->prompt && room > p.context)
         p.context = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
+    p.progress = eval_bar_load;
+    p.progress_user = &bar;
     eval_bar_begin(&bar, o->progress, 1, "%s: packing weights", m->weights.name);
     const enum woq_status st = woq_model_create(device, checkpoint, &p, out);
     eval_bar_end(&bar);

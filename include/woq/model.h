@@ -30,6 +30,9 @@ enum woq_model_weights {
     WOQ_MODEL_QUANTIZED      /* linear layers rounded to nearest in `format`, on the fly */
 };
 
+/* Parts of the model, which take about as long each, that are packed and on the device; false stops. */
+typedef bool woq_model_progress_fn(void *user, uint32_t done, uint32_t total);
+
 struct woq_model_params {
     size_t struct_size;
     enum woq_model_weights weights;
@@ -38,10 +41,12 @@ struct woq_model_params {
     uint32_t batch;           /* tokens of one forward at most; 0 = min(context, 512) */
     enum woq_type x_type;     /* of activations between products: F16 (0 = F16), BF16, F32 */
     enum woq_math math;
+    woq_model_progress_fn *progress; /* NULL = none */
+    void *progress_user;
 };
 #define WOQ_MODEL_PARAMS_INIT                                                                      \
     {sizeof(struct woq_model_params), WOQ_MODEL_AS_STORED, WOQ_FORMAT_INIT, 0, 0, WOQ_TYPE_NONE,   \
-     WOQ_MATH_DEFAULT}
+     WOQ_MATH_DEFAULT, NULL, NULL}
 
 struct woq_model_info {
     size_t struct_size;
@@ -55,7 +60,7 @@ struct woq_model_info {
 
 /* Ownership: *out is the caller's; device and checkpoint may be released before it.
  * Returns WOQ_OK; INVALID_ARGUMENT; INVALID_DATA (missing tensor, wrong shape: named); UNSUPPORTED;
- * and what woq_weights_create and woq_gemm_create return. */
+ * TIMEOUT (stopped by progress); and what woq_weights_create and woq_gemm_create return. */
 WOQ_API enum woq_status woq_model_create(struct woq_device *device, const struct woq_checkpoint *checkpoint,
                                  const struct woq_model_params *params, struct woq_model **out);
 WOQ_API void woq_model_destroy(struct woq_model **model);

@@ -214,6 +214,15 @@ static enum woq_status load_head(struct woqi_loader *loader)
     return st;
 }
 
+static enum woq_status report(const struct woqi_loader *loader, uint32_t done)
+{
+    const struct woq_model_params *p = loader->params;
+    const uint32_t total = loader->model->config.layers + 1;
+    if (!p->progress || p->progress(p->progress_user, done, total))
+        return WOQ_OK;
+    return woq_report(WOQ_ERROR_TIMEOUT, "woq_model_create: stopped after %u of %u parts", done, total);
+}
+
 static enum woq_status load(struct woqi_loader *loader)
 {
     struct woq_model *m = loader->model;
@@ -232,9 +241,13 @@ static enum woq_status load(struct woqi_loader *loader)
             st = load_attention(loader, i);
         if (!st)
             st = load_ffn(loader, i);
+        if (!st)
+            st = report(loader, i + 1);
     }
     if (!st)
         st = load_head(loader);
+    if (!st)
+        st = report(loader, m->config.layers + 1);
     if (!st)
         m->info.bits_per_weight =
             8.0 * (double)loader->linear_bytes / (double)loader->linear_elements;
