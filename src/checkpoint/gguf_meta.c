@@ -145,7 +145,8 @@ static enum woq_status read_numbers(struct cursor *in, enum gguf_kind kind, uint
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t bits = load(at + i * bytes, bytes);
         const int64_t value = is_signed(kind) ? extend(bits, bytes) : (int64_t)bits;
-        if (value < INT32_MIN || value > INT32_MAX) {
+        const bool wraps = value < 0 && !is_signed(kind);
+        if (wraps || value < INT32_MIN || value > INT32_MAX) {
             v->text = "[integers beyond 32 bits]";
             return WOQ_OK;
         }
