@@ -1,5 +1,5 @@
 /* test_gguf_dequant.c: random blocks of each type, decoded bit by bit in double, against the
- * reader's two ways. */
+ * reader's two ways; plain types; the order of rows. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -179,9 +179,84 @@ static void test_rope_order(void **state)
     }
 }
 
+/* The value of a stored F32, F16 or BF16. */
+static float plain(uint32_t number, const uint8_t *p)
+{
+    float value;
+    uint32_t bits = (uint32_t)p[0] | (uint32_t)p[1] << 8;
+    if (number == 1)
+        return (float)half(p);
+    bits = number == 30 ? bits << 16 : bits | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+static void test_plain(void **state)
+{
+    static struct file_bytes f;
+    static const struct {
+        enum woq_tensor_type type;
+        uint32_t number, bytes;
+    } plains[] = {{WOQ_TENSOR_F32, 0, 4}, {WOQ_TENSOR_F16, 1, 2}, {WOQ_TENSOR_BF16, 30, 2}};
+    struct test_random random = {1};
+    float read[COLUMNS];
+    (void)state;
+    for (size_t i = 0; i < sizeof plains / sizeof *plains; i++) {
+        const uint32_t bytes = plains[i].bytes;
+        struct woq_checkpoint *c = NULL;
+        gguf_begin(&f, 3, 1, 0);
+        gguf_tensor(&f, "t", plains[i].number, ROWS, COLUMNS, 0);
+        file_pad(&f, 32);
+        for (unsigned e = 0; e < ROWS * COLUMNS * bytes; e++)
+            file_put_number(&f, random_bits(&random) & ((e + 1) % bytes ? 255 : 0xbb), 1);
+        assert_int_equal(woqi_ckpt_open_memory(WOQ_CONTAINER_GGUF, f.data, f.size, &c), WOQ_OK);
+        const struct woq_tensor *t = woq_checkpoint_find(c, "t");
+        assert_int_equal(t->type, plains[i].type);
+        for (unsigned row = 0; row < ROWS; row++) {
+            const uint8_t *stored = woq_tensor_row(t, row);
+            assert_int_equal(woq_tensor_read(t, row, 1, read), WOQ_OK);
+            for (unsigned k = 0; k < COLUMNS; k++) {
+                const float wanted = plain(plains[i].number, stored + (size_t)k * bytes);
+                assert_memory_equal(&read[k], &wanted, sizeof wanted);
+            }
+        }
+        woq_checkpoint_close(&c);
+    }
+}
+
+/* A bias of q is reordered by elements. */
+static void test_rope_bias(void **state)
+{
+    static struct file_bytes f;
+    struct woq_checkpoint *c = NULL;
+    float read[ROWS];
+    (void)state;
+    gguf_begin(&f, 3, 1, 2);
+    gguf_text(&f, "general.architecture", "llama");
+    gguf_uint(&f, "llama.attention.head_count", 2);
+    file_put_string(&f, "blk.0.attn_q.bias");
+    file_put_number(&f, 1, 4);
+    file_put_number(&f, ROWS, 8);
+    file_put_number(&f, 0, 4);
+    file_put_number(&f, 0, 8);
+    file_pad(&f, 32);
+    for (unsigned i = 0; i < ROWS; i++) {
+        const float value = (float)i;
+        file_put(&f, &value, sizeof value);
+    }
+    assert_int_equal(woqi_ckpt_open_memory(WOQ_CONTAINER_GGUF, f.data, f.size, &c), WOQ_OK);
+    const struct woq_tensor *t = woq_checkpoint_find(c, "model.layers.0.self_attn.q_proj.bias");
+    assert_non_null(t);
+    assert_int_equal(woq_tensor_read(t, 0, 1, read), WOQ_OK);
+    for (unsigned i = 0; i < ROWS; i++)
+        assert_true(read[i] == (float)file_row(i, 2));
+    woq_checkpoint_close(&c);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks),
-                                       cmocka_unit_test(test_rope_order)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks), cmocka_unit_test(test_rope_order),
+        cmocka_unit_test(test_plain), cmocka_unit_test(test_rope_bias)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
