@@ -229,6 +229,60 @@ static void test_weights(void **state)
     test_expectations_met();
 }
 
+/* ---- Packed layers ---- */
+
+/* A layer of 2 × 8 at 4 bits; the tensors' order is that of their bytes. */
+#define PART(name, type, shape, range)                                                                                 \
+    "\"l.weight_" name "\":{\"dtype\":\"" type "\",\"shape\":[" shape "],\"data_offsets\":[" range "]}"
+#define CODES PART("packed", "I32", "2,1", "0,8")
+#define SCALE PART("scale", "F32", "2,1", "8,16")
+#define EXTENT PART("shape", "I64", "2", "16,32")
+
+static void test_packed(void **state)
+{
+    static const struct {
+        const char *header;
+        enum woq_status status;
+        const char *mention;
+        uint8_t rows, columns;
+    } cases[] = {
+        {"{" CODES "," SCALE "," EXTENT "}", WOQ_OK, NULL, 2, 8},
+        {"{" CODES "," PART("scales", "F32", "2,1", "8,16") "," EXTENT "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_scale' is missing", 2, 8},
+        {"{" CODES "," PART("scale", "F32", "2", "8,16") "," EXTENT "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_scale' must have rank 2", 2, 8},
+        {"{" CODES "," PART("scale", "F32", "1,2", "8,16") "," EXTENT "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_scale' must have a row for each output", 2, 8},
+        {"{" CODES "," PART("scale", "I32", "2,1", "8,16") "," EXTENT "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_scale' must be F32, F16 or BF16", 2, 8},
+        {"{" CODES "," SCALE "," PART("size", "I64", "2", "16,32") "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_shape' is missing", 2, 8},
+        {"{" CODES "," SCALE "," PART("shape", "I32", "4", "16,32") "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_shape' must be two I64", 2, 8},
+        {"{" PART("packed", "F32", "2,1", "0,8") "," SCALE "," EXTENT "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_packed' must be an I32 matrix", 2, 8},
+        {"{" CODES "," SCALE "," EXTENT "}", WOQ_ERROR_INVALID_DATA, "'l.weight_shape' does not fit", 3, 8},
+        {"{" CODES "," SCALE "," EXTENT "}", WOQ_ERROR_INVALID_DATA, "'l.weight_packed' has too few or too many", 2, 9},
+        {"{" CODES "," SCALE "," PART("g_idx", "U8", "0", "16,16") "," EXTENT "}", WOQ_ERROR_UNSUPPORTED,
+         "'l.weight_g_idx': activation order", 2, 8},
+        {"{" CODES "," SCALE "," PART("zero_point", "U8", "0", "16,16") "," EXTENT "}", WOQ_ERROR_INVALID_DATA,
+         "'l.weight_zero_point' must be I32 of packed rows", 2, 8},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct woq_checkpoint *c = NULL;
+        struct woq_weights_source source;
+        safetensors_make(&file, cases[i].header, 32);
+        file.data[file.size - 16] = cases[i].rows;
+        file.data[file.size - 8] = cases[i].columns;
+        assert_int_equal(woqi_ckpt_open_memory(WOQ_CONTAINER_SAFETENSORS, file.data, file.size, &c), WOQ_OK);
+        EXPECT(cases[i].status, cases[i].mention, woq_checkpoint_packed_source(c, "l", &source));
+        woq_source_release(&source);
+        woq_checkpoint_close(&c);
+    }
+    test_expectations_met();
+}
+
 /* ---- Directories ---- */
 
 static char directory[] = "/tmp/woq-bad-input-XXXXXX";
@@ -360,8 +414,9 @@ static void test_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gguf), cmocka_unit_test(test_weights),  cmocka_unit_test(test_config_json),
-        cmocka_unit_test(test_deep), cmocka_unit_test(test_controls), cmocka_unit_test(test_large),
+        cmocka_unit_test(test_gguf), cmocka_unit_test(test_weights),  cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_config_json), cmocka_unit_test(test_deep), cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -240,6 +240,12 @@ static void test_safetensors(void **state)
          "\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}}",
          "'a' is there twice", 8},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4]}}", "dtype, shape and data_offsets", 4},
+        {"{\"a\":{\"type\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", "dtype is missing", 4},
+        {"{\"a\":{\"dtype\":\"U8\",\"size\":[4],\"data_offsets\":[0,4]}}", "shape is missing", 4},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0]}}", "must be two integers", 4},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[-4,0]}}", "two integers >= 0", 4},
+        {"{\"\\u001b\":{}}", "tensor 0's name has 1 bytes or control characters", 0},
+        {"{\"__metadata__\":3}", "__metadata__ is no object", 0},
         {"{\"__metadata__\":{\"k\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[{}]]]]]]]]]]]]]]]]]]]]]]]]]]]"
          "]]]]]]]]}}",
          "nested deeper", 0},
@@ -249,6 +255,10 @@ static void test_safetensors(void **state)
         safetensors_make(&file, bad[i].header, bad[i].data);
         REFUSED_SAFETENSORS(bad[i].mention);
     }
+    safetensors_make(
+        &file, "{\"a\":{\"dtype\":\"U8\",\"shape\":[1,1,1,1,4],\"data_offsets\":[0,4]}}", 4);
+    EXPECT(WOQ_ERROR_UNSUPPORTED, "'a' has rank 5; must be at most 4",
+           try_open(WOQ_CONTAINER_SAFETENSORS, NULL));
     safetensors_make(&file, "{\"a\":{\"dtype\":\"Q3\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
     EXPECT(WOQ_ERROR_UNSUPPORTED, "'Q3' is unknown", try_open(WOQ_CONTAINER_SAFETENSORS, NULL));
     safetensors_make(&file, "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
@@ -383,11 +393,11 @@ static void test_allocation(void **state)
 
 /* ---- config.json ---- */
 
-#define BASE                                                                                       \
+#define SHAPE                                                                                      \
     "\"num_hidden_layers\":2,\"hidden_size\":64,\"intermediate_size\":96,\"vocab_size\":10,"       \
-    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":1024,\"bos_"  \
-    "token_id\":1,"                                                                                \
-    "\"eos_token_id\":[2,3],\"rms_norm_eps\":1e-5"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"max_position_embeddings\":1024,"        \
+    "\"rms_norm_eps\":1e-5"
+#define BASE SHAPE ",\"bos_token_id\":1,\"eos_token_id\":[2,3]"
 
 static enum woq_status read_config(const char *text, struct woq_model_config *out)
 {
@@ -449,6 +459,19 @@ static void test_config(void **state)
     EXPECT(WOQ_ERROR_UNSUPPORTED, "'dynamic'",
            read_config(
                "{\"model_type\":\"llama\"," BASE ",\"rope_scaling\":{\"type\":\"dynamic\"}}", &m));
+    EXPECT(WOQ_ERROR_INVALID_DATA, "bos_token_id is -1; must be a token id",
+           read_config("{\"model_type\":\"llama\"," SHAPE ",\"bos_token_id\":-1}", &m));
+    EXPECT(WOQ_ERROR_UNSUPPORTED, "partial_rotary_factor",
+           read_config("{\"model_type\":\"llama\"," BASE ",\"partial_rotary_factor\":0.5}", &m));
+    EXPECT(WOQ_ERROR_UNSUPPORTED, "rope_scaling.beta_fast is 16; only 32 is supported",
+           read_config("{\"model_type\":\"qwen2\"," BASE ",\"rope_scaling\":"
+                       "{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":16}}",
+                       &m));
+    EXPECT(WOQ_ERROR_INVALID_DATA, "high_freq_factor must exceed low_freq_factor",
+           read_config("{\"model_type\":\"llama\"," BASE ",\"rope_scaling\":"
+                       "{\"type\":\"llama3\",\"factor\":4,\"low_freq_factor\":4,"
+                       "\"high_freq_factor\":1,\"original_max_position_embeddings\":64}}",
+                       &m));
     EXPECT(WOQ_ERROR_INVALID_DATA, "rope_scaling.factor",
            read_config("{\"model_type\":\"llama\"," BASE ",\"rope_scaling\":{\"type\":\"linear\"}}",
                        &m));
@@ -498,6 +521,8 @@ static void test_directory(void **state)
     REFUSED_DIRECTORY(WOQ_ERROR_INVALID_ARGUMENT, "config.json");
     write_text("config.json", "{\"model_type\":\"llama\",\"n\":{\"eos\":[1,2]},\"hidden_size\":0}");
     REFUSED_DIRECTORY(WOQ_ERROR_INVALID_ARGUMENT, "has neither");
+    write_text(index, "{\"metadata\":{}}");
+    REFUSED_DIRECTORY(WOQ_ERROR_INVALID_DATA, "weight_map is missing or empty");
     write_text(index, "{\"weight_map\":{\"a\":\"../x\"}}");
     REFUSED_DIRECTORY(WOQ_ERROR_INVALID_DATA, "plain file name");
     write_text(index, "{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}}");
