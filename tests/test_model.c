@@ -168,7 +168,7 @@ static void test_info(void **state)
     /* Embeddings; per layer q, k, v, o, gate, up, down and two norms; the last norm. */
     assert_int_equal(info.parameters, 67 * 48 + 2 * ((48 + 16 + 16 + 48 + 3 * 40) * 48 + 2 * 48) + 48);
     assert_int_equal(info.config.layers, 2);
-    assert_true(*info.path);
+    assert_true(*info.path && *info.math && *info.decode_path && *info.decode_math);
     EXPECT_BAD("model", woq_model_get_info(NULL, &info));
     EXPECT_BAD("out", woq_model_get_info(m, NULL));
     woq_model_destroy(&m);

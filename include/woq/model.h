@@ -56,6 +56,9 @@ struct woq_model_info {
     double bits_per_weight;      /* of the linear layers of the decoder, scales and zeros included */
     char format[64];             /* "qb4w_g64_f16", "f16w", "mixed" */
     char path[32];               /* of the first layer's q/k/v product at the batch's M */
+    char math[16];               /* of that product: "exact" or "rounded" */
+    char decode_path[32];        /* of the same with one token */
+    char decode_math[16];
 };
 
 /* Ownership: *out is the caller's; device and checkpoint may be released before it.

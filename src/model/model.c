@@ -115,16 +115,24 @@ static enum woq_status load_norms(struct woqi_loader *loader, uint32_t layer)
     return st;
 }
 
-/* The path of the first layer's q/k/v product. */
+/* How the first layer's q/k/v product runs, with a batch and with one token. */
 static enum woq_status note_path(struct woq_model *m, const struct woqi_stacked *qkv)
 {
     struct woq_explain explain = {.struct_size = sizeof explain};
-    if (*m->info.path)
+    struct woq_model_info *info = &m->info;
+    if (*info->path)
         return WOQ_OK;
     enum woq_status st = woq_gemm_explain(qkv->gemms[0], m->batch, &explain);
-    if (!st)
-        snprintf(m->info.path, sizeof m->info.path, "%s", explain.path);
-    return st;
+    if (st)
+        return st;
+    snprintf(info->path, sizeof info->path, "%s", explain.path);
+    snprintf(info->math, sizeof info->math, "%s", woq_math_name(explain.math));
+    st = woq_gemm_explain(qkv->gemms[0], 1, &explain);
+    if (st)
+        return st;
+    snprintf(info->decode_path, sizeof info->decode_path, "%s", explain.path);
+    snprintf(info->decode_math, sizeof info->decode_math, "%s", woq_math_name(explain.math));
+    return WOQ_OK;
 }
 
 static enum woq_status load_attention(struct woqi_loader *loader, uint32_t layer)
