@@ -52,38 +52,11 @@ static const struct option options[] = {
 struct request {
     struct eval_options eval;
     const char *device, *json;
-    struct eval_weights *weights;
+    struct tool_weights *weights;
     size_t weight_count;
     struct eval_model *models;
     size_t count;
 };
-
-bool eval_parse_weights(const char *text, struct eval_weights *out, char *why)
-{
-    struct tool_format format;
-    *out = (struct eval_weights){.mode = WOQ_MODEL_QUANTIZED};
-    if (!strcmp(text, "as-stored") || !strcmp(text, "f16")) {
-        out->mode = *text == 'a' ? WOQ_MODEL_AS_STORED : WOQ_MODEL_F16;
-        out->format = (struct woq_format)WOQ_FORMAT_INIT;
-        snprintf(out->name, sizeof out->name, "%s", text);
-        return true;
-    }
-    if (*text != 'w') {
-        snprintf(why, TOOL_WHY, "'%.40s' is no form of weights; as-stored, f16, or a format like "
-                                "w8, w4g64, w4g32z", text);
-        return false;
-    }
-    if (!tool_parse_format(text, &format, why))
-        return false;
-    if (format.format.zero == WOQ_ZERO_OFFSET || format.format.g_idx) {
-        snprintf(why, TOOL_WHY, "'%s': rounding gives no float offsets (o) and no column order (p); "
-                                "z is for integer zero points", text);
-        return false;
-    }
-    out->format = format.format;
-    snprintf(out->name, sizeof out->name, "%s", format.name);
-    return true;
-}
 
 static bool parse_list(struct request *r, const char *text, char *why)
 {
@@ -95,7 +68,7 @@ static bool parse_list(struct request *r, const char *text, char *why)
     bool good = tool_parse_names(text, &names, &count, why);
     r->weights = tool_alloc(count, sizeof *r->weights);
     for (size_t i = 0; i < count && good; i++)
-        good = eval_parse_weights(names[i], &r->weights[r->weight_count++], why);
+        good = tool_parse_weights(names[i], &r->weights[r->weight_count++], why);
     tool_free_names(names, count);
     return good;
 }
@@ -135,38 +108,25 @@ static bool parse_option(struct request *r, int c, char *why)
     return true;
 }
 
-static void add_model(struct request *r, const char *path, size_t length,
-                      const struct eval_weights *weights)
+static void add_model(struct request *r, const char *path, const struct tool_weights *weights)
 {
     r->models = tool_grow(r->models, r->count + 1, sizeof *r->models);
-    r->models[r->count++] = (struct eval_model){
-        .path = tool_text("%.*s", (int)length, path), .weights = *weights};
+    r->models[r->count++] = (struct eval_model){.path = tool_text("%s", path), .weights = *weights};
 }
 
-/* "file", or "file:weights" (where the weights may hold a colon too). */
 static int parse_model(struct request *r, const char *text)
 {
-    char why[TOOL_WHY] = "";
-    struct eval_weights weights;
-    if (access(text, F_OK) == 0) {
-        for (size_t i = 0; i < r->weight_count; i++)
-            add_model(r, text, strlen(text), &r->weights[i]);
-        return TOOL_OK;
-    }
-    for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':'))
-        if (eval_parse_weights(colon + 1, &weights, why)) {
-            char *path = tool_text("%.*s", (int)(colon - text), text);
-            const bool there = access(path, F_OK) == 0;
-            free(path);
-            if (!there)
-                break;
-            add_model(r, text, (size_t)(colon - text), &weights);
-            return TOOL_OK;
-        }
-    if (*why && strchr(text, ':'))
-        return tool_usage(command, "'%s': %s", text, why);
-    return tool_usage(command, "there is no '%s'; a .gguf or .safetensors file or a directory, with "
-                               ":weights or without", text);
+    char why[TOOL_WHY], *path;
+    struct tool_weights weights;
+    bool given;
+    if (!tool_parse_model(text, &path, &weights, &given, why))
+        return tool_usage(command, "%s", why);
+    if (given)
+        add_model(r, path, &weights);
+    for (size_t i = 0; i < r->weight_count && !given; i++)
+        add_model(r, path, &r->weights[i]);
+    free(path);
+    return TOOL_OK;
 }
 
 /* Bytes up to the first that is no UTF-8. */

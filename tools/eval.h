@@ -2,17 +2,9 @@
 #ifndef WOQ_EVAL_H
 #define WOQ_EVAL_H
 
-#include "tool.h"
+#include "tool_model.h"
 
-#include <woq/model.h>
 #include <woq/tokenizer.h>
-
-/* How weights lie on the device, as the user wrote it. */
-struct eval_weights {
-    enum woq_model_weights mode;
-    struct woq_format format;
-    char name[32]; /* "as-stored", "f16", "w4g64" */
-};
 
 struct eval_options {
     const char *text_file; /* NULL = no perplexity */
@@ -29,7 +21,7 @@ struct eval_options {
 /* One row: a model file in one form. */
 struct eval_model {
     char *path;
-    struct eval_weights weights;
+    struct tool_weights weights;
     bool done;
     char reason[TOOL_WHY];
     struct woq_model_info info;
@@ -45,9 +37,6 @@ struct eval_model {
     size_t prompt_tokens, generated_tokens;
     double decode_rate; /* tokens/s, the first two aside; 0 = not measured */
 };
-
-/* "as-stored" or a format of tool_parse_format. */
-bool eval_parse_weights(const char *text, struct eval_weights *out, char *why);
 
 /* Loads, measures and releases one model; model->done says whether it went well, else reason. */
 void eval_run(const struct eval_options *options, struct woq_device *device,

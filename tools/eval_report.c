@@ -4,12 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 static void rate(struct tool_table *table, double value)
 {
     if (value > 0)
@@ -23,7 +17,7 @@ static void print_model(const struct eval_options *o, const struct eval_model *m
 {
     char size[24];
     if (!one_file)
-        tool_table_add(table, "%s", base_name(m->path));
+        tool_table_add(table, "%s", tool_base_name(m->path));
     tool_table_add(table, "%s", m->weights.name);
     if (!m->done) {
         tool_table_span(table, "– %s", m->reason);
@@ -68,7 +62,7 @@ static void print_text_line(const struct eval_options *o, const struct eval_mode
         const struct woq_perplexity *p = &models[i].perplexity;
         if (!p->scored)
             continue;
-        fprintf(out, "%s: %llu windows of %u tokens, %llu tokens scored\n", base_name(o->text_file),
+        fprintf(out, "%s: %llu windows of %u tokens, %llu tokens scored\n", tool_base_name(o->text_file),
                 (unsigned long long)p->windows, o->window, (unsigned long long)p->scored);
         return;
     }
@@ -95,7 +89,7 @@ static void print_notes(const struct eval_options *o, const struct eval_model *m
             (last && !strcmp(last, m->path)))
             continue;
         fprintf(out, "%s holds %s: f16 and rounded forms are made from that, dequantized.\n",
-                base_name(m->path), m->stored);
+                tool_base_name(m->path), m->stored);
         last = m->path;
     }
 }
@@ -112,7 +106,7 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
              o->prompt ? "r" : "");
     fprintf(out, "%s  %s, %s\n", device->selector, device->name, device->driver);
     if (one_file)
-        fprintf(out, "%s\n", base_name(models[0].path));
+        fprintf(out, "%s\n", tool_base_name(models[0].path));
     print_text_line(o, models, count, out);
     tool_table_begin(&table, align);
     print_heads(o, one_file, &table);
@@ -122,7 +116,7 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
     print_notes(o, models, count, out);
     for (size_t i = 0; i < count && o->prompt; i++)
         if (models[i].done)
-            fprintf(out, "\n%s, %s: %zu + %zu tokens\n%s%s\n", base_name(models[i].path),
+            fprintf(out, "\n%s, %s: %zu + %zu tokens\n%s%s\n", tool_base_name(models[i].path),
                     models[i].weights.name, models[i].prompt_tokens, models[i].generated_tokens,
                     o->prompt, models[i].generated);
 }
