@@ -124,6 +124,9 @@ void bench_print(const struct bench_options *options, const struct bench_device 
                  size_t count, FILE *out);
 int bench_write_json(const char *command, const struct bench_options *options,
                      const struct bench_device *devices, size_t count, const char *file);
+/* A document whose root has the version and the date; NULL if there is no host memory. */
+yyjson_mut_doc *bench_json_begin(void);
+void bench_json_device(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct woq_device_info *info);
 int bench_write_svg(const char *command, const struct bench_device *devices, size_t count,
                     const char *file);
 

@@ -183,15 +183,12 @@ static void json_row(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct ben
 static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct bench_device *d)
 {
     yyjson_mut_val *o = yyjson_mut_arr_add_obj(doc, list);
-    yyjson_mut_obj_add_str(doc, o, "selector", d->device ? d->info.selector : d->selector);
     if (!d->device) {
+        yyjson_mut_obj_add_str(doc, o, "selector", d->selector);
         yyjson_mut_obj_add_str(doc, o, "not_possible", d->reason);
         return;
     }
-    yyjson_mut_obj_add_str(doc, o, "name", d->info.name);
-    yyjson_mut_obj_add_str(doc, o, "vendor", d->info.vendor);
-    yyjson_mut_obj_add_str(doc, o, "driver", d->info.driver);
-    yyjson_mut_obj_add_str(doc, o, "kind", tool_kind(d->info.kind));
+    bench_json_device(doc, o, &d->info);
     if (d->copy_gbs > 0) {
         tool_json_real(doc, o, "copy_gigabytes_per_second", d->copy_gbs);
         yyjson_mut_obj_add_uint(doc, o, "copy_bytes", d->copy_bytes);
@@ -204,21 +201,39 @@ static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
         json_row(doc, rows, &d->rows[i]);
 }
 
-int bench_write_json(const char *command, const struct bench_options *options,
-                     const struct bench_device *devices, size_t count, const char *file)
+yyjson_mut_doc *bench_json_begin(void)
 {
     char date[32] = "";
     time_t now = time(NULL);
     struct tm utc;
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     if (!doc)
-        return tool_failed(command, "no host memory for the JSON document");
+        return NULL;
     yyjson_mut_val *root = yyjson_mut_obj(doc);
     yyjson_mut_doc_set_root(doc, root);
     if (gmtime_r(&now, &utc))
         strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     yyjson_mut_obj_add_str(doc, root, "woq", woq_version_string());
     yyjson_mut_obj_add_strcpy(doc, root, "date", date);
+    return doc;
+}
+
+void bench_json_device(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct woq_device_info *info)
+{
+    yyjson_mut_obj_add_str(doc, object, "selector", info->selector);
+    yyjson_mut_obj_add_str(doc, object, "name", info->name);
+    yyjson_mut_obj_add_str(doc, object, "vendor", info->vendor);
+    yyjson_mut_obj_add_str(doc, object, "driver", info->driver);
+    yyjson_mut_obj_add_str(doc, object, "kind", tool_kind(info->kind));
+}
+
+int bench_write_json(const char *command, const struct bench_options *options,
+                     const struct bench_device *devices, size_t count, const char *file)
+{
+    yyjson_mut_doc *doc = bench_json_begin();
+    if (!doc)
+        return tool_failed(command, "no host memory for the JSON document");
+    yyjson_mut_val *root = yyjson_mut_doc_get_root(doc);
     yyjson_mut_obj_add_str(doc, root, "x", woq_type_name(options->x));
     yyjson_mut_obj_add_str(doc, root, "y", woq_type_name(options->y));
     yyjson_mut_obj_add_str(doc, root, "path", options->path ? options->path : "planned");

@@ -121,30 +121,14 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
                     o->prompt, models[i].generated);
 }
 
-/* Bytes that are no UTF-8, which a model's tokens can be cut into, are replaced. */
-static void add_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, const char *text)
-{
-    yyjson_mut_val *value = yyjson_mut_strcpy(doc, text);
-    char *check = yyjson_mut_val_write(value, 0, NULL);
-    if (!check) {
-        char *copy = tool_text("%s", text);
-        for (char *c = copy; *c; c++)
-            *c = (unsigned char)*c < 0x80 ? *c : '?';
-        value = yyjson_mut_strcpy(doc, copy);
-        free(copy);
-    }
-    free(check);
-    yyjson_mut_obj_add_val(doc, object, key, value);
-}
-
 static void json_model(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct eval_options *o,
                        const struct eval_model *m)
 {
     yyjson_mut_val *v = yyjson_mut_arr_add_obj(doc, list);
-    add_text(doc, v, "file", m->path);
+    tool_json_text(doc, v, "file", m->path);
     yyjson_mut_obj_add_str(doc, v, "weights", m->weights.name);
     if (!m->done) {
-        add_text(doc, v, "error", m->reason);
+        tool_json_text(doc, v, "error", m->reason);
         return;
     }
     yyjson_mut_obj_add_str(doc, v, "architecture", m->info.config.architecture);
@@ -173,7 +157,7 @@ static void json_model(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct e
             yyjson_mut_arr_add_real(doc, nll, p->window_nll[w]);
     }
     if (o->prompt) {
-        add_text(doc, v, "generated", m->generated);
+        tool_json_text(doc, v, "generated", m->generated);
         yyjson_mut_obj_add_uint(doc, v, "prompt_tokens", m->prompt_tokens);
         yyjson_mut_obj_add_uint(doc, v, "generated_tokens", m->generated_tokens);
         tool_json_real(doc, v, "decode_tokens_per_second", m->decode_rate);
@@ -196,12 +180,12 @@ int eval_write_json(const char *command, const struct eval_options *o,
     yyjson_mut_obj_add_str(doc, root, "device_name", device->name);
     yyjson_mut_obj_add_str(doc, root, "driver", device->driver);
     if (o->text_file) {
-        add_text(doc, root, "text", o->text_file);
+        tool_json_text(doc, root, "text", o->text_file);
         yyjson_mut_obj_add_uint(doc, root, "window", o->window);
         yyjson_mut_obj_add_uint(doc, root, "stride", o->stride);
     }
     if (o->prompt)
-        add_text(doc, root, "prompt", o->prompt);
+        tool_json_text(doc, root, "prompt", o->prompt);
     yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "models");
     for (size_t i = 0; i < count; i++)
         json_model(doc, list, o, &models[i]);

@@ -100,6 +100,8 @@ int tool_list(const char *command, enum woq_log_level level, struct woq_device_e
 
 /* Number, or null where it is not finite (JSON has no such numbers). */
 void tool_json_real(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, double value);
+/* A copy of the text; where it is no UTF-8, as a file's name or a cut token can be, bytes are replaced. */
+void tool_json_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, const char *text);
 /* Writes the document to a file, or to stdout for "-"; frees it. */
 int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file);
 

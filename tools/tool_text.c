@@ -307,6 +307,21 @@ void tool_json_real(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key
         yyjson_mut_obj_add_null(doc, object, key);
 }
 
+void tool_json_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, const char *text)
+{
+    yyjson_mut_val *value = yyjson_mut_strcpy(doc, text);
+    char *check = yyjson_mut_val_write(value, 0, NULL);
+    if (!check) {
+        char *copy = tool_text("%s", text);
+        for (char *c = copy; *c; c++)
+            *c = (unsigned char)*c < 0x80 ? *c : '?';
+        value = yyjson_mut_strcpy(doc, copy);
+        free(copy);
+    }
+    free(check);
+    yyjson_mut_obj_add_val(doc, object, key, value);
+}
+
 int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file)
 {
     size_t size = 0;
