@@ -6,6 +6,8 @@
  *   bench_time    how long recorded batches take
  *   bench_run     one device: its copy bandwidth, and each shape × format × M
  *   bench_report  tables and JSON        bench_svg  a bar chart
+ *
+ * bench_model.h and bench_startup.h have what else it measures.
  */
 #ifndef WOQ_BENCH_H
 #define WOQ_BENCH_H

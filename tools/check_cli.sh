@@ -6,7 +6,7 @@ woq=$1
 bad=0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-export WOQ_DEVICE=reference XDG_CACHE_HOME=$dir
+export WOQ_DEVICE=reference XDG_CACHE_HOME=$dir TMPDIR=$dir
 unset WOQ_EMULATE
 
 # expect <exit status> <pattern> <argument>...
@@ -69,6 +69,21 @@ expect 0 'error/bound' "${fast[@]}" --x bf16 --math rounded --svg "$dir/x.svg" -
 expect 0 'All devices' "${fast[@]}" --device reference,reference
 expect 0 '"right": true' "${fast[@]}" --y f32 --json -
 WOQ_EMULATE=no_timestamps expect 0 'host clock' "${fast[@]}"
+
+expect 2 '^woq bench: --svg does not go with --startup' bench --startup --svg "$dir/y.svg"
+expect 2 '^woq bench: --seconds does not go with --startup' bench --seconds 1 --startup
+expect 2 '--window is for models' bench --window 512
+expect 2 '1 to 1048576' bench --generate 0
+expect 2 "unexpected 'x'" bench x
+expect 2 'reference, opencl, vulkan or cuda' bench --startup --device nvidia
+expect 1 'nothing could be measured' bench --startup --device reference:7
+TMPDIR=$dir/none expect 1 'no temporary folder' bench --startup
+expect 0 'product warm' bench --startup --device reference
+expect 0 '"first_product_seconds"' bench --startup --json -
+if compgen -G "$dir/woq-startup-*" >/dev/null; then
+    echo "FAILED: bench --startup leaves its caches behind"
+    bad=$((bad + 1))
+fi
 if "$woq" inspect --help >/dev/null 2>&1; then
     seeds=$(dirname "$0")/../tests/seeds
     expect 2 'which model' inspect
@@ -78,6 +93,24 @@ if "$woq" inspect --help >/dev/null 2>&1; then
     expect 0 '^model.layers.0.self_attn.q_proj.weight' inspect "$seeds/gguf/llama_q4_1.gguf"
     expect 0 '"architecture": "qwen2"' inspect --json "$seeds/gguf/qwen2_f16.gguf"
     expect 0 'a.weight_packed .* 4.00' inspect "$seeds/safetensors/packed.safetensors"
+fi
+if "$woq" eval --help >/dev/null 2>&1; then
+    tiny=$seeds/gguf/llama_q4_1.gguf
+    model=(bench --model "$tiny" "$tiny:w4g16z" --window 16 --generate 3 --seconds 0.001)
+    expect 2 '^woq bench: --shapes does not go with --model' bench --model "$tiny" --shapes 4x4
+    expect 2 '^woq bench: --startup does not go with --model' bench --startup --model "$tiny"
+    expect 2 '^woq bench: --y does not go with --model' "${model[@]}" --y f32
+    expect 2 'must be even' bench --model "$tiny" --window 511
+    expect 2 "there is no 'none.gguf'" bench --model none.gguf
+    expect 2 'as-stored, f16, or a format' bench --model "$tiny:q4"
+    expect 2 'reference, opencl, vulkan or cuda' "${model[@]}" --device nvidia
+    expect 1 'neither GGUF nor safetensors' bench --model "$0"
+    expect 1 'nothing could be measured' "${model[@]}" --device reference:7
+    expect 0 'llama_q4_1.gguf +w4g16z +qb4zw_g16_f16' "${model[@]}" --device reference,reference --x f32
+    expect 0 '"decode_tokens_per_second"' "${model[@]}" --math exact --json -
+    OCL_ICD_VENDORS=$dir/none VK_DRIVER_FILES=$dir/none expect 0 'decode/s' "${model[@]}" --device all
+else
+    expect 1 'without libwoq-model' bench --model x
 fi
 if "$woq" eval --help >/dev/null 2>&1; then
     printf 'abc\377' >"$dir/latin.txt"

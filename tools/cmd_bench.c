@@ -5,10 +5,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench_child.h"
+#ifdef WOQ_TOOL_MODEL
+#include "bench_model.h"
+#endif
+#include "bench_startup.h"
+
 static const char command[] = "woq bench";
 
 static const char help[] =
-    "usage: woq bench [options]\n\n"
+    "usage: woq bench [options]\n"
+    "       woq bench --model MODEL[:WEIGHTS]... [options]\n"
+    "       woq bench --startup [options]\n\n"
     "Times products Y[M,N] = X[M,K] · Wᵀ for each device × shape × format × M, and checks each\n"
     "against the same product in double.\n\n"
     "  -d, --device LIST   devices, or all (default: WOQ_DEVICE, else the best)\n"
@@ -26,6 +34,18 @@ static const char help[] =
     "      --svg FILE      also as a bar chart\n"
     "  -l, --log LEVEL     the library's messages on stderr: error, warning, info or debug\n"
     "  -h, --help          this text\n\n"
+    "With --model, whole language models: how long they take to load, how many tokens a second\n"
+    "go through in windows as perplexity takes them and in greedy decoding, and how much host\n"
+    "memory they need. Token ids are random. The options are --device, --x, --math, --seconds\n"
+    "(for each of the two speeds, default 5), --json, --log, and\n\n"
+    "      --model MODEL   a .gguf or .safetensors file or a directory; with :WEIGHTS as in woq\n"
+    "                      eval: as-stored (default), f16, w4g64, ... More models may follow\n"
+    "      --window N      tokens of a window (default 512)\n"
+    "      --generate N    tokens to decode (default 64)\n\n"
+    "With --startup, how long a device takes to open in a fresh process, and until a first\n"
+    "product is done, with cold and with warm caches in a temporary folder. The options are\n"
+    "--device, --json, --log, and\n\n"
+    "      --startup       measure this\n\n"
     "Formats: w4 or w8, then g<columns> for one scale a group (nothing: one a row; t: one for\n"
     "all), then z (integer zero points), o (float offsets), p (columns in any order, g_idx),\n"
     "then :f16, :bf16 or :f32 for the type of the scales. Plain weights: f16, bf16.\n"
@@ -37,9 +57,19 @@ static const char help[] =
     "Examples:\n"
     "  woq bench\n"
     "  woq bench --device all --shapes 4096x4096,11008x4096 --m 1,16 --svg compare.svg\n"
-    "  woq bench --device opencl:0 --formats w4g64z:bf16 --m 1,2,4,8 --path gemv --json -\n";
+    "  woq bench --device opencl:0 --formats w4g64z:bf16 --m 1,2,4,8 --path gemv --json -\n"
+    "  woq bench --model SmolLM2.gguf:f16 SmolLM2-w4 --device opencl:0,vulkan:0\n"
+    "  woq bench --startup --device all\n";
 
-enum long_only { OPTION_MATH = 256, OPTION_ROTATE, OPTION_SVG };
+enum long_only {
+    OPTION_MATH = 256,
+    OPTION_ROTATE,
+    OPTION_SVG,
+    OPTION_MODEL,
+    OPTION_WINDOW,
+    OPTION_GENERATE,
+    OPTION_STARTUP
+};
 
 static const struct option options[] = {
     {"device", required_argument, NULL, 'd'},  {"shapes", required_argument, NULL, 's'},
@@ -48,20 +78,53 @@ static const struct option options[] = {
     {"path", required_argument, NULL, 'p'},    {"math", required_argument, NULL, OPTION_MATH},
     {"seconds", required_argument, NULL, 't'}, {"rotate", required_argument, NULL, OPTION_ROTATE},
     {"json", required_argument, NULL, 'j'},    {"svg", required_argument, NULL, OPTION_SVG},
+    {"model", required_argument, NULL, OPTION_MODEL}, {"window", required_argument, NULL, OPTION_WINDOW},
+    {"generate", required_argument, NULL, OPTION_GENERATE}, {"startup", no_argument, NULL, OPTION_STARTUP},
     {"log", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
     {0}};
+
+/* What is measured; each takes some of the options. */
+enum mode { MODE_SHAPES = 1, MODE_MODEL = 2, MODE_STARTUP = 4 };
+
+static unsigned taken_by(int option)
+{
+    switch (option) {
+    case 'd': case 'j': case 'l': return MODE_SHAPES | MODE_MODEL | MODE_STARTUP;
+    case 'x': case 't': case OPTION_MATH: return MODE_SHAPES | MODE_MODEL;
+    case OPTION_MODEL: case OPTION_WINDOW: case OPTION_GENERATE: return MODE_MODEL;
+    case OPTION_STARTUP: return MODE_STARTUP;
+    default: return MODE_SHAPES;
+    }
+}
 
 struct request {
     struct bench_options bench;
     char **devices;
     size_t device_count;
     const char *json, *svg;
+    const char **models; /* as written */
+    size_t model_count;
+    uint32_t window, generate;
+    bool startup;
+    int given[sizeof options / sizeof *options]; /* options, in their order, each once */
+    size_t given_count;
 };
+
+static void add_model(struct request *r, const char *text)
+{
+    r->models = tool_grow(r->models, r->model_count + 1, sizeof *r->models);
+    r->models[r->model_count++] = text;
+}
 
 static bool parse_option(struct request *r, int c, char *why)
 {
     struct bench_options *b = &r->bench;
     uint64_t number;
+    size_t i = 0;
+    while (i < r->given_count && r->given[i] != c)
+        i++;
+    if (i == r->given_count)
+        r->given[r->given_count++] = c;
     switch (c) {
     case 'd':
         tool_free_names(r->devices, r->device_count);
@@ -94,6 +157,22 @@ static bool parse_option(struct request *r, int c, char *why)
         }
         r->svg = optarg;
         break;
+    case OPTION_MODEL: add_model(r, optarg); break;
+    case OPTION_STARTUP: r->startup = true; break;
+    case OPTION_WINDOW:
+        if (!tool_parse_number(optarg, 4, 1 << 20, &number, why))
+            return false;
+        if (number % 2) {
+            snprintf(why, TOOL_WHY, "%s is odd; it must be even", optarg);
+            return false;
+        }
+        r->window = (uint32_t)number;
+        break;
+    case OPTION_GENERATE:
+        if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
+            return false;
+        r->generate = (uint32_t)number;
+        break;
     }
     return true;
 }
@@ -104,35 +183,26 @@ static void request_free(struct request *r)
     free(r->bench.shapes);
     free(r->bench.m);
     free(r->bench.formats);
+    free(r->models);
 }
 
 /* "all" becomes every usable device. */
 static int expand_devices(struct request *r)
 {
     bool all = r->device_count == 1 && !strcmp(r->devices[0], "all");
-    struct woq_device_entry *entries;
-    size_t count;
     if (!r->device_count) {
         r->devices = tool_alloc(1, sizeof *r->devices);
         r->device_count = 1; /* NULL: the library's default */
     }
     if (!all)
         return TOOL_OK;
-    int result = tool_list(command, r->bench.log, &entries, &count);
-    if (result)
-        return result;
     tool_free_names(r->devices, r->device_count);
-    r->devices = tool_alloc(count, sizeof *r->devices);
+    r->devices = NULL;
     r->device_count = 0;
-    for (size_t i = 0; i < count; i++)
-        if (entries[i].usable)
-            r->devices[r->device_count++] =
-                tool_text("%s:%u", woq_backend_name(entries[i].backend), entries[i].index);
-    free(entries);
-    return TOOL_OK;
+    return bench_all_devices(command, r->bench.log, &r->devices, &r->device_count);
 }
 
-static int run(struct request *r)
+static int run_shapes(struct request *r)
 {
     struct bench_device *devices = tool_alloc(r->device_count, sizeof *devices);
     struct woq_device_params params = tool_device_params(r->bench.log);
@@ -179,9 +249,119 @@ static int run(struct request *r)
     return result;
 }
 
+#ifdef WOQ_TOOL_MODEL
+static int measure_models(struct request *r, const struct bench_model *models)
+{
+    const struct bench_model_options o = {&r->bench, r->window, r->generate};
+    const size_t count = r->device_count * r->model_count;
+    struct bench_model_row *rows = tool_alloc(count, sizeof *rows);
+    size_t done = 0;
+    int result = TOOL_OK;
+    for (size_t i = 0; i < count && !result; i++) {
+        bench_model_run(&o, r->devices[i / r->model_count], &models[i % r->model_count], &rows[i]);
+        done += rows[i].done;
+        if (rows[i].usage)
+            result = tool_usage(command, "%s", rows[i].reason);
+    }
+    if (!result && (!r->json || strcmp(r->json, "-")))
+        bench_model_print(&o, r->devices, r->device_count, models, r->model_count, rows, stdout);
+    if (!result && r->json)
+        result = bench_model_write_json(command, &o, r->devices, r->device_count, models, r->model_count,
+                                        rows, r->json);
+    if (!result && !done)
+        result = tool_failed(command, "nothing could be measured");
+    else if (!result && done < count)
+        result = TOOL_FAILED;
+    free(rows);
+    return result;
+}
+
+static int run_models(struct request *r)
+{
+    struct bench_model *models = tool_alloc(r->model_count, sizeof *models);
+    char why[TOOL_WHY];
+    bool given;
+    int result = TOOL_OK;
+    for (size_t i = 0; i < r->model_count && !result; i++) {
+        if (!tool_parse_model(r->models[i], &models[i].path, &models[i].weights, &given, why))
+            result = tool_usage(command, "--model: %s", why);
+        else if (!given)
+            tool_parse_weights("as-stored", &models[i].weights, why);
+    }
+    if (!result)
+        result = measure_models(r, models);
+    for (size_t i = 0; i < r->model_count; i++)
+        free(models[i].path);
+    free(models);
+    return result;
+}
+#else
+static int run_models(struct request *r)
+{
+    (void)r;
+    return tool_failed(command, "--model: this woq was built without libwoq-model");
+}
+#endif
+
+static int run_startup(struct request *r)
+{
+    struct bench_startup_row *rows = tool_alloc(r->device_count, sizeof *rows);
+    size_t done = 0;
+    int result = TOOL_OK;
+    for (size_t i = 0; i < r->device_count && !result; i++) {
+        bench_startup_run(&r->bench, r->devices[i], &rows[i]);
+        done += rows[i].done;
+        if (rows[i].usage)
+            result = tool_usage(command, "%s", rows[i].reason);
+    }
+    if (!result && (!r->json || strcmp(r->json, "-")))
+        bench_startup_print(r->devices, rows, r->device_count, stdout);
+    if (!result && r->json)
+        result = bench_startup_write_json(command, r->devices, rows, r->device_count, r->json);
+    if (!result && !done)
+        result = tool_failed(command, "nothing could be measured");
+    else if (!result && done < r->device_count)
+        result = TOOL_FAILED;
+    free(rows);
+    return result;
+}
+
+/* Which of the three is meant; options of another are refused. */
+static int find_mode(const struct request *r, enum mode *mode)
+{
+    *mode = r->model_count ? MODE_MODEL : r->startup ? MODE_STARTUP : MODE_SHAPES;
+    const char *asked = *mode == MODE_MODEL ? "--model" : "--startup";
+    for (size_t i = 0; i < r->given_count; i++) {
+        const char *name = tool_option_name(options, r->given[i]);
+        if (taken_by(r->given[i]) & *mode)
+            continue;
+        if (*mode == MODE_SHAPES)
+            return tool_usage(command, "--%s is for models; name one by --model", name);
+        return tool_usage(command, "--%s does not go with %s", name, asked);
+    }
+    return TOOL_OK;
+}
+
+static void set_defaults(struct request *r, enum mode mode)
+{
+    struct bench_options *b = &r->bench;
+    char why[TOOL_WHY];
+    if (!b->shape_count)
+        tool_parse_shapes("4096x4096", &b->shapes, &b->shape_count, why);
+    if (!b->m_count)
+        tool_parse_m_list("1,16,64", &b->m, &b->m_count, why);
+    if (!b->format_count)
+        tool_parse_formats("w4g128,w8,f16", &b->formats, &b->format_count, why);
+    b->y = b->y ? b->y : b->x;
+    if (!(b->seconds > 0))
+        b->seconds = mode == MODE_MODEL ? 5 : 0.5;
+    b->progress = isatty(STDERR_FILENO);
+}
+
 int cmd_bench(int argc, char **argv)
 {
-    struct request r = {.bench = {.x = WOQ_F16, .seconds = 0.5, .rotate = UINT64_MAX}};
+    struct request r = {.bench = {.x = WOQ_F16, .rotate = UINT64_MAX}, .window = 512, .generate = 64};
+    enum mode mode = MODE_SHAPES;
     char why[TOOL_WHY];
     int result = TOOL_OK;
     opterr = 0;
@@ -197,16 +377,14 @@ int cmd_bench(int argc, char **argv)
         else if (!parse_option(&r, c, why))
             result = tool_usage(command, "--%s: %s", tool_option_name(options, c), why);
     }
+    for (; !result && r.model_count && optind < argc; optind++)
+        add_model(&r, argv[optind]);
     if (!result && optind < argc)
         result = tool_bad_operand(command, argv[optind]);
-    if (!result && !r.bench.shape_count)
-        tool_parse_shapes("4096x4096", &r.bench.shapes, &r.bench.shape_count, why);
-    if (!result && !r.bench.m_count)
-        tool_parse_m_list("1,16,64", &r.bench.m, &r.bench.m_count, why);
-    if (!result && !r.bench.format_count)
-        tool_parse_formats("w4g128,w8,f16", &r.bench.formats, &r.bench.format_count, why);
-    r.bench.y = r.bench.y ? r.bench.y : r.bench.x;
-    r.bench.progress = isatty(STDERR_FILENO);
+    if (!result)
+        result = find_mode(&r, &mode);
+    if (!result)
+        set_defaults(&r, mode);
     if (!result)
         result = tool_check_writable(command, r.json);
     if (!result)
@@ -214,7 +392,7 @@ int cmd_bench(int argc, char **argv)
     if (!result)
         result = expand_devices(&r);
     if (!result)
-        result = run(&r);
+        result = mode == MODE_MODEL ? run_models(&r) : mode == MODE_STARTUP ? run_startup(&r) : run_shapes(&r);
     request_free(&r);
     return result;
 }
