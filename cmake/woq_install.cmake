@@ -1,17 +1,34 @@
-# Headers, both libraries, woqConfig.cmake for find_package(woq), woq.pc for pkg-config.
+# Headers, libraries, the CMake package (find_package(woq), with COMPONENTS model for libwoq-model), and woq.pc and
+# woq-model.pc for pkg-config.
+
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/woq)
+set(model_headers checkpoint.h tokenizer.h quantize.h model.h)
+list(TRANSFORM model_headers PREPEND ${PROJECT_SOURCE_DIR}/include/woq/ OUTPUT_VARIABLE model_header_files)
 
 install(TARGETS woq woq_static EXPORT woqTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set(unwanted)
+foreach(header IN LISTS model_headers)
+    list(APPEND unwanted PATTERN ${header} EXCLUDE)
+endforeach()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/woq DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.h")
-install(EXPORT woqTargets NAMESPACE woq:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/woq)
+        FILES_MATCHING PATTERN "*.h" ${unwanted})
+install(EXPORT woqTargets NAMESPACE woq:: DESTINATION ${package})
+
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/woqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-file(WRITE ${PROJECT_BINARY_DIR}/woqConfig.cmake
-     "include(CMakeFindDependencyMacro)
-find_dependency(Threads)
-include(\${CMAKE_CURRENT_LIST_DIR}/woqTargets.cmake)
-")
+configure_file(${PROJECT_SOURCE_DIR}/cmake/woqConfig.cmake.in ${PROJECT_BINARY_DIR}/woqConfig.cmake @ONLY)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/woq.pc.in ${PROJECT_BINARY_DIR}/woq.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/woqConfig.cmake ${PROJECT_BINARY_DIR}/woqConfigVersion.cmake
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/woq)
+        DESTINATION ${package})
 install(FILES ${PROJECT_BINARY_DIR}/woq.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+if(WOQ_HAVE_MODEL)
+    # It finds libwoq beside it, wherever the two are installed.
+    set_target_properties(woq_model PROPERTIES INSTALL_RPATH $ORIGIN)
+    install(TARGETS woq_model woq_model_static EXPORT woqModelTargets
+            LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(FILES ${model_header_files} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/woq)
+    install(EXPORT woqModelTargets NAMESPACE woq:: DESTINATION ${package})
+    configure_file(${PROJECT_SOURCE_DIR}/cmake/woq-model.pc.in ${PROJECT_BINARY_DIR}/woq-model.pc @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/woq-model.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
