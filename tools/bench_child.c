@@ -2,6 +2,7 @@
 #include "bench_child.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,48 @@ static bool transfer(int file, bool out, void *data, size_t size)
     return true;
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    interrupted = number;
+}
+
+void bench_catch_interrupt(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGINT, NULL, &action) || action.sa_handler != SIG_DFL)
+        return; /* ignored, as under nohup */
+    action.sa_handler = on_interrupt;
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* In the child. */
+static void leave_interrupt(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGINT, NULL, &action) || action.sa_handler != on_interrupt)
+        return;
+    action.sa_handler = SIG_DFL;
+    sigaction(SIGINT, &action, NULL);
+}
+
+bool bench_interrupted(void)
+{
+    return interrupted;
+}
+
+static void say_end(int status, char *why)
+{
+    if (interrupted)
+        snprintf(why, TOOL_WHY, "interrupted");
+    else if (WIFSIGNALED(status))
+        snprintf(why, TOOL_WHY, "the driver or this program crashed: signal %d, %s", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else
+        snprintf(why, TOOL_WHY, "the driver or this program gave up: exit status %d", WEXITSTATUS(status));
+}
+
 bool bench_in_child(bench_child_fn *work, const void *argument, void *result, size_t size, char *why)
 {
     int ends[2], status = 0;
@@ -33,6 +76,7 @@ bool bench_in_child(bench_child_fn *work, const void *argument, void *result, si
     fflush(NULL); /* or the child would print it again */
     const pid_t child = fork();
     if (!child) {
+        leave_interrupt();
         close(ends[0]);
         work(argument, result);
         fflush(NULL);
@@ -45,11 +89,8 @@ bool bench_in_child(bench_child_fn *work, const void *argument, void *result, si
     const bool whole = child > 0 && transfer(ends[0], false, result, size);
     close(ends[0]);
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    if (child > 0 && !whole && WIFSIGNALED(status))
-        snprintf(why, TOOL_WHY, "the driver or this program crashed: signal %d, %s", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-    else if (child > 0 && !whole)
-        snprintf(why, TOOL_WHY, "the driver or this program gave up: exit status %d", WEXITSTATUS(status));
+    if (child > 0 && !whole)
+        say_end(status, why);
     return whole;
 }
 

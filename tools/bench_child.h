@@ -16,6 +16,10 @@ typedef void bench_child_fn(const void *argument, void *result);
 /* Runs `work` in a child and brings its result back. False, and why, if the child did not end well. */
 bool bench_in_child(bench_child_fn *work, const void *argument, void *result, size_t size, char *why);
 
+/* From now on an interrupt from the terminal ends a child only, and the parent can tidy up. */
+void bench_catch_interrupt(void);
+bool bench_interrupted(void);
+
 /* The selectors of all usable devices, listed in a child; *out is to be given to tool_free_names. Returns
  * TOOL_OK, or a reported failure's exit code. */
 int bench_all_devices(const char *command, enum woq_log_level log, char ***out, size_t *count);

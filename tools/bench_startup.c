@@ -170,7 +170,7 @@ static bool series(struct task *task, bool warm, int count, struct bench_startup
         task->caches = folder;
         bench_progress(task->options, "%s: %s, %d of %d", task->selector ? task->selector : "(default)",
                        warm ? "warm" : "cold", i < 0 ? 0 : i + 1, count);
-        good = bench_in_child(measure, task, &sample, sizeof sample, row->reason);
+        good = bench_in_child(measure, task, &sample, sizeof sample, row->reason) && !bench_interrupted();
         if (good && !sample.done) {
             snprintf(row->reason, sizeof row->reason, "%s", sample.reason);
             row->usage = sample.usage;
@@ -207,7 +207,8 @@ void bench_startup_run(const struct bench_options *options, const char *selector
     uint8_t *x = bench_activations(WOQ_F16, shape.k);
     task.x = x;
     if (x)
-        row->done = series(&task, false, BENCH_COLD, row, &row->cold) && series(&task, true, BENCH_WARM, row, &row->warm);
+        row->done = series(&task, false, BENCH_COLD, row, &row->cold) &&
+                    series(&task, true, BENCH_WARM, row, &row->warm);
     else
         snprintf(row->reason, sizeof row->reason, "no host memory for X");
     free(x);

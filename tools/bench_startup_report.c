@@ -4,7 +4,8 @@
 void bench_startup_print(char *const *selectors, const struct bench_startup_row *rows, size_t count,
                          FILE *out)
 {
-    static const char *const heads[] = {"device", "open cold", "open warm", "product cold", "product warm", ""};
+    static const char *const heads[] = {"device", "open cold", "open warm",
+                                        "product cold", "product warm", ""};
     struct tool_table table;
     bool done = false;
     tool_table_begin(&table, "lrrrrl");
@@ -27,9 +28,9 @@ void bench_startup_print(char *const *selectors, const struct bench_startup_row 
     }
     tool_table_end(&table, out);
     if (done)
-        fprintf(out, "\nms, medians over processes that open their first device: %d with empty caches on disk, %d "
-                     "with caches\nthat a run before has filled. product: until the result of a first "
-                     "one (%d×%d w4g128, M 1), from\nbefore opening.\n",
+        fprintf(out, "\nms, medians over processes that open their first device: %d with empty caches on "
+                     "disk, %d with caches\nthat a run before has filled. product: until the result of "
+                     "a first one (%d×%d w4g128, M 1), from\nbefore opening.\n",
                 BENCH_COLD, BENCH_WARM, BENCH_FIRST, BENCH_FIRST);
 }
 

@@ -80,6 +80,15 @@ expect 1 'nothing could be measured' bench --startup --device reference:7
 TMPDIR=$dir/none expect 1 'no temporary folder' bench --startup
 expect 0 'product warm' bench --startup --device reference
 expect 0 '"first_product_seconds"' bench --startup --json -
+# As from a terminal: to the program and its child.
+setsid env --default-signal=INT "$woq" bench --startup --device reference,reference >"$dir/interrupted" 2>&1 &
+until compgen -G "$dir/woq-startup-*" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+kill -INT -- -$!
+wait $!
+if ! grep -qx 'woq bench: interrupted' "$dir/interrupted"; then
+    echo "FAILED: bench --startup, interrupted"
+    bad=$((bad + 1))
+fi
 if compgen -G "$dir/woq-startup-*" >/dev/null; then
     echo "FAILED: bench --startup leaves its caches behind"
     bad=$((bad + 1))

@@ -63,7 +63,8 @@ expect 'explain --device reference:' 0
 expect 'explain --n ' ''
 expect 'bench --json ' ''
 for format in $(offered 'explain --format ') $(offered 'bench --formats '); do
-    "$woq" explain --n 16 --k 256 --m 1 --format "$format" >/dev/null || fail "the completion offers '$format' as a format"
+    "$woq" explain --n 16 --k 256 --m 1 --format "$format" >/dev/null ||
+        fail "the completion offers '$format' as a format"
 done
 if grep -qx eval <<<"$commands"; then
     expect 'quantize --bits ' '4 8'
@@ -71,7 +72,8 @@ if grep -qx eval <<<"$commands"; then
     expect "eval $dir/m.gguf:w4g3" w4g32
     expect "bench --model $dir/m.gguf:f" f16
     for weights in $(offered 'eval --weights '); do
-        "$woq" eval "$dir/m.gguf:$weights" 2>&1 | grep -q 'nothing to do' || fail "the completion offers '$weights' as weights"
+        "$woq" eval "$dir/m.gguf:$weights" 2>&1 | grep -q 'nothing to do' ||
+            fail "the completion offers '$weights' as weights"
     done
 fi
 

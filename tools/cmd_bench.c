@@ -257,12 +257,15 @@ static int measure_models(struct request *r, const struct bench_model *models)
     struct bench_model_row *rows = tool_alloc(count, sizeof *rows);
     size_t done = 0;
     int result = TOOL_OK;
-    for (size_t i = 0; i < count && !result; i++) {
+    bench_catch_interrupt();
+    for (size_t i = 0; i < count && !result && !bench_interrupted(); i++) {
         bench_model_run(&o, r->devices[i / r->model_count], &models[i % r->model_count], &rows[i]);
         done += rows[i].done;
         if (rows[i].usage)
             result = tool_usage(command, "%s", rows[i].reason);
     }
+    if (!result && bench_interrupted())
+        result = tool_failed(command, "interrupted");
     if (!result && (!r->json || strcmp(r->json, "-")))
         bench_model_print(&o, r->devices, r->device_count, models, r->model_count, rows, stdout);
     if (!result && r->json)
@@ -308,12 +311,15 @@ static int run_startup(struct request *r)
     struct bench_startup_row *rows = tool_alloc(r->device_count, sizeof *rows);
     size_t done = 0;
     int result = TOOL_OK;
-    for (size_t i = 0; i < r->device_count && !result; i++) {
+    bench_catch_interrupt();
+    for (size_t i = 0; i < r->device_count && !result && !bench_interrupted(); i++) {
         bench_startup_run(&r->bench, r->devices[i], &rows[i]);
         done += rows[i].done;
         if (rows[i].usage)
             result = tool_usage(command, "%s", rows[i].reason);
     }
+    if (!result && bench_interrupted())
+        result = tool_failed(command, "interrupted");
     if (!result && (!r->json || strcmp(r->json, "-")))
         bench_startup_print(r->devices, rows, r->device_count, stdout);
     if (!result && r->json)
@@ -392,7 +398,9 @@ int cmd_bench(int argc, char **argv)
     if (!result)
         result = expand_devices(&r);
     if (!result)
-        result = mode == MODE_MODEL ? run_models(&r) : mode == MODE_STARTUP ? run_startup(&r) : run_shapes(&r);
+        result = mode == MODE_MODEL     ? run_models(&r)
+                 : mode == MODE_STARTUP ? run_startup(&r)
+                                        : run_shapes(&r);
     request_free(&r);
     return result;
 }
