@@ -31,8 +31,10 @@ static const struct tiny_model llama = {.architecture = "llama", .layers = 2, .h
 static struct woq_checkpoint *open_tiny(const struct tiny_model *m, const struct tiny_faults *faults)
 {
     struct woq_checkpoint *c = NULL;
+    char path[96];
     assert_true(tiny_write(m, faults, directory));
-    EXPECT_OK(woq_checkpoint_open(directory, NULL, &c));
+    snprintf(path, sizeof path, "%s%s", directory, m->stored ? "/model.gguf" : "");
+    EXPECT_OK(woq_checkpoint_open(path, NULL, &c));
     return c;
 }
 
@@ -60,10 +62,11 @@ static double difference(const float *got, const double *want, size_t count)
     return most / largest;
 }
 
-/* Rounding a value to T costs 2^-24, 2^-11 or 2^-8 of it; a token's way has some tens of roundings. */
-static double tolerance(enum woq_type x)
+/* Rounding a value to T costs 2^-24, 2^-11 or 2^-8 of it; a token's way has some tens of roundings, and sums of
+ * `hidden` terms. */
+static double tolerance(enum woq_type x, uint32_t hidden)
 {
-    return x == WOQ_F32 ? 5e-6 : x == WOQ_F16 ? 5e-3 : 4e-2;
+    return (x == WOQ_F32 ? 5e-6 : x == WOQ_F16 ? 5e-3 : 4e-2) * sqrt(hidden / 48.0);
 }
 
 static void check_model(const char *what, const struct tiny_model *m, const struct woq_model_params *p)
@@ -77,7 +80,7 @@ static void check_model(const char *what, const struct tiny_model *m, const stru
     const double d = difference(got, want, TOKENS * TINY_VOCABULARY);
     const enum woq_type x = p->x_type ? p->x_type : WOQ_F16;
     printf("%-28s x %-4s  %.2g of the largest logit\n", what, woq_type_name(x), d);
-    assert_true(d <= tolerance(x));
+    assert_true(d <= tolerance(x, m->hidden));
     woq_model_destroy(&model);
     test_expectations_met();
 }
@@ -150,6 +153,50 @@ static void test_quantized(void **state)
     }
 }
 
+/* Files whose q, k and v, or gate and up, are of several types, which cannot all be one stack. */
+static void test_mixed_types(void **state)
+{
+    static const struct {
+        const char *name, *architecture;
+        uint32_t width; /* 256 where types of super-blocks are */
+        struct tiny_stored stored[6];
+    } cases[] = {
+        /* llama.cpp's Q4_K_M: half the layers have v and down as Q6_K. */
+        {"q q v", "llama", 256, {{"0.self_attn.v_proj.weight", TINY_Q6_K}, {"0.mlp.down_proj.weight", TINY_Q6_K},
+                                 {"o_proj.weight", TINY_Q8_0}, {"embed_tokens.weight", TINY_Q6_K},
+                                 {"_proj.weight", TINY_Q4_K}, {NULL, 0}}},
+        {"q q v, biases", "qwen2", 256, {{"v_proj.weight", TINY_Q6_K}, {"_proj.weight", TINY_Q4_0}, {NULL, 0}}},
+        {"q k k, biases", "qwen2", 64, {{"q_proj.weight", TINY_Q4_1}, {"_proj.weight", TINY_Q8_0}, {NULL, 0}}},
+        {"q k q, biases", "qwen2", 64, {{"k_proj.weight", TINY_Q4_1}, {"_proj.weight", TINY_Q8_0}, {NULL, 0}}},
+        {"q k v", "llama", 64, {{"q_proj.weight", TINY_Q4_0}, {"k_proj.weight", TINY_F32},
+                                {"_proj.weight", TINY_Q8_0}, {NULL, 0}}},
+        {"gate, up", "llama", 256, {{"gate_proj.weight", TINY_Q4_K}, {"up_proj.weight", TINY_Q6_K},
+                                    {"_proj.weight", TINY_Q8_0}, {NULL, 0}}},
+    };
+    struct tiny_model m = {.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .tied = true};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
+        struct woq_model_info info;
+        p.x_type = WOQ_F32;
+        p.math = WOQ_MATH_EXACT;
+        m.hidden = m.intermediate = cases[i].width;
+        m.architecture = cases[i].architecture;
+        m.bias = !strcmp(m.architecture, "qwen2");
+        m.stored = cases[i].stored;
+        check_model(cases[i].name, &m, &p);
+        struct woq_model *model = make(&m, &p);
+        EXPECT_OK(woq_model_get_info(model, &info));
+        assert_string_equal(info.format, "mixed");
+        woq_model_destroy(&model);
+        if (i)
+            continue;
+        p.weights = WOQ_MODEL_QUANTIZED;
+        p.format = (struct woq_format){sizeof p.format, WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, 64, false};
+        check_model("  quantized again", &m, &p);
+    }
+}
+
 static void test_info(void **state)
 {
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
@@ -196,7 +243,7 @@ static void test_pieces(void **state)
             done += n;
             assert_int_equal(woq_model_position(m), done);
             assert_true(difference(got, want + (size_t)(done - wanted) * TINY_VOCABULARY,
-                                   (size_t)wanted * TINY_VOCABULARY) < tolerance(WOQ_F32));
+                                   (size_t)wanted * TINY_VOCABULARY) < tolerance(WOQ_F32, llama.hidden));
         }
     }
     /* No logits at all, then one token at a time. */
@@ -205,7 +252,7 @@ static void test_pieces(void **state)
     for (uint32_t t = 60; t < TOKENS; t++) {
         EXPECT_OK(woq_model_forward(m, text + t, 1, got, 1));
         assert_true(difference(got, want + (size_t)t * TINY_VOCABULARY, TINY_VOCABULARY) <
-                    tolerance(WOQ_F32));
+                    tolerance(WOQ_F32, llama.hidden));
     }
     woq_model_destroy(&m);
     test_expectations_met();
@@ -480,7 +527,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_host_operators), cmocka_unit_test(test_architectures),
         cmocka_unit_test(test_rope),           cmocka_unit_test(test_quantized),
-        cmocka_unit_test(test_info),           cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_mixed_types),    cmocka_unit_test(test_info),           cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_perplexity),     cmocka_unit_test(test_generate),
         cmocka_unit_test(test_refused),        cmocka_unit_test(test_broken_files),
         cmocka_unit_test(test_allocation_failure)};

@@ -13,11 +13,6 @@ static const double pi = 3.14159265358979323846;
 static const double theta = 10000, epsilon = 1e-5, rope_factor = 4;
 enum { ORIGINAL_CONTEXT = 32 };
 
-struct tensor {
-    char name[96];
-    uint32_t rows, columns; /* columns 0: a vector */
-};
-
 /* What begins with a dot belongs to a layer. */
 static void full_name(char *out, size_t size, const char *part, uint32_t layer)
 {
@@ -27,7 +22,7 @@ static void full_name(char *out, size_t size, const char *part, uint32_t layer)
         snprintf(out, size, "%s", part);
 }
 
-static uint32_t add(struct tensor *list, uint32_t n, uint32_t rows, uint32_t columns, const char *part,
+static uint32_t add(struct tiny_tensor *list, uint32_t n, uint32_t rows, uint32_t columns, const char *part,
                     uint32_t layer)
 {
     full_name(list[n].name, sizeof list[n].name, part, layer);
@@ -36,8 +31,7 @@ static uint32_t add(struct tensor *list, uint32_t n, uint32_t rows, uint32_t col
     return n + 1;
 }
 
-/* All tensors; room for 16 a layer and 4. */
-static uint32_t list_tensors(const struct tiny_model *m, struct tensor *t)
+uint32_t tiny_list(const struct tiny_model *m, struct tiny_tensor *t)
 {
     const uint32_t q = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
     uint32_t n = add(t, 0, TINY_VOCABULARY, m->hidden, "model.embed_tokens.weight", 0);
@@ -66,7 +60,7 @@ static uint32_t list_tensors(const struct tiny_model *m, struct tensor *t)
 }
 
 /* Multiples of 1/256 below a half, which FP16 holds exactly; norms lie around 1. The name is the seed. */
-static float *make_values(const char *name, uint64_t count)
+float *tiny_values(const char *name, uint64_t count)
 {
     float *v = malloc(count * sizeof *v);
     uint64_t state = 1469598103934665603u;
@@ -99,12 +93,12 @@ static void write_config(const struct tiny_model *m, FILE *out)
     fprintf(out, "%s}\n", m->rope ? "}" : "");
 }
 
-static bool is_named(const char *fault, const struct tensor *t)
+static bool is_named(const char *fault, const struct tiny_tensor *t)
 {
     return fault && !strcmp(fault, t->name);
 }
 
-static void write_tensors(const struct tensor *t, uint32_t count, const struct tiny_faults *faults, FILE *out)
+static void write_tensors(const struct tiny_tensor *t, uint32_t count, const struct tiny_faults *faults, FILE *out)
 {
     char *header = NULL;
     size_t size = 0;
@@ -131,7 +125,7 @@ static void write_tensors(const struct tensor *t, uint32_t count, const struct t
     free(header);
     for (uint32_t i = 0; i < count; i++) {
         const uint64_t columns = (t[i].columns ? t[i].columns : 1) + is_named(faults->wide, &t[i]);
-        float *v = make_values(t[i].name, t[i].rows * columns);
+        float *v = tiny_values(t[i].name, t[i].rows * columns);
         if (v && is_named(faults->broken, &t[i]))
             v[t[i].columns] = INFINITY;
         if (v && !is_named(faults->missing, &t[i]))
@@ -150,13 +144,18 @@ static FILE *create(const char *directory, const char *name)
 bool tiny_write(const struct tiny_model *m, const struct tiny_faults *faults, const char *directory)
 {
     static const struct tiny_faults none = {NULL, NULL, NULL};
-    struct tensor *t = calloc(16 * m->layers + 4, sizeof *t);
     mkdir(directory, 0700);
+    if (m->stored) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/model.gguf", directory);
+        return tiny_write_gguf(m, path);
+    }
+    struct tiny_tensor *t = calloc(16 * m->layers + 4, sizeof *t);
     FILE *config = create(directory, "config.json"), *data = create(directory, "model.safetensors");
     bool good = t && config && data;
     if (good) {
         write_config(m, config);
-        write_tensors(t, list_tensors(m, t), faults ? faults : &none, data);
+        write_tensors(t, tiny_list(m, t), faults ? faults : &none, data);
     }
     if (config)
         good = fclose(config) == 0 && good;
@@ -168,8 +167,8 @@ bool tiny_write(const struct tiny_model *m, const struct tiny_faults *faults, co
 
 void tiny_remove(const char *directory)
 {
-    static const char *const names[] = {"config.json", "model.safetensors"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const names[] = {"config.json", "model.safetensors", "model.gguf"};
+    for (int i = 0; i < 3; i++) {
         char path[512];
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);
         unlink(path);
@@ -186,12 +185,14 @@ struct run {
     bool failed;
 };
 
-/* A tensor as the model must see it: rounded to the format, or as it is. */
+/* A tensor as the model must see it: rounded to the type in the file and to the format, if any. */
 static float *load(struct run *r, const char *part, uint32_t layer, uint64_t rows, uint64_t columns, bool linear)
 {
     char name[96];
     full_name(name, sizeof name, part, layer);
-    float *v = make_values(name, rows * columns);
+    float *v = tiny_values(name, rows * columns);
+    if (v && r->m->stored)
+        tiny_round(tiny_type(r->m, name), v, rows * columns, NULL);
     if (v && linear && r->quantize) {
         struct woq_weights_source s;
         if (woq_quantize_rtn(r->quantize, rows, columns, v, &s)) {
