@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Checks a directory that `woq quantize` wrote, by numpy and safetensors alone.
 
-usage: interop_numpy.py MODEL OUT [--library libwoq.so]
+usage: interop_numpy.py MODEL OUT [--library libwoq.so] [--tensor]
+       interop_numpy.py MODEL --make WOQ [--library libwoq.so] [-- OPTION...]
 
-MODEL: the .gguf file (package gguf) or Hugging Face directory that OUT was made from.
+MODEL: the .gguf file (package gguf) or Hugging Face directory that OUT was made from. With --make, WOQ is the program
+that makes it, by `woq quantize` with the options, in a temporary folder.
 
 For every packed layer: codes are unpacked as compressed-tensors documents them, and codes, scales and zero points must
 equal, bit for bit, rounding to nearest as woq/quantize.h defines it, done here again. With --library the layer is also
@@ -17,7 +19,9 @@ import glob
 import json
 import os
 import struct
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 
@@ -224,17 +228,9 @@ def check_layer(name, source, made, weights, tensor, library):
              expected.reshape(n, k))
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("out")
-    parser.add_argument("--library")
-    parser.add_argument("--tensor", action="store_true", help="made by woq quantize --tensor")
-    args = parser.parse_args()
-    library = ctypes.CDLL(args.library) if args.library else None
-    source = Gguf(args.model) if args.model.endswith(".gguf") else Safetensors(args.model)
-    made = Safetensors(args.out)
-    with open(os.path.join(args.out, "config.json"), encoding="utf-8") as f:
+def check(source, path, tensor, library):
+    made = Safetensors(path)
+    with open(os.path.join(path, "config.json"), encoding="utf-8") as f:
         config = json.load(f)
     q = config["quantization_config"]
     weights = q["config_groups"]["group_0"]["weights"]
@@ -245,7 +241,7 @@ def main():
     for name in source.names():
         stem = name[: -len(".weight")] if name.endswith(".weight") else name
         if stem + ".weight_packed" in made.tensors:
-            check_layer(stem, source, made, weights, args.tensor, library)
+            check_layer(stem, source, made, weights, tensor, library)
             assert stem not in q["ignore"]
             expected |= {stem + end for end in (".weight_packed", ".weight_scale", ".weight_shape")}
             expected |= set() if weights["symmetric"] else {stem + ".weight_zero_point"}
@@ -257,7 +253,30 @@ def main():
         expected.add(name)
         plain += 1
     assert expected == set(made.names()), f"unexpected: {expected ^ set(made.names())}"
-    print(f"{args.out}: {layers} packed layers and {plain} other tensors are right")
+    print(f"{path}: {layers} packed layers and {plain} other tensors are right")
 
 
-main()
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("out", nargs="?")
+    parser.add_argument("--library")
+    parser.add_argument("--make", metavar="WOQ")
+    parser.add_argument("--tensor", action="store_true", help="made by woq quantize --tensor")
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    args, options = parser.parse_args(sys.argv[1:split]), sys.argv[split + 1:]
+    if bool(args.out) == bool(args.make):
+        parser.error("either OUT or --make must be given")
+    library = ctypes.CDLL(args.library) if args.library else None
+    source = Gguf(args.model) if args.model.endswith(".gguf") else Safetensors(args.model)
+    if args.out:
+        check(source, args.out, args.tensor, library)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "quantized")
+        subprocess.run([args.make, "quantize", args.model, path, *options], check=True)
+        check(source, path, "--tensor" in options, library)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: tools/setup.sh [--cuda] [--fuzz] [--help]
+usage: tools/setup.sh [--cuda] [--fuzz] [--python] [--help]
 
 Installs compilers, headers, PoCL and the Vulkan tools with apt-get (as root or through sudo), and unpacks into
 build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them:
@@ -12,6 +12,7 @@ build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them
   radv/      AMD's Vulkan driver, from trixie, for compiling without hardware
   intel/     Intel's OpenCL runtime for CPUs, from PyPI (x86-64 only)
   cuda/      with --cuda and no nvcc on the machine: the CUDA compiler, from PyPI (x86-64 only)
+  python/    with --python: a virtual environment with the packages that tests compare with, from PyPI
   env.sh     source it to use them
 --fuzz also installs libFuzzer for the clang that PoCL brings.
 
@@ -20,13 +21,14 @@ left alone; a second run changes nothing and needs no network.
 END
 }
 
-want_cuda=0 want_fuzz=0
+want_cuda=0 want_fuzz=0 want_python=0
 for arg in "$@"; do
     case $arg in
     --cuda) want_cuda=1 ;;
     --fuzz) want_fuzz=1 ;;
+    --python) want_python=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "setup.sh: unknown option '$arg'; the options are --cuda, --fuzz and --help" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown option '$arg'; the options are --cuda, --fuzz, --python and --help" >&2; exit 2 ;;
     esac
 done
 
@@ -60,6 +62,7 @@ missing_tools() {
     local t
     for t in "${tools[@]}"; do command -v "${t%%:*}" >/dev/null || echo "${t#*:}"; done
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+    [ $want_python -eq 0 ] || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
 
@@ -321,6 +324,23 @@ END
     fi
 }
 
+# Without their dependencies, of which only pyyaml is imported. The environment holds its own path and so is made in
+# place; VERSION, written last, tells that it is whole.
+python=(numpy==2.4.6 safetensors==0.8.0 gguf==0.19.0 tokenizers==0.23.3 pyyaml==6.0.4)
+make_python() {
+    [ $want_python -eq 1 ] || return 0
+    if [ "$(cat "$dir/python/VERSION" 2>/dev/null)" = "${python[*]}" ] && "$dir/python/bin/python" -c '' 2>/dev/null; then
+        say "python: ${python[*]}"
+        return
+    fi
+    rm -rf "$dir/python"
+    python3 -m venv "$dir/python" || die "python: making a virtual environment failed"
+    say "python: downloading ${python[*]}"
+    "$dir/python/bin/python" -m pip --disable-pip-version-check install -q --no-deps --only-binary=:all: \
+        --no-cache-dir "${python[@]}" || die "python: installing failed"
+    echo "${python[*]}" >"$dir/python/VERSION"
+}
+
 write_env() {
     mkdir -p "$dir/opencl"
     cp -f /etc/OpenCL/vendors/pocl.icd "$dir/opencl/"
@@ -341,5 +361,6 @@ unpack_mesa lavapipe 26.1.6 trixie-backports lvp
 unpack_mesa radv 25.0.7 trixie radeon
 unpack_intel
 unpack_cuda
+make_python
 write_env
 say "ready; use the drivers with: . $dir/env.sh"

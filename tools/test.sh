@@ -8,8 +8,10 @@ usage() {
 usage: tools/test.sh [--quick] [--interop] [--help]
 
 Stages, each in a folder of its own under build/:
-  setup   tools/setup.sh --cuda --fuzz: compilers, headers, software drivers, libFuzzer
-  test    all backends, all tests; a backend without a device is a failure (WOQ_REQUIRE_BACKENDS to change that)
+  setup   tools/setup.sh --cuda --fuzz --python: compilers, headers, software drivers, libFuzzer, Python packages; and
+          tools/fetch_model.sh: SmolLM2
+  test    all backends, all tests; a backend without a device is a failure (WOQ_REQUIRE_BACKENDS to change that), and so
+          are missing Python packages (WOQ_REQUIRE_PYTHON, empty to skip what needs them)
   asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`, and fuzzers for a minute
   tsan    thread sanitizer, reference backend only: the tests labelled `tsan`
   interop (only with --interop: gigabytes of Python packages) quantized SmolLM2 in transformers + compressed-tensors
@@ -77,11 +79,13 @@ count() {
 }
 
 heading "setup"
-tools/setup.sh --cuda --fuzz
+tools/setup.sh --cuda --fuzz --python
+model=$(tools/fetch_model.sh)
 drivers=${WOQ_DRIVERS_DIR:-$top/build/drivers}
 # shellcheck disable=SC1091
 . "$drivers/env.sh"
 export WOQ_REQUIRE_BACKENDS=${WOQ_REQUIRE_BACKENDS-reference,opencl,vulkan}
+export WOQ_REQUIRE_PYTHON=${WOQ_REQUIRE_PYTHON-1}
 
 stage test "" -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON
 if [ $quick -eq 0 ]; then
