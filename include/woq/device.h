@@ -103,8 +103,13 @@ struct woq_device_params {
      * $HOME/.cache/woq; "" = no cache. Safe against concurrent processes and kills. */
     const char *cache_dir;
     const struct woq_allocator *allocator; /* NULL = malloc and free; copied */
+    /* Trust kernels for matrix units untested. Else each is tested before woq_gemm_create first chooses
+     * it on a device and driver (some milliseconds of work on the device; the verdict is kept in the
+     * cache), and passed over if its results are wrong; woq_gemm_explain says so. */
+    bool skip_self_test;
 };
-#define WOQ_DEVICE_PARAMS_INIT {sizeof(struct woq_device_params), NULL, NULL, (enum woq_log_level)0, NULL, NULL, NULL}
+#define WOQ_DEVICE_PARAMS_INIT                                                                     \
+    {sizeof(struct woq_device_params), NULL, NULL, (enum woq_log_level)0, NULL, NULL, NULL, false}
 
 /* Bytes of device memory. */
 struct woq_memory_budget {

@@ -3,7 +3,7 @@
  * mma.comp: matrix units whose operands lie in known registers: Yᵀ = W · Xᵀ by products of 16 × 8 × 16.
  *
  * Weights are operand A, 16 rows (a strip) × 16 columns; rows of X are the columns of B; lane l = 4g + t
- * of a subgroup of 32 holds, as PTX's m16n8k16 says (probed by the host before this kernel is used):
+ * of a subgroup of 32 holds, as PTX's m16n8k16 says (core's self-test finds out before this kernel is used):
  *     A elements 0 … 3   row g,    k = 2t, 2t+1, 2t+8, 2t+9        4 … 7   the same of row g+8
  *     B elements 0 … 3   k = 2t, 2t+1, 2t+8, 2t+9 of column g
  *     C elements 0, 1    row g, columns 2t, 2t+1                   2, 3    row g+8

@@ -28,6 +28,9 @@ void woqi_device_unref(struct woq_device *device); /* closes with the last refer
 enum woq_status woqi_device_kernel(struct woq_device *device, struct woqi_kernel_key key,
                                    struct woqi_kernel **out);
 
+/* What a kernel is called in reports. */
+void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size);
+
 /* ---- buffer.c; arguments are valid already ---- */
 
 enum woq_status woqi_buffer_create(struct woq_device *device, uint64_t size, uint32_t flags,

@@ -11,6 +11,7 @@
 #include "check.h"
 #include "emulate.h"
 #include "registry.h"
+#include "selftest.h"
 
 static const struct woq_device_params default_params = WOQ_DEVICE_PARAMS_INIT;
 
@@ -177,6 +178,7 @@ static void free_device(struct woq_device *dev)
     struct woq_allocator allocator = dev->allocator;
     pthread_mutex_destroy(&dev->lock);
     pthread_mutex_destroy(&dev->log.lock);
+    pthread_mutex_destroy(&dev->selftest_lock);
     woqi_free_with(&allocator, dev);
 }
 
@@ -204,8 +206,10 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     atomic_init(&dev->refs, 1);
     atomic_init(&dev->used, 0);
     dev->handle = true;
+    dev->self_test = !params->skip_self_test;
     pthread_mutex_init(&dev->lock, NULL);
     pthread_mutex_init(&dev->log.lock, NULL);
+    pthread_mutex_init(&dev->selftest_lock, NULL);
     dev->cache = woqi_cache_open(dev, params->cache_dir);
 
     st = backend->open(dev, index, guest);
@@ -270,6 +274,7 @@ void woqi_device_unref(struct woq_device *device)
         device->backend->kernel_destroy(kernel);
         woqi_free(device, kernel);
     }
+    woqi_selftest_clear(device);
     device->backend->close(device);
     woqi_cache_close(device, device->cache);
     free_device(device);
@@ -299,10 +304,20 @@ static const struct {
 #undef KERNEL_ENTRY
 };
 
+void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
+{
+    static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
+    const char *entry = kernel_list[key.id].entry;
+    if (key.block)
+        snprintf(out, size, "%s_%s_%s%s", entry, codes[key.code],
+                 woqi_block((enum woqi_block_id)key.block)->name, key.fine ? "_fine" : "");
+    else
+        snprintf(out, size, "%s", entry);
+}
+
 static enum woq_status make_kernel(struct woq_device *device, struct woqi_kernel_key key,
                                    struct woqi_kernel **out)
 {
-    static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
     const char *entry = kernel_list[key.id].entry;
     struct woqi_kernel *kernel = woqi_alloc(device, 1, sizeof *kernel);
     if (!kernel)
@@ -311,13 +326,9 @@ static enum woq_status make_kernel(struct woq_device *device, struct woqi_kernel
     kernel->key = key;
     kernel->entry = entry;
     kernel->local_x = (uint32_t)woqi_min(kernel_list[key.id].local_x, device->info.max_workgroup);
-    snprintf(kernel->name, sizeof kernel->name, "%s", entry);
-    if (key.block) {
-        const struct woqi_block *block = woqi_block((enum woqi_block_id)key.block);
-        kernel->local_x = woqi_block_threads(block);
-        snprintf(kernel->name, sizeof kernel->name, "%s_%s_%s%s", entry, codes[key.code],
-                 block->name, key.fine ? "_fine" : "");
-    }
+    if (key.block)
+        kernel->local_x = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
+    woqi_kernel_name(key, kernel->name, sizeof kernel->name);
     enum woq_status st = device->backend->kernel_create(kernel);
     if (st)
         woqi_free(device, kernel);

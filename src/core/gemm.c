@@ -4,6 +4,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "paths.h"
+#include "selftest.h"
 
 static enum woq_status fail_param(struct woq_device *device, const char *name, int value,
                                   const char *right)
@@ -93,7 +94,8 @@ static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
 static bool path_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m,
                       char *reason)
 {
-    if (gemm->params.path && strcmp(gemm->params.path, path->name)) {
+    if (gemm->only ? path != gemm->only
+                   : gemm->params.path && strcmp(gemm->params.path, path->name)) {
         snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
         return false;
     }
@@ -107,6 +109,10 @@ static bool path_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
     }
+    if (path->block && !gemm->only && gemm->device->self_test)
+        return woqi_selftest_passed(gemm->device, path,
+                                    woqi_path_key(gemm, path, path->kernel_count - 1), reason,
+                                    WOQI_REASON_SIZE);
     return true;
 }
 
@@ -189,6 +195,13 @@ static enum woq_status plan(struct woq_gemm *gemm)
 enum woq_status woq_gemm_create(struct woq_device *device, const struct woq_gemm_params *params,
                                 struct woq_gemm **out)
 {
+    return woqi_gemm_create_only(device, params, NULL, out);
+}
+
+enum woq_status woqi_gemm_create_only(struct woq_device *device,
+                                      const struct woq_gemm_params *params,
+                                      const struct woqi_path *path, struct woq_gemm **out)
+{
     enum woq_status st = WOQI_CHECK_NULL(device, out);
     if (st)
         return st;
@@ -205,6 +218,7 @@ enum woq_status woq_gemm_create(struct woq_device *device, const struct woq_gemm
     gemm->weights = params->weights;
     gemm->params = *params;
     gemm->params.path = forced;
+    gemm->only = path;
     gemm->n = gemm->weights->gated ? gemm->weights->n / 2 : gemm->weights->n;
     atomic_init(&gemm->refs, 1);
     woqi_device_ref(device);
@@ -299,6 +313,7 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
     out->steps = count_steps(gemm, m);
     out->workspace = range->path->workspace(gemm, m);
     out->rejected_count = range->rejected_count;
+    out->quarantine = woqi_selftest_fingerprint(gemm->device);
     for (uint32_t i = 0; i < range->rejected_count; i++) {
         out->rejected[i].path = range->rejected[i].path;
         out->rejected[i].reason = range->rejected[i].reason;

@@ -18,6 +18,7 @@
 
 struct woqi_backend;
 struct woqi_cache;
+struct woqi_verdict;
 
 struct woqi_log {
     woq_log_fn *fn;
@@ -47,6 +48,9 @@ struct woq_device {
     pthread_mutex_t lock;     /* kernels, retired; backends may not take it */
     struct woqi_kernel *kernels;                    /* built on first need */
     struct woq_commands *retired;                   /* destroyed while in flight */
+    bool self_test;                                 /* else kernels are trusted untested */
+    pthread_mutex_t selftest_lock;                  /* verdicts; held while a kernel is tested */
+    struct woqi_verdict *verdicts;                  /* on kernels */
     void (*drain)(struct woq_device *device);       /* waits for the retired; set with the first */
     atomic_uint_least64_t used;                     /* bytes in buffers */
     void *impl;

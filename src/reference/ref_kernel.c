@@ -25,13 +25,31 @@ static enum woq_type type_of(uint32_t field)
     return (enum woq_type)field;
 }
 
+/* Where the 8 columns around k of physical row `row` lie: in order (ROWS), or as FRAG16 has them. */
+static const uint8_t *eight_at(const struct product *p, uint32_t row, uint32_t k)
+{
+    const struct woqi_args *a = p->a;
+    const uint8_t *codes = p->weights + a->codes_off;
+    uint32_t bits = p->format.code == WOQ_CODE_U4 ? 4 : p->format.code == WOQ_CODE_U8 ? 8 : 16;
+    if (WOQ_FLAG_LAYOUT(a->flags) == WOQ_ABI_ROWS)
+        return codes + (uint64_t)row * a->codes_stride + k / 8 * bits;
+    uint64_t unit = k / 32, high = row % 16 / 8, lane = row % 8 * 4 + k % 32 / 8;
+    codes += (uint64_t)(row / 16) * a->codes_stride + lane * 16;
+    if (bits == 4)
+        return codes + unit / 2 * 512 + unit % 2 * 8 + high * 4;
+    return codes + (bits == 8 ? unit * 512 + high * 8 : unit * 1024 + high * 512);
+}
+
 /* The code of physical row `row`, column `k`. */
 static unsigned code_at(const struct product *p, uint32_t row, uint32_t k)
 {
-    const uint8_t *line = p->weights + p->a->codes_off + (uint64_t)row * p->a->codes_stride;
+    const uint8_t *eight = eight_at(p, row, k);
+    uint32_t c = k % 8;
+    bool rows = WOQ_FLAG_LAYOUT(p->a->flags) == WOQ_ABI_ROWS;
     if (p->format.code == WOQ_CODE_U8)
-        return line[k];
-    return line[k / 2] >> (k % 2 * 4) & 15;
+        return eight[rows ? c : c / 4 * 4 + c % 4 / 2 + c % 2 * 2];
+    uint32_t nibble = rows ? c : c / 2 + c % 2 * 4;
+    return eight[nibble / 2] >> (nibble % 2 * 4) & 15;
 }
 
 static float weight_at(const struct product *p, uint32_t row, uint32_t k)
@@ -39,7 +57,7 @@ static float weight_at(const struct product *p, uint32_t row, uint32_t k)
     const struct woqi_args *a = p->a;
     if (p->format.code == WOQ_CODE_F16 || p->format.code == WOQ_CODE_BF16) {
         enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
-        return woqi_load(type, p->weights + a->codes_off + (uint64_t)row * a->codes_stride, k);
+        return woqi_load(type, eight_at(p, row, k), k % 8);
     }
     uint64_t index = (uint64_t)(k / a->group) * a->scale_stride + row;
     float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,

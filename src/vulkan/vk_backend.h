@@ -122,7 +122,7 @@ struct woqi_vk_device {
     atomic_uint allocations;          /* VkDeviceMemory objects; limits.maxMemoryAllocationCount */
     atomic_uint_least64_t buffer_ids; /* the last one given */
     uint32_t timestamp_bits;
-    bool mma; /* matrix units hold m16n8k16 products as mma.comp wants it */
+    bool mma; /* matrix units offer what mma.comp is made of */
     struct woqi_vk_layout frozen, live; /* live: sets updatable after binding; null without it */
     VkPipelineCache cache;
     size_t cache_size; /* as stored on disk; guarded by core's one-at-a-time kernel_create */
@@ -223,8 +223,8 @@ void woqi_vk_free_extensions(const struct woq_allocator *allocator,
 
 /* ---- vk_matrix.c ---- */
 
-/* Does the device offer 16 × 8 × 16 products of FP16 into FP32 of which a subgroup of 32 is known to hold the operands
- * as mma.comp says? */
+/* Does the device offer 16 × 8 × 16 products of FP16 into FP32 to subgroups of 32? Whether these hold the
+ * operands as mma.comp needs it, the self-test finds out. */
 bool woqi_vk_matrix_mma(const struct woq_device *device);
 
 /* ---- vk_queue.c ---- */

@@ -191,7 +191,7 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
         WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
     if (!woqi_vk_of(device)->mma || (info->features & needed) != needed)
         snprintf(reason, reason_size,
-                 "needs cooperative matrices of 16 × 8 × 16 whose lanes hold known elements");
+                 "needs cooperative matrices of 16 × 8 × 16 for subgroups of 32");
     else if (woqi_block_threads(block) > info->max_workgroup ||
              woqi_block_shared(block) > info->shared_memory)
         snprintf(reason, reason_size, "block %s needs %u threads and %u bytes of shared memory",

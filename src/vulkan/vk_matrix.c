@@ -1,4 +1,4 @@
-/* vk_matrix.c: which cooperative matrices a device has, and how its subgroups hold them. */
+/* vk_matrix.c: which cooperative matrices a device has. */
 #include "vk_backend.h"
 
 #include <string.h>
@@ -34,6 +34,6 @@ bool woqi_vk_matrix_mma(const struct woq_device *device)
 {
     const struct woqi_vk_device *vk = device->impl;
     return vk->caps.matrix && vk->caps.fp16 && vk->caps.storage16 && vk->caps.memory_model &&
-           !strcmp(device->info.vendor, "NVIDIA") && device->info.subgroup_size == 32 &&
+           device->info.subgroup_size == 32 &&
            has_shape(vk, 16, 8, 16);
 }

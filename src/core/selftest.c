@@ -1,0 +1,304 @@
+/* selftest.c: a small problem with a known answer, and the verdicts on kernels. */
+#include "selftest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "cache.h"
+#include "log.h"
+
+struct woqi_verdict {
+    struct woqi_verdict *next;
+    char kernel[48];
+    bool passed;
+};
+
+/* ---- the problem: integers, and scales that are powers of two, so that every sum is exact ---- */
+
+#define TEST_K 328 /* five blocks of 64 columns and a tail */
+
+struct problem {
+    uint32_t n, m, groups;
+    struct woq_format format;
+    uint8_t *codes, *zeros;
+    uint8_t *scales, *x; /* FP16 */
+    float *y;
+};
+
+/* Numbers in which no order of elements but the right one gives the right sums. */
+static uint32_t mix(uint32_t a, uint32_t b)
+{
+    uint32_t v = a * 2654435761u ^ (b + 77u) * 2246822519u;
+    v ^= v >> 15;
+    v *= 3266489917u;
+    return v >> 16;
+}
+
+static int x_value(uint32_t m, uint32_t k)
+{
+    return (int)(mix(m + 1000, k) % 9) - 4;
+}
+
+static uint32_t code_value(const struct problem *p, uint32_t n, uint32_t k)
+{
+    return mix(n, k) % (p->format.code == WOQ_CODE_U4 ? 16 : p->format.code == WOQ_CODE_U8 ? 256 : 17);
+}
+
+static uint32_t zero_value(const struct problem *p, uint32_t n, uint32_t group)
+{
+    return p->format.code == WOQ_CODE_F16 ? 8 : mix(n + 5000, group) % (p->format.code == WOQ_CODE_U4 ? 16 : 256);
+}
+
+static double scale_value(const struct problem *p, uint32_t n, uint32_t group)
+{
+    return p->format.code == WOQ_CODE_F16 ? 1 : 0.25 * (1u << mix(n + 9000, group) % 4);
+}
+
+static double expected(const struct problem *p, uint32_t m, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t k = 0; k < TEST_K; k++) {
+        uint32_t group = p->format.group ? k / (uint32_t)p->format.group : 0;
+        sum += x_value(m, k) * scale_value(p, n, group) *
+               ((int)code_value(p, n, k) - (int)zero_value(p, n, group));
+    }
+    return sum;
+}
+
+static void fill_row(struct problem *p, uint32_t n)
+{
+    for (uint32_t k = 0; k < TEST_K; k++) {
+        uint32_t code = code_value(p, n, k);
+        uint64_t at = (uint64_t)n * TEST_K + k;
+        if (p->format.code == WOQ_CODE_U4)
+            p->codes[at / 2] |= (uint8_t)(code << at % 2 * 4);
+        else if (p->format.code == WOQ_CODE_U8)
+            p->codes[at] = (uint8_t)code;
+        else
+            woqi_store(WOQ_F16, p->codes, at, (float)code - 8.0f);
+    }
+    for (uint32_t g = 0; g < p->groups; g++) {
+        p->zeros[n * p->groups + g] = (uint8_t)zero_value(p, n, g);
+        woqi_store(WOQ_F16, p->scales, (uint64_t)n * p->groups + g, (float)scale_value(p, n, g));
+    }
+}
+
+static void problem_free(struct woq_device *device, struct problem *p)
+{
+    woqi_free(device, p->codes);
+    woqi_free(device, p->zeros);
+    woqi_free(device, p->scales);
+    woqi_free(device, p->x);
+    woqi_free(device, p->y);
+}
+
+static enum woq_status problem_make(struct woq_device *device, const struct woqi_path *path,
+                                    struct woqi_kernel_key key, struct problem *p)
+{
+    const struct woqi_block *block = woqi_block(path->block);
+    memset(p, 0, sizeof *p);
+    p->format = (struct woq_format)WOQ_FORMAT_INIT;
+    p->format.code = (enum woq_code)key.code;
+    if (key.code != WOQ_ABI_WF16) {
+        p->format.zero = WOQ_ZERO_POINT;
+        p->format.scale = WOQ_F16;
+        p->format.group = key.fine ? 32 : 64;
+        p->groups = (TEST_K + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
+    }
+    p->n = woqi_block_rows(block) + 5;
+    p->m = woqi_block_columns(block) + 3;
+    if (path->max_m && p->m > path->max_m)
+        p->m = path->max_m;
+    p->codes = woqi_alloc(device, (uint64_t)p->n * TEST_K, 2);
+    p->zeros = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 1);
+    p->scales = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 2);
+    p->x = woqi_alloc(device, (uint64_t)p->m * TEST_K, 2);
+    p->y = woqi_alloc(device, (uint64_t)p->m * p->n, sizeof *p->y);
+    if (!p->codes || !p->zeros || !p->scales || !p->x || !p->y)
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "self-test: out of host memory");
+    for (uint32_t n = 0; n < p->n; n++)
+        fill_row(p, n);
+    for (uint32_t m = 0; m < p->m; m++)
+        for (uint32_t k = 0; k < TEST_K; k++)
+            woqi_store(WOQ_F16, p->x, (uint64_t)m * TEST_K + k, (float)x_value(m, k));
+    return WOQ_OK;
+}
+
+/* ---- running it ---- */
+
+struct objects {
+    struct woq_weights *weights;
+    struct woq_gemm *gemm;
+    struct woq_commands *commands;
+    struct woq_buffer *x, *y;
+};
+
+static enum woq_status make_objects(struct woq_device *device, const struct woqi_path *path,
+                                    const struct problem *p, struct objects *o)
+{
+    struct woq_weights_source source = WOQ_WEIGHTS_SOURCE_INIT;
+    struct woq_weights_params weights = {sizeof weights, &source, 1, false};
+    struct woq_gemm_params gemm = WOQ_GEMM_PARAMS_INIT;
+    struct woq_buffer_params x = {sizeof x, (uint64_t)p->m * TEST_K * 2, 0};
+    struct woq_buffer_params y = {sizeof y, (uint64_t)p->m * p->n * sizeof *p->y, 0};
+    source.format = p->format;
+    source.n = p->n;
+    source.k = TEST_K;
+    source.codes = p->codes;
+    source.scales = p->groups ? p->scales : NULL;
+    source.zeros = p->groups ? p->zeros : NULL;
+    enum woq_status st = woq_weights_create(device, &weights, &o->weights);
+    if (st)
+        return st;
+    gemm.weights = o->weights;
+    gemm.max_m = p->m;
+    gemm.y_type = WOQ_F32;
+    st = woqi_gemm_create_only(device, &gemm, path, &o->gemm);
+    if (!st)
+        st = woq_buffer_create(device, &x, &o->x);
+    if (!st)
+        st = woq_buffer_create(device, &y, &o->y);
+    if (!st)
+        st = woq_buffer_write(o->x, 0, p->x, x.size);
+    return st ? st : woq_commands_create(device, NULL, &o->commands);
+}
+
+static enum woq_status run_objects(const struct problem *p, struct objects *o)
+{
+    uint32_t m, x, y;
+    uint64_t ticket;
+    enum woq_status st = woq_commands_slot_m(o->commands, p->m, &m);
+    if (!st)
+        st = woq_commands_slot_view(o->commands, WOQ_ACCESS_READ, &x);
+    if (!st)
+        st = woq_commands_slot_view(o->commands, WOQ_ACCESS_WRITE, &y);
+    if (!st)
+        st = woq_commands_gemm(o->commands, o->gemm, m, x, y, WOQ_NO_SLOT, WOQ_NO_SLOT);
+    if (!st)
+        st = woq_commands_end(o->commands);
+    if (st)
+        return st;
+    const struct woq_binding bindings[] = {
+        {m, p->m, {0}}, {x, 0, {o->x, 0, 0}}, {y, 0, {o->y, 0, 0}}};
+    st = woq_commands_run(o->commands, bindings, 3, &ticket);
+    if (!st)
+        st = woq_commands_wait(o->commands, ticket, WOQ_FOREVER);
+    return st ? st : woq_buffer_read(o->y, 0, p->y, (uint64_t)p->m * p->n * sizeof *p->y);
+}
+
+/* *wrong gets the first element that is not what it must be, or stays empty. */
+static enum woq_status test_kernel(struct woq_device *device, const struct woqi_path *path,
+                                   struct woqi_kernel_key key, char *wrong, size_t size)
+{
+    struct problem p;
+    struct objects o = {0};
+    enum woq_status st = problem_make(device, path, key, &p);
+    if (!st)
+        st = make_objects(device, path, &p, &o);
+    if (!st)
+        st = run_objects(&p, &o);
+    for (uint32_t m = 0; m < p.m && !st && !*wrong; m++)
+        for (uint32_t n = 0; n < p.n && !*wrong; n++) {
+            double want = expected(&p, m, n), got = p.y[(uint64_t)m * p.n + n];
+            if (!(got == want))
+                snprintf(wrong, size, "y[%u][%u] is %g, must be %g", m, n, got, want);
+        }
+    woq_commands_destroy(&o.commands);
+    woq_gemm_destroy(&o.gemm);
+    woq_weights_destroy(&o.weights);
+    woq_buffer_destroy(&o.x);
+    woq_buffer_destroy(&o.y);
+    problem_free(device, &p);
+    return st;
+}
+
+/* ---- verdicts; selftest_lock is held ---- */
+
+static void cache_key(const struct woq_device *device, const char *kernel, char *out, size_t size)
+{
+    snprintf(out, size, "self-test 1 | %s | %s | %s | woq %s | %s",
+             woq_backend_name(device->info.backend), device->info.name, device->info.driver,
+             woq_version_string(), kernel);
+}
+
+static struct woqi_verdict *remember(struct woq_device *device, const char *kernel, bool passed)
+{
+    struct woqi_verdict *v = woqi_alloc(device, 1, sizeof *v);
+    if (!v)
+        return NULL;
+    snprintf(v->kernel, sizeof v->kernel, "%s", kernel);
+    v->passed = passed;
+    v->next = device->verdicts;
+    device->verdicts = v;
+    if (!passed)
+        woqi_log(device, WOQ_LOG_WARNING, "kernel %s gives wrong results on %s, and is not used",
+                 kernel, device->info.selector);
+    return v;
+}
+
+static struct woqi_verdict *find(struct woq_device *device, const char *kernel)
+{
+    char key[512];
+    void *data = NULL;
+    size_t size = 0;
+    for (struct woqi_verdict *v = device->verdicts; v; v = v->next)
+        if (!strcmp(v->kernel, kernel))
+            return v;
+    cache_key(device, kernel, key, sizeof key);
+    if (!woqi_cache_load(device, key, &data, &size))
+        return NULL;
+    bool known = size == 1, passed = known && *(const uint8_t *)data == 1;
+    woqi_free(device, data);
+    return known ? remember(device, kernel, passed) : NULL;
+}
+
+bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *path,
+                          struct woqi_kernel_key key, char *reason, size_t size)
+{
+    char kernel[48], wrong[96] = "", name[512];
+    woqi_kernel_name(key, kernel, sizeof kernel);
+    pthread_mutex_lock(&device->selftest_lock);
+    struct woqi_verdict *v = find(device, kernel);
+    bool passed = v && v->passed;
+    if (!v) {
+        enum woq_status st = test_kernel(device, path, key, wrong, sizeof wrong);
+        passed = !st && !*wrong;
+        if (st) {
+            snprintf(reason, size, "its self-test could not run: %.100s", woq_last_message());
+        } else {
+            const uint8_t verdict = passed;
+            cache_key(device, kernel, name, sizeof name);
+            woqi_cache_store(device, name, &verdict, 1);
+            remember(device, kernel, passed);
+        }
+    }
+    if (!passed && (v || *wrong))
+        snprintf(reason, size, "kernel %s failed its self-test on this device%s%s", kernel,
+                 *wrong ? ": " : "", wrong);
+    pthread_mutex_unlock(&device->selftest_lock);
+    return passed;
+}
+
+uint64_t woqi_selftest_fingerprint(struct woq_device *device)
+{
+    uint64_t all = 0;
+    pthread_mutex_lock(&device->selftest_lock);
+    for (const struct woqi_verdict *v = device->verdicts; v; v = v->next) {
+        uint64_t hash = 14695981039346656037u; /* FNV-1a */
+        for (const char *c = v->kernel; *c && !v->passed; c++)
+            hash = (hash ^ (uint8_t)*c) * 1099511628211u;
+        all ^= v->passed ? 0 : hash;
+    }
+    pthread_mutex_unlock(&device->selftest_lock);
+    return all;
+}
+
+void woqi_selftest_clear(struct woq_device *device)
+{
+    while (device->verdicts) {
+        struct woqi_verdict *v = device->verdicts;
+        device->verdicts = v->next;
+        woqi_free(device, v);
+    }
+}

@@ -1,0 +1,156 @@
+/*
+ * test_selftest.c: a kernel that lies is found out before it is used. The reference backend stands for a device with
+ * matrix units: it is made to pack weights as FRAG16 and to take the matrix kernels, which it computes as it computes
+ * everything; the lying one leaves out the last columns.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/core.h"
+#include "support/cases.h"
+#include "support/device.h"
+#include "support/product.h"
+
+static bool lies;
+static unsigned tested; /* dispatches of matrix kernels */
+
+static enum woqi_layout frag16(struct woq_device *device, const struct woq_format *format)
+{
+    (void)device, (void)format;
+    return WOQI_LAYOUT_FRAG16;
+}
+
+static bool takes_matrix(struct woq_device *device, struct woqi_kernel_key key, char *reason,
+                         size_t size)
+{
+    return key.id == WOQI_KERNEL_MMA || woqi_backend_reference.kernel_probe(device, key, reason, size);
+}
+
+static enum woq_status submit(struct woqi_sequence *sequence, uint32_t instance,
+                              const struct woqi_step *steps)
+{
+    struct woqi_step *copy = malloc(sequence->count * sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, steps, sequence->count * sizeof *copy);
+    for (uint32_t i = 0; i < sequence->count; i++)
+        if (copy[i].kernel && copy[i].kernel->key.id == WOQI_KERNEL_MMA) {
+            copy[i].args.k -= lies ? 8 : 0;
+            tested++;
+        }
+    enum woq_status st = woqi_backend_reference.sequence_submit(sequence, instance, copy);
+    free(copy);
+    return st;
+}
+
+/* The reference device with matrix units; NULL cache: none. */
+static struct woq_device *open_matrix(const char *cache, bool skip)
+{
+    static struct woqi_backend backend;
+    struct woq_device_params params = test_params();
+    struct woq_device *device = NULL;
+    backend = woqi_backend_reference;
+    backend.layout = frag16;
+    backend.kernel_probe = takes_matrix;
+    backend.sequence_submit = submit;
+    params.cache_dir = cache;
+    params.skip_self_test = skip;
+    assert_int_equal(woq_device_open("reference", &params, &device), WOQ_OK);
+    device->backend = &backend;
+    device->info.compute_units = 64;
+    return device;
+}
+
+/* Runs a product as planned, checks it, and tells the path and the quarantine. */
+static void run(struct woq_device *device, const char *line, enum product_result wanted,
+                struct woq_explain *explain, char *rejected, size_t size)
+{
+    struct test_case c;
+    struct product p;
+    struct woq_gemm *gemm = NULL;
+    assert_true(case_parse(line, &c));
+    assert_true(product_create(device, &c, &p));
+    assert_true(product_gemm(&p, NULL, &gemm));
+    *explain = (struct woq_explain){.struct_size = sizeof *explain};
+    assert_int_equal(woq_gemm_explain(gemm, (uint32_t)c.m, explain), WOQ_OK);
+    rejected[0] = 0;
+    for (uint32_t i = 0; i < explain->rejected_count; i++)
+        if (!strcmp(explain->rejected[i].path, "skinny"))
+            snprintf(rejected, size, "%s", explain->rejected[i].reason);
+    woq_gemm_destroy(&gemm);
+    assert_int_equal(product_run(&p, NULL), wanted);
+    product_destroy(&p);
+}
+
+static const char few_rows[] = "code=u4,zero=point,scale=f16,group=64,n=65,k=257,m=7,max_m=8,x=f16,y=f32,data=integers";
+
+static void test_honest(void **state)
+{
+    static const char *const lines[] = {
+        few_rows,
+        "code=u8,zero=symmetric,scale=f16,group=32,n=33,k=129,m=3,max_m=40,x=f16,y=f16,data=random",
+        "code=f16,n=129,k=65,m=17,max_m=32,x=f16,y=f32,activation=silu_mul,data=random",
+        "code=u4,zero=symmetric,scale=f16,group=0,n=17,k=576,m=65,max_m=130,x=f16,y=f32,data=random",
+        "code=u4,zero=offset,scale=f16,group=32,order=uneven,n=63,k=200,m=9,max_m=9,x=f16,y=f32,data=integers",
+    };
+    struct woq_explain explain;
+    char rejected[256];
+    (void)state;
+    lies = false;
+    struct woq_device *device = open_matrix("", false);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        run(device, lines[i], PRODUCT_PASSED, &explain, rejected, sizeof rejected);
+        assert_string_not_equal(explain.path, "floor");
+        assert_int_equal(explain.quarantine, 0);
+    }
+    assert_true(test_close(&device));
+}
+
+static void test_liar(void **state)
+{
+    struct woq_explain explain;
+    char rejected[256], folder[] = "/tmp/woq-selftest-XXXXXX", command[64];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    lies = true;
+    tested = 0;
+    for (int again = 0; again < 2; again++) { /* the second time by the cache */
+        struct woq_device *device = open_matrix(folder, false);
+        tested = 0;
+        run(device, few_rows, PRODUCT_PASSED, &explain, rejected, sizeof rejected);
+        assert_string_equal(explain.path, "floor");
+        assert_non_null(strstr(rejected, "failed its self-test"));
+        assert_true(explain.quarantine != 0);
+        assert_true(again ? tested == 0 : tested > 0);
+        assert_true(test_close(&device));
+    }
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* Who skips the test gets what the kernel gives. */
+static void test_skipped(void **state)
+{
+    struct woq_explain explain;
+    char rejected[256];
+    (void)state;
+    lies = false;
+    tested = 0;
+    struct woq_device *device = open_matrix("", true);
+    run(device, few_rows, PRODUCT_PASSED, &explain, rejected, sizeof rejected);
+    assert_string_equal(explain.path, "skinny");
+    assert_in_range(tested, 1, 2); /* the product, run twice */
+    assert_true(test_close(&device));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_honest), cmocka_unit_test(test_liar),
+                                       cmocka_unit_test(test_skipped)};
+    return cmocka_run_group_tests(tests, NULL, NULL) || test_error_count();
+}
