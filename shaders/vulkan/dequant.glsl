@@ -17,6 +17,12 @@ uint w_half(uint at)
     return (w_words[at >> 2] >> ((at & 2u) << 3)) & 0xffffu;
 }
 
+/* Where a row stands in the tables of scales and zeros. */
+uint table_row(uint row)
+{
+    return (row & ~15u) | ((row & 7u) << 1) | ((row >> 3) & 1u);
+}
+
 /* w = scale·(q − zero) + offset */
 struct Group {
     float scale;
@@ -32,7 +38,7 @@ Group group_begin(uint group, uint row)
     if (code >= WOQ_ABI_WF16)
         return g;
     uint type = WOQ_FLAG_SCALE(args.flags);
-    uint index = group * args.scale_stride + row;
+    uint index = group * args.scale_stride + table_row(row);
     uint at = args.scales_off + index * type_size(type);
     g.scale = element_decode(w_words[at >> 2], at, type);
     switch (WOQ_FLAG_ZERO(args.flags)) {

@@ -7,7 +7,7 @@
  *
  * Integers become FP16 by bits: 0x6400 | q is 1024 + q for q < 1024, and (0x6400 | 16·q)/16 is 64 + q.
  *
- * Of the including kernel: macro CODE_BITS (4, 8, or 16 for FP16), constant ROUNDED.
+ * Of the including kernel: macros CODE_BITS (4, 8, or 16 for FP16) and UNROLL, constant ROUNDED.
  */
 #ifndef WOQ_FRAGMENT_GLSL
 #define WOQ_FRAGMENT_GLSL
@@ -26,39 +26,40 @@ LaneCodes lane_load(uint at, uint block)
 {
     LaneCodes codes;
     at += block * LANE_VECTORS * 32u;
-    [[unroll]] for (uint i = 0u; i < LANE_VECTORS; i++)
+    UNROLL for (uint i = 0u; i < LANE_VECTORS; i++)
         codes.v[i] = w_vectors[at + 32u * i];
     return codes;
 }
 
-/* Scale and zero of a row in a group as they lie in memory. Loaded a block ahead and decoded when needed; always
- * loaded, without a branch, for a compiler waits for what is on its way where branches meet. */
-struct RowRaw {
-    uint scale;
-    uint zero; /* SYMMETRIC: the scale again */
+layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pairs[]; };
+
+/* Scales and zeros of a lane's rows g and g+8 of a strip in a group, as they lie in memory, side by side: the 8
+ * bytes that hold them. Loaded a block ahead and decoded when needed; always loaded, without a branch,
+ * for a compiler waits for what is on its way where branches meet. */
+struct PairRaw {
+    uvec2 scale;
+    uvec2 zero; /* SYMMETRIC: the scale again */
 };
 
-/* Element `index` of a table at byte offset `table`, in the low bits. */
-uint raw_load(uint table, uint index, uint size)
+PairRaw pair_raw(uint group, uint strip, uint g)
 {
-    uint at = table + index * size;
-    return w_words[at >> 2] >> ((at & 3u) << 3);
-}
-
-RowRaw row_raw(uint group, uint row)
-{
-    uint index = group * args.scale_stride + row, kind = WOQ_FLAG_ZERO(args.flags);
+    uint index = group * args.scale_stride + strip * 16u + 2u * g, kind = WOQ_FLAG_ZERO(args.flags);
     uint size = type_size(WOQ_FLAG_SCALE(args.flags));
-    return RowRaw(raw_load(args.scales_off, index, size),
-                  raw_load(kind == WOQ_ABI_ZERO_SYMMETRIC ? args.scales_off : args.zeros_off, index,
-                           kind == WOQ_ABI_ZERO_POINT ? 1u : size));
+    uint scale_at = args.scales_off + index * size;
+    uint zero_at = args.zeros_off + index * (kind == WOQ_ABI_ZERO_POINT ? 1u : size);
+    return PairRaw(w_pairs[scale_at >> 3],
+                   w_pairs[(kind == WOQ_ABI_ZERO_SYMMETRIC ? scale_at : zero_at) >> 3]);
 }
 
-float scale_decode(uint raw)
+/* A scale or offset of row g + 8·high. */
+float pair_decode(uvec2 raw, uint g, const uint high)
 {
     uint type = WOQ_FLAG_SCALE(args.flags);
-    float half_value = float(unpackFloat2x16(raw).x);
-    return type == WOQ_ABI_F16 ? half_value : uintBitsToFloat(type == WOQ_ABI_F32 ? raw : raw << 16);
+    uint wide = high == 0u ? raw.x : raw.y, both = (g & 1u) == 0u ? raw.x : raw.y;
+    uint bits = high == 0u ? both & 0xffffu : both >> 16;
+    float half_value = float(unpackFloat2x16(bits).x);
+    return type == WOQ_ABI_F16 ? half_value
+                               : uintBitsToFloat(type == WOQ_ABI_F32 ? wide : bits << 16);
 }
 
 /* A row in a group of columns. */
@@ -69,14 +70,16 @@ struct RowGroup {
     float offset;   /* ROUNDED with ZERO_OFFSET, else 0 */
 };
 
-RowGroup row_group(RowRaw raw)
+RowGroup row_group(PairRaw raw, uint g, const uint high)
 {
     uint kind = WOQ_FLAG_ZERO(args.flags);
     bool has_offset = ROUNDED && kind == WOQ_ABI_ZERO_OFFSET;
-    float zero = kind == WOQ_ABI_ZERO_POINT ? float(raw.zero & 0xffu)
+    uint byte = ((g & 2u) == 0u ? raw.zero.x : raw.zero.y) >> ((g & 1u) * 16u + 8u * high) & 0xffu;
+    float zero = kind == WOQ_ABI_ZERO_POINT ? float(byte)
                : has_offset ? 0.0 : CODE_BITS == 4 ? 8.0 : 128.0;
     return RowGroup(f16vec2(float16_t(1024.0 + zero)), f16vec2(float16_t(64.0 + zero)),
-                    scale_decode(raw.scale), has_offset ? scale_decode(raw.zero) : 0.0);
+                    pair_decode(raw.scale, g, high),
+                    has_offset ? pair_decode(raw.zero, g, high) : 0.0);
 }
 
 #if CODE_BITS == 16
@@ -84,7 +87,7 @@ RowGroup row_group(RowRaw raw)
 void fragment_plain(LaneCodes codes, const uint unit, const uint high, out f16vec2 pairs[4])
 {
     uvec4 v = codes.v[unit * 2u + high];
-    [[unroll]] for (uint i = 0u; i < 4u; i++)
+    UNROLL for (uint i = 0u; i < 4u; i++)
         pairs[i] = unpackFloat2x16(v[i]);
 }
 #else
@@ -99,7 +102,7 @@ void fragment_row(LaneCodes codes, const uint unit, const uint high, RowGroup r,
     pairs[2] = unpackFloat2x16((w & 0x000f000fu) | 0x64006400u) - r.bias;
     pairs[3] = fma(unpackFloat2x16((w & 0x00f000f0u) | 0x64006400u), sixteenth, -r.bias64);
 #else
-    [[unroll]] for (uint i = 0u; i < 2u; i++) {
+    UNROLL for (uint i = 0u; i < 2u; i++) {
         uint w = codes.v[unit][high * 2u + i];
         pairs[2u * i] = unpackFloat2x16((w & 0x00ff00ffu) | 0x64006400u) - r.bias;
         pairs[2u * i + 1u] = unpackFloat2x16(((w >> 8) & 0x00ff00ffu) | 0x64006400u) - r.bias;
@@ -109,10 +112,10 @@ void fragment_row(LaneCodes codes, const uint unit, const uint high, RowGroup r,
         return;
     if (WOQ_FLAG_SCALE(args.flags) == WOQ_ABI_F16 && WOQ_FLAG_ZERO(args.flags) != WOQ_ABI_ZERO_OFFSET) {
         f16vec2 scale = f16vec2(float16_t(r.scale)); /* exact, and one rounding in the product */
-        [[unroll]] for (uint i = 0u; i < 4u; i++)
+        UNROLL for (uint i = 0u; i < 4u; i++)
             pairs[i] *= scale;
     } else {
-        [[unroll]] for (uint i = 0u; i < 4u; i++)
+        UNROLL for (uint i = 0u; i < 4u; i++)
             pairs[i] = f16vec2(vec2(pairs[i]) * r.scale + r.offset);
     }
 }

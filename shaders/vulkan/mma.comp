@@ -20,7 +20,8 @@
  *
  * EXACT: integers multiply; sums of a group are scaled in FP32. ROUNDED: weights are scaled to FP16.
  *
- * Macro CODE_BITS: 4, 8, or 16 for FP16 weights. Specialization constants: woqi_block of blocks.h.
+ * Macros CODE_BITS: 4, 8, or 16 for FP16 weights; SOFTWARE 1: without matrix units, to test all else
+ * anywhere. Specialization constants: woqi_block of blocks.h.
  *
  * Needs: VK_KHR_cooperative_matrix with 16 × 8 × 16 FP16 → FP32, subgroups of 32, shaderFloat16,
  * storageBuffer16BitAccess.
@@ -29,8 +30,16 @@
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_shader_16bit_storage : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#ifndef SOFTWARE
+#define SOFTWARE 0
+#endif
+#if SOFTWARE
+#define UNROLL [[dont_unroll]] /* nobody waits for its speed, but for its compilation */
+#else
+#define UNROLL [[unroll]]
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require
+#endif
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_EXT_spirv_intrinsics : require
 
@@ -71,9 +80,42 @@ const uint POOL_XK = POOL_X > POOL_K ? POOL_X : POOL_K;
 const uint POOL = POOL_XK > POOL_Y ? POOL_XK : POOL_Y;
 shared uvec4 pool[POOL];
 
+#if SOFTWARE
+/* A lane's elements, and the product through shared memory. All invocations of the work-group come here together. */
+#define MATRIX_A float16_t[8]
+#define MATRIX_B float16_t[4]
+#define MATRIX_C float[4]
+#define MATRIX_C_ZERO float[4](0.0, 0.0, 0.0, 0.0)
+
+shared f16vec2 exchanged[32u * WARPS_N * WARPS_M * WARPS_K * 6u];
+
+float[4] multiply_add(float16_t a[8], float16_t b[4], float c[4])
+{
+    uint first = gl_LocalInvocationIndex & ~31u, l = gl_LocalInvocationIndex & 31u;
+    for (uint i = 0u; i < 4u; i++)
+        exchanged[(first + l) * 6u + i] = f16vec2(a[2u * i], a[2u * i + 1u]);
+    for (uint i = 0u; i < 2u; i++)
+        exchanged[(first + l) * 6u + 4u + i] = f16vec2(b[2u * i], b[2u * i + 1u]);
+    barrier();
+    for (uint e = 0u; e < 4u; e++)
+        for (uint i = 0u; i < 8u; i++) {
+            uint row_lane = first + (l & ~3u) + (i & 3u);
+            uint column_lane = first + (2u * (l & 3u) + (e & 1u)) * 4u + (i & 3u);
+            vec2 x = vec2(exchanged[row_lane * 6u + (e >> 1) * 2u + (i >> 2)]);
+            vec2 y = vec2(exchanged[column_lane * 6u + 4u + (i >> 2)]);
+            c[e] += x.x * y.x;
+            c[e] += x.y * y.y;
+        }
+    barrier();
+    return c;
+}
+#else
 #define MATRIX_A coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseA>
 #define MATRIX_B coopmat<float16_t, gl_ScopeSubgroup, 16, 8, gl_MatrixUseB>
 #define MATRIX_C coopmat<float, gl_ScopeSubgroup, 16, 8, gl_MatrixUseAccumulator>
+#define MATRIX_C_ZERO MATRIX_C(0.0)
+#define multiply_add coopMatMulAdd
+#endif
 
 /* Columns column … column+7 of the row of X at byte offset `at`, whatever its alignment and order; those
  * beyond K are 0. */
@@ -149,18 +191,15 @@ uint x_column(uint i)
     return STAGED ? gl_LocalInvocationIndex % 8u : i / COLUMNS * 4u + t;
 }
 
-/* Row n of a lane: 2·strip + (0: g, 1: g+8); strips beyond the tile repeat the last. */
-#define ROW_OF(n) (min(strip + (n) / 2u, last) * 16u + ((n) & 1u) * 8u + g)
-
 /* total += scale · part, for sums of a group that has ended. */
 #define ADD_PARTS(rows)                                                                            \
-    [[unroll]] for (uint n = 0u; n < STRIPS; n++)                                                  \
-        [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {                                           \
-            [[unroll]] for (uint i = 0u; i < 4u; i++)                                              \
+    UNROLL for (uint n = 0u; n < STRIPS; n++)                                                  \
+        UNROLL for (uint c = 0u; c < COLUMNS; c++) {                                           \
+            UNROLL for (uint i = 0u; i < 4u; i++)                                              \
                 total[n * COLUMNS + c][i] = fma(rows[2u * n + i / 2u].scale,                       \
                                                 part[n * COLUMNS + c][i],                          \
                                                 total[n * COLUMNS + c][i]);                        \
-            part[n * COLUMNS + c] = MATRIX_C(0.0);                                                 \
+            part[n * COLUMNS + c] = MATRIX_C_ZERO;                                                 \
         }
 
 /* Group of a column (the last one's beyond K). */
@@ -181,90 +220,105 @@ void multiply(const bool fast)
     const uint last = (args.scale_stride >> 4) - 1u; /* strip of the tile */
     const uint blocks = (args.k + 63u) >> 6, share = (blocks + WARPS_K - 1u) / WARPS_K;
     const uint begin = min(warp_k * share, blocks), end = min(begin + share, blocks);
+#if !SOFTWARE
     if (begin >= end)
         return;
+#endif
     uint strip_at[MAX_STRIPS]; /* of this lane's vectors */
     LaneCodes codes[MAX_STRIPS];
     uvec4 x[2u * MAX_COLUMNS]; /* STAGED: this thread's pieces; else unit 0, unit 1 */
-    [[unroll]] for (uint n = 0u; n < STRIPS; n++) {
+    UNROLL for (uint n = 0u; n < STRIPS; n++) {
         strip_at[n] = ((args.codes_off + min(strip + n, last) * args.codes_stride) >> 4) + lane;
-        codes[n] = lane_load(strip_at[n], begin);
+        codes[n] = lane_load(strip_at[n], min(begin, blocks - 1u));
     }
-    [[unroll]] for (uint i = 0u; i < X_LOADS; i++)
+    UNROLL for (uint i = 0u; i < X_LOADS; i++)
         x[i] = x_piece(fast, x_row(i), begin, x_column(i));
 #if CODE_BITS != 16
     /* FINE: for each unit, as groups may end inside a block. */
-    RowRaw raw[(FINE ? 4u : 2u) * MAX_STRIPS];
+    PairRaw raw[(FINE ? 2u : 1u) * MAX_STRIPS];
     RowGroup rows[2u * MAX_STRIPS];
     uint group = 0xffffffffu, group_end = 0u, next_group[2], next_end[2];
-    [[unroll]] for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
+    UNROLL for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
         next_group[u] = group_of(first_column(begin, u));
         next_end[u] = args.group < args.k ? (next_group[u] + 1u) * args.group : 0xffffffffu;
-        [[unroll]] for (uint n = 0u; n < 2u * STRIPS; n++)
-            raw[u * 2u * STRIPS + n] = row_raw(next_group[u], ROW_OF(n));
+        UNROLL for (uint n = 0u; n < STRIPS; n++)
+            raw[u * STRIPS + n] = pair_raw(next_group[u], min(strip + n, last), g);
     }
 #endif
-    for (uint block = begin; block < end; block++) {
+    for (uint step = 0u; step < share; step++) {
+        const uint block = begin + step;
+#if !SOFTWARE
+        if (block >= end)
+            break;
+#endif
         LaneCodes now[MAX_STRIPS];
         uvec4 x_now[2u * MAX_COLUMNS];
         const uint ahead = min(block + 1u, end - 1u);
-        [[unroll]] for (uint n = 0u; n < STRIPS; n++)
+        UNROLL for (uint n = 0u; n < STRIPS; n++)
             now[n] = codes[n];
-        [[unroll]] for (uint n = 0u; n < STRIPS; n++)
+        UNROLL for (uint n = 0u; n < STRIPS; n++)
             codes[n] = lane_load(strip_at[n], ahead);
-        [[unroll]] for (uint i = 0u; i < X_LOADS; i++)
+        UNROLL for (uint i = 0u; i < X_LOADS; i++)
             x_now[i] = x[i];
-        [[unroll]] for (uint i = 0u; i < X_LOADS; i++)
+        UNROLL for (uint i = 0u; i < X_LOADS; i++)
             x[i] = x_piece(fast, x_row(i), ahead, x_column(i));
 #if CODE_BITS != 16
-        RowRaw raw_now[(FINE ? 4u : 2u) * MAX_STRIPS];
+        PairRaw raw_now[(FINE ? 2u : 1u) * MAX_STRIPS];
         uint group_now[2];
-        [[unroll]] for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
+        UNROLL for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
             group_now[u] = next_group[u];
             if (first_column(ahead, u) >= next_end[u]) {
                 next_group[u] = group_of(first_column(ahead, u));
                 next_end[u] = (next_group[u] + 1u) * args.group;
             }
-            [[unroll]] for (uint n = 0u; n < 2u * STRIPS; n++) {
-                raw_now[u * 2u * STRIPS + n] = raw[u * 2u * STRIPS + n];
-                raw[u * 2u * STRIPS + n] = row_raw(next_group[u], ROW_OF(n));
+            UNROLL for (uint n = 0u; n < STRIPS; n++) {
+                raw_now[u * STRIPS + n] = raw[u * STRIPS + n];
+                raw[u * STRIPS + n] = pair_raw(next_group[u], min(strip + n, last), g);
             }
         }
 #endif
+#if SOFTWARE
+        if (block >= end) { /* here for the barriers alone */
+            UNROLL for (uint i = 0u; i < X_LOADS; i++)
+                x_now[i] = uvec4(0u);
+        }
+#endif
         if (fast && block * 64u + 64u > args.k) {
-            [[unroll]] for (uint i = 0u; i < X_LOADS; i++)
+            UNROLL for (uint i = 0u; i < X_LOADS; i++)
                 if (block * 64u + x_column(i) * 8u >= args.k)
                     x_now[i] = uvec4(0u);
         }
         if (STAGED) {
-            [[unroll]] for (uint i = 0u; i < X_LOADS; i++)
+            UNROLL for (uint i = 0u; i < X_LOADS; i++)
                 pool[staged_at(block & 1u, x_row(i), x_column(i))] = x_now[i];
             barrier();
         }
-        [[unroll]] for (uint unit = 0u; unit < 2u; unit++) {
+        UNROLL for (uint unit = 0u; unit < 2u; unit++) {
 #if CODE_BITS != 16
             if (FINE || unit == 0u) {
                 if (group_now[FINE ? unit : 0u] != group) {
                     if (SCALED && group != 0xffffffffu)
                         ADD_PARTS(rows)
                     group = group_now[FINE ? unit : 0u];
-                    [[unroll]] for (uint n = 0u; n < 2u * STRIPS; n++)
-                        rows[n] = row_group(raw_now[(FINE ? unit * 2u * STRIPS : 0u) + n]);
+                    UNROLL for (uint n = 0u; n < STRIPS; n++) {
+                        rows[2u * n] = row_group(raw_now[(FINE ? unit * STRIPS : 0u) + n], g, 0u);
+                        rows[2u * n + 1u] = row_group(raw_now[(FINE ? unit * STRIPS : 0u) + n], g, 1u);
+                    }
                 }
             }
 #endif
             MATRIX_B b[2u * MAX_COLUMNS];
-            [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+            UNROLL for (uint c = 0u; c < COLUMNS; c++) {
                 uvec4 v = STAGED ? pool[staged_at(block & 1u, (warp_m * COLUMNS + c) * 8u + g,
                                                   unit * 4u + t)]
                                  : x_now[unit * COLUMNS + c];
-                [[unroll]] for (uint i = 0u; i < 4u; i++) {
+                UNROLL for (uint i = 0u; i < 4u; i++) {
                     f16vec2 pair = unpackFloat2x16(v[i]);
                     b[2u * c + i / 2u][2u * (i & 1u)] = pair.x;
                     b[2u * c + i / 2u][2u * (i & 1u) + 1u] = pair.y;
                 }
             }
-            [[unroll]] for (uint n = 0u; n < STRIPS; n++) {
+            UNROLL for (uint n = 0u; n < STRIPS; n++) {
                 f16vec2 low[4], high[4];
 #if CODE_BITS == 16
                 fragment_plain(now[n], unit, 0u, low);
@@ -273,21 +327,21 @@ void multiply(const bool fast)
                 fragment_row(now[n], unit, 0u, rows[2u * n], low);
                 fragment_row(now[n], unit, 1u, rows[2u * n + 1u], high);
 #endif
-                [[unroll]] for (uint j = 0u; j < 2u; j++) {
+                UNROLL for (uint j = 0u; j < 2u; j++) {
                     MATRIX_A a;
-                    [[unroll]] for (uint i = 0u; i < 2u; i++) {
+                    UNROLL for (uint i = 0u; i < 2u; i++) {
                         a[2u * i] = low[2u * j + i].x;
                         a[2u * i + 1u] = low[2u * j + i].y;
                         a[4u + 2u * i] = high[2u * j + i].x;
                         a[4u + 2u * i + 1u] = high[2u * j + i].y;
                     }
-                    [[unroll]] for (uint c = 0u; c < COLUMNS; c++) {
+                    UNROLL for (uint c = 0u; c < COLUMNS; c++) {
                         if (SCALED)
-                            part[n * COLUMNS + c] = coopMatMulAdd(a, b[2u * c + j],
-                                                                  part[n * COLUMNS + c]);
+                            part[n * COLUMNS + c] = multiply_add(a, b[2u * c + j],
+                                                                 part[n * COLUMNS + c]);
                         else
-                            total[n * COLUMNS + c] = coopMatMulAdd(a, b[2u * c + j],
-                                                                   total[n * COLUMNS + c]);
+                            total[n * COLUMNS + c] = multiply_add(a, b[2u * c + j],
+                                                                  total[n * COLUMNS + c]);
                     }
                 }
             }
@@ -309,10 +363,10 @@ void main()
     warp_k = subgroup / (WARPS_N * WARPS_M);
     warp_m = warp / WARPS_N;
     strip = (gl_WorkGroupID.x * WARPS_N + warp % WARPS_N) * STRIPS;
-    [[unroll]] for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
-        total[i] = MATRIX_C(0.0);
+    UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
+        total[i] = MATRIX_C_ZERO;
         if (SCALED)
-            part[i] = MATRIX_C(0.0);
+            part[i] = MATRIX_C_ZERO;
     }
     if (((args.x_off | args.x_stride) & 15u) == 0u && (args.k & 7u) == 0u &&
         WOQ_FLAG_PERM(args.flags) == 0u)
@@ -321,27 +375,27 @@ void main()
         multiply(false);
 
     /* Parts of K, pairwise; the sum is with the first part. */
-    [[unroll]] for (uint parts = WARPS_K / 2u; parts > 0u; parts /= 2u) {
+    UNROLL for (uint parts = WARPS_K / 2u; parts > 0u; parts /= 2u) {
         uint at = ((warp_k % parts) * WARPS_N * WARPS_M + warp) * STRIPS * COLUMNS * 32u + lane;
         barrier();
         if (warp_k >= parts && warp_k < 2u * parts)
-            [[unroll]] for (uint i = 0u; i < STRIPS * COLUMNS; i++)
+            UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++)
                 pool[at + i * 32u] = floatBitsToUint(vec4(total[i][0], total[i][1], total[i][2],
                                                           total[i][3]));
         barrier();
         if (warp_k < parts)
-            [[unroll]] for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
+            UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
                 vec4 other = uintBitsToFloat(pool[at + i * 32u]);
-                [[unroll]] for (uint e = 0u; e < 4u; e++)
+                UNROLL for (uint e = 0u; e < 4u; e++)
                     total[i][e] += other[e];
             }
     }
 
     const bool gated = WOQ_FLAG_ACT(args.flags) == WOQ_ABI_ACT_SILU_MUL;
-    [[unroll]] for (uint first = 0u; first < COLUMNS; first += CHUNK) {
+    UNROLL for (uint first = 0u; first < COLUMNS; first += CHUNK) {
         barrier();
         if (warp_k == 0u)
-            [[unroll]] for (uint i = 0u; i < STRIPS * CHUNK; i++) {
+            UNROLL for (uint i = 0u; i < STRIPS * CHUNK; i++) {
                 uint from = i / CHUNK * COLUMNS + first + i % CHUNK;
                 pool[(warp * STRIPS * CHUNK + i) * 32u + lane] = floatBitsToUint(
                     vec4(total[from][0], total[from][1], total[from][2], total[from][3]));

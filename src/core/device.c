@@ -224,6 +224,7 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     snprintf(dev->info.selector, sizeof dev->info.selector, "%s:%u", woq_backend_name(backend->id),
              index);
     woqi_emulation_apply(&emulation, &dev->info);
+    dev->software_matrix = emulation.software_matrix;
     *out = dev;
     return WOQ_OK;
 }

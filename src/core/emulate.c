@@ -42,6 +42,10 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
                 return WOQ_OK;
             }
     }
+    if (equal(item, length, "software_matrix")) {
+        e->software_matrix = true;
+        return WOQ_OK;
+    }
     const struct {
         const char *key;
         uint64_t *value;
@@ -70,7 +74,7 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         NULL, WOQ_ERROR_INVALID_ARGUMENT,
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
-        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay",
+        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, software_matrix",
         (int)length, item);
 }
 
@@ -103,5 +107,7 @@ void woqi_emulation_apply(const struct woqi_emulation *e, struct woq_device_info
     info->max_workgroup = (uint32_t)lower(info->max_workgroup, e->max_workgroup);
     for (int i = 0; i < 3; i++)
         info->max_groups[i] = (uint32_t)lower(info->max_groups[i], e->max_groups);
+    if (e->software_matrix)
+        info->features |= WOQ_FEATURE_MATRIX;
     info->features &= ~e->without;
 }

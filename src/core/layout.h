@@ -43,6 +43,8 @@
  *                 row g+8 in words 2 and 3; column c of the 4 is byte c/2 + 2·(c%2).
  *             F16, BF16: a unit in 1024 bytes: row g of lane l at 16·l, row g+8 at 512 + 16·l, in order.
  *           codes_stride = 512, 1024 or 2048 bytes for each 64 columns.
+ *           In the tables of scales and zeros the 16 rows of a strip stand as 0, 8, 1, 9, …, 7, 15: a lane
+ *           finds those of its two rows side by side (woqi_table_row).
  */
 #ifndef WOQI_LAYOUT_H
 #define WOQI_LAYOUT_H
@@ -60,6 +62,12 @@ struct woqi_tile_shape {
     uint64_t codes_stride;
     uint64_t codes, scales, zeros, perm, size;
 };
+
+/* Where row `row` of a tile stands in its tables of scales and zeros. */
+static inline uint64_t woqi_table_row(enum woqi_layout layout, uint64_t row)
+{
+    return layout == WOQI_LAYOUT_FRAG16 ? row / 16 * 16 + row % 8 * 2 + row % 16 / 8 : row;
+}
 
 const char *woqi_layout_name(enum woqi_layout layout);
 uint32_t woqi_layout_granule(enum woqi_layout layout);

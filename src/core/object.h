@@ -48,6 +48,7 @@ struct woq_device {
     pthread_mutex_t lock;     /* kernels, retired; backends may not take it */
     struct woqi_kernel *kernels;                    /* built on first need */
     struct woq_commands *retired;                   /* destroyed while in flight */
+    bool software_matrix;                           /* WOQ_EMULATE: kernels do without matrix units */
     bool self_test;                                 /* else kernels are trusted untested */
     pthread_mutex_t selftest_lock;                  /* verdicts; held while a kernel is tested */
     struct woqi_verdict *verdicts;                  /* on kernels */

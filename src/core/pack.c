@@ -210,7 +210,7 @@ static void pack_table(const struct woqi_packer *p, const struct woqi_tile *tile
         for (uint64_t g = 0; g < count; g++) {
             uint64_t from = p->canonical_group ? p->canonical_group[group + g] : group + g;
             uint64_t index = p->format.group == WOQ_GROUP_TENSOR ? 0 : row * p->sizes.groups + from;
-            memcpy(out + (g * rows + r) * size, table + index * size, size);
+            memcpy(out + (g * rows + woqi_table_row(p->layout, r)) * size, table + index * size, size);
         }
     }
 }

@@ -59,7 +59,8 @@ static float weight_at(const struct product *p, uint32_t row, uint32_t k)
         enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
         return woqi_load(type, eight_at(p, row, k), k % 8);
     }
-    uint64_t index = (uint64_t)(k / a->group) * a->scale_stride + row;
+    uint64_t index = (uint64_t)(k / a->group) * a->scale_stride +
+                     woqi_table_row((enum woqi_layout)WOQ_FLAG_LAYOUT(a->flags), row);
     float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,
                               p->weights + a->zeros_off, index);
     if (p->round_type == WOQ_F16)

@@ -15,6 +15,10 @@ extern const size_t woqi_vk_spirv_floor_size, woqi_vk_spirv_floor_storage16_size
 /* For codes of so many bits. */
 extern const unsigned char woqi_vk_spirv_mma_4[], woqi_vk_spirv_mma_8[], woqi_vk_spirv_mma_16[];
 extern const size_t woqi_vk_spirv_mma_4_size, woqi_vk_spirv_mma_8_size, woqi_vk_spirv_mma_16_size;
+extern const unsigned char woqi_vk_spirv_mma_software_4[], woqi_vk_spirv_mma_software_8[],
+    woqi_vk_spirv_mma_software_16[];
+extern const size_t woqi_vk_spirv_mma_software_4_size, woqi_vk_spirv_mma_software_8_size,
+    woqi_vk_spirv_mma_software_16_size;
 
 /* ---- layouts and cache ---- */
 
@@ -157,24 +161,29 @@ struct binary {
     size_t size; /* bytes; 0 = not on this API */
 };
 
-static struct binary find_mma(uint32_t code)
+static struct binary find_mma(uint32_t code, bool software)
 {
+#define MMA(bits)                                                                                  \
+    software ? (struct binary){woqi_vk_spirv_mma_software_##bits,                                  \
+                               woqi_vk_spirv_mma_software_##bits##_size}                           \
+             : (struct binary){woqi_vk_spirv_mma_##bits, woqi_vk_spirv_mma_##bits##_size}
     switch (code) {
     case WOQ_ABI_U4:
-        return (struct binary){woqi_vk_spirv_mma_4, woqi_vk_spirv_mma_4_size};
+        return MMA(4);
     case WOQ_ABI_U8:
-        return (struct binary){woqi_vk_spirv_mma_8, woqi_vk_spirv_mma_8_size};
+        return MMA(8);
     case WOQ_ABI_WF16:
-        return (struct binary){woqi_vk_spirv_mma_16, woqi_vk_spirv_mma_16_size};
+        return MMA(16);
     default:
         return (struct binary){NULL, 0};
     }
+#undef MMA
 }
 
 static struct binary find_binary(const struct woq_device *device, struct woqi_kernel_key key)
 {
     if (key.id == WOQI_KERNEL_MMA)
-        return find_mma(key.code);
+        return find_mma(key.code, device->software_matrix);
     if (key.id != WOQI_KERNEL_FLOOR)
         return (struct binary){NULL, 0};
     if (device->info.features & WOQ_FEATURE_STORAGE16)
@@ -187,15 +196,15 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
 {
     const struct woqi_block *block = woqi_block((enum woqi_block_id)key.block);
     const struct woq_device_info *info = &device->info;
-    const uint32_t needed =
-        WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
-    if (!woqi_vk_of(device)->mma || (info->features & needed) != needed)
+    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_MATRIX;
+    const uint32_t shared = woqi_block_shared(block) +
+                            (device->software_matrix ? woqi_block_threads(block) * 24 : 0);
+    if ((!woqi_vk_of(device)->mma && !device->software_matrix) || (info->features & needed) != needed)
         snprintf(reason, reason_size,
                  "needs cooperative matrices of 16 × 8 × 16 for subgroups of 32");
-    else if (woqi_block_threads(block) > info->max_workgroup ||
-             woqi_block_shared(block) > info->shared_memory)
+    else if (woqi_block_threads(block) > info->max_workgroup || shared > info->shared_memory)
         snprintf(reason, reason_size, "block %s needs %u threads and %u bytes of shared memory",
-                 block->name, woqi_block_threads(block), woqi_block_shared(block));
+                 block->name, woqi_block_threads(block), shared);
     else
         return true;
     return false;
