@@ -11,7 +11,7 @@
 #include "check.h"
 #include "emulate.h"
 #include "registry.h"
-#include "selftest.h"
+#include "verdict.h"
 
 static const struct woq_device_params default_params = WOQ_DEVICE_PARAMS_INIT;
 
@@ -275,7 +275,7 @@ void woqi_device_unref(struct woq_device *device)
         device->backend->kernel_destroy(kernel);
         woqi_free(device, kernel);
     }
-    woqi_selftest_clear(device);
+    woqi_verdict_clear(device);
     device->backend->close(device);
     woqi_cache_close(device, device->cache);
     free_device(device);

@@ -4,7 +4,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "paths.h"
-#include "selftest.h"
+#include "verdict.h"
 
 static enum woq_status fail_param(struct woq_device *device, const char *name, int value,
                                   const char *right)
@@ -90,12 +90,18 @@ static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
     return true;
 }
 
+/* Of woqi_gemm_build. */
+struct choice {
+    const struct woqi_path *only;
+    woqi_trust_fn *trusts;
+};
+
 /* Can the path do m rows? If not, why. */
-static bool path_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m,
-                      char *reason)
+static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
+                      const struct woqi_path *path, uint32_t m, char *reason)
 {
-    if (gemm->only ? path != gemm->only
-                   : gemm->params.path && strcmp(gemm->params.path, path->name)) {
+    if (choice->only ? path != choice->only
+                     : gemm->params.path && strcmp(gemm->params.path, path->name)) {
         snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
         return false;
     }
@@ -109,11 +115,9 @@ static bool path_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
     }
-    if (path->block && !gemm->only && gemm->device->self_test)
-        return woqi_selftest_passed(gemm->device, path,
-                                    woqi_path_key(gemm, path, path->kernel_count - 1), reason,
-                                    WOQI_REASON_SIZE);
-    return true;
+    return !path->block || !choice->trusts ||
+           choice->trusts(gemm->device, path, woqi_path_key(gemm, path, path->kernel_count - 1), reason,
+                          WOQI_REASON_SIZE);
 }
 
 /* Of several paths of one name, the last one's reason counts. */
@@ -140,7 +144,8 @@ static void forget(struct woqi_range *range, const char *path)
 }
 
 /* Fills the range that begins at m: the first path that fits, for as long as it does. */
-static enum woq_status plan_range(struct woq_gemm *gemm, uint32_t m, struct woqi_range *range)
+static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *choice, uint32_t m,
+                                  struct woqi_range *range)
 {
     char reasons[512] = "";
     range->min_m = m;
@@ -148,7 +153,7 @@ static enum woq_status plan_range(struct woq_gemm *gemm, uint32_t m, struct woqi
     for (uint32_t i = 0; i < woqi_path_total; i++) {
         const struct woqi_path *path = &woqi_paths[i];
         char reason[WOQI_REASON_SIZE] = "";
-        if (path_fits(gemm, path, m, reason)) {
+        if (path_fits(gemm, choice, path, m, reason)) {
             range->path = path;
             forget(range, path->name);
             range->math = gemm->params.math ? gemm->params.math
@@ -168,7 +173,7 @@ static enum woq_status plan_range(struct woq_gemm *gemm, uint32_t m, struct woqi
                      reasons);
 }
 
-static enum woq_status plan(struct woq_gemm *gemm)
+static enum woq_status plan(struct woq_gemm *gemm, const struct choice *choice)
 {
     enum woq_status st = WOQ_OK;
     for (uint64_t m = 1; m <= gemm->params.max_m && !st;) {
@@ -176,7 +181,7 @@ static enum woq_status plan(struct woq_gemm *gemm)
             return woqi_fail(gemm->device, WOQ_ERROR_UNSUPPORTED,
                              "woq_gemm_create: too many ranges");
         struct woqi_range *range = &gemm->ranges[gemm->range_count];
-        st = plan_range(gemm, (uint32_t)m, range);
+        st = plan_range(gemm, choice, (uint32_t)m, range);
         if (st)
             break;
         gemm->range_count++;
@@ -192,19 +197,12 @@ static enum woq_status plan(struct woq_gemm *gemm)
     return st;
 }
 
-enum woq_status woq_gemm_create(struct woq_device *device, const struct woq_gemm_params *params,
+enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm_params *params,
+                                const struct woqi_path *path, woqi_trust_fn *trusts,
                                 struct woq_gemm **out)
 {
-    return woqi_gemm_create_only(device, params, NULL, out);
-}
-
-enum woq_status woqi_gemm_create_only(struct woq_device *device,
-                                      const struct woq_gemm_params *params,
-                                      const struct woqi_path *path, struct woq_gemm **out)
-{
-    enum woq_status st = WOQI_CHECK_NULL(device, out);
-    if (st)
-        return st;
+    const struct choice choice = {path, trusts};
+    enum woq_status st;
     *out = NULL;
     if ((st = check_params(device, params)))
         return st;
@@ -218,12 +216,11 @@ enum woq_status woqi_gemm_create_only(struct woq_device *device,
     gemm->weights = params->weights;
     gemm->params = *params;
     gemm->params.path = forced;
-    gemm->only = path;
     gemm->n = gemm->weights->gated ? gemm->weights->n / 2 : gemm->weights->n;
     atomic_init(&gemm->refs, 1);
     woqi_device_ref(device);
     woqi_weights_ref(gemm->weights);
-    st = plan(gemm);
+    st = plan(gemm, &choice);
     if (!st) {
         struct woqi_operands dense;
         struct woqi_slicing slicing;
@@ -313,7 +310,7 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
     out->steps = count_steps(gemm, m);
     out->workspace = range->path->workspace(gemm, m);
     out->rejected_count = range->rejected_count;
-    out->quarantine = woqi_selftest_fingerprint(gemm->device);
+    out->quarantine = woqi_verdict_fingerprint(gemm->device);
     for (uint32_t i = 0; i < range->rejected_count; i++) {
         out->rejected[i].path = range->rejected[i].path;
         out->rejected[i].reason = range->rejected[i].reason;

@@ -37,7 +37,6 @@ struct woq_gemm {
     uint64_t workspace;            /* maximum over 1 … max_m */
     uint32_t range_count;
     struct woqi_range ranges[WOQI_MAX_RANGES];
-    const struct woqi_path *only; /* NULL; else this one alone, untested: for the self-test */
     atomic_int refs;
 };
 
@@ -83,10 +82,15 @@ extern const uint32_t woqi_path_total;
 struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,
                                      uint32_t i);
 
-/* As woq_gemm_create, on this path alone and without a self-test. */
-enum woq_status woqi_gemm_create_only(struct woq_device *device,
-                                      const struct woq_gemm_params *params,
-                                      const struct woqi_path *path, struct woq_gemm **out);
+/* May the path's main kernel be used? If not, why. */
+typedef bool woqi_trust_fn(struct woq_device *device, const struct woqi_path *path,
+                           struct woqi_kernel_key key, char *reason, size_t size);
+
+/* As woq_gemm_create. path: this one alone; NULL = any. trusts: asked about kernels for matrix units;
+ * NULL = all are trusted. */
+enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm_params *params,
+                                const struct woqi_path *path, woqi_trust_fn *trusts,
+                                struct woq_gemm **out);
 
 /* The range that m (≥ 1) falls into. */
 const struct woqi_range *woqi_gemm_range(const struct woq_gemm *gemm, uint32_t m);

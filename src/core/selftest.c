@@ -1,18 +1,12 @@
-/* selftest.c: a small problem with a known answer, and the verdicts on kernels. */
+/* selftest.c: a small problem with a known answer. */
 #include "selftest.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "alloc.h"
-#include "cache.h"
 #include "log.h"
-
-struct woqi_verdict {
-    struct woqi_verdict *next;
-    char kernel[48];
-    bool passed;
-};
+#include "verdict.h"
 
 /* ---- the problem: integers, and scales that are powers of two, so that every sum is exact ---- */
 
@@ -154,7 +148,7 @@ static enum woq_status make_objects(struct woq_device *device, const struct woqi
     gemm.weights = o->weights;
     gemm.max_m = p->m;
     gemm.y_type = WOQ_F32;
-    st = woqi_gemm_create_only(device, &gemm, path, &o->gemm);
+    st = woqi_gemm_build(device, &gemm, path, NULL, &o->gemm);
     if (!st)
         st = woq_buffer_create(device, &x, &o->x);
     if (!st)
@@ -213,92 +207,25 @@ static enum woq_status test_kernel(struct woq_device *device, const struct woqi_
     return st;
 }
 
-/* ---- verdicts; selftest_lock is held ---- */
-
-static void cache_key(const struct woq_device *device, const char *kernel, char *out, size_t size)
-{
-    snprintf(out, size, "self-test 1 | %s | %s | %s | woq %s | %s",
-             woq_backend_name(device->info.backend), device->info.name, device->info.driver,
-             woq_version_string(), kernel);
-}
-
-static struct woqi_verdict *remember(struct woq_device *device, const char *kernel, bool passed)
-{
-    struct woqi_verdict *v = woqi_alloc(device, 1, sizeof *v);
-    if (!v)
-        return NULL;
-    snprintf(v->kernel, sizeof v->kernel, "%s", kernel);
-    v->passed = passed;
-    v->next = device->verdicts;
-    device->verdicts = v;
-    if (!passed)
-        woqi_log(device, WOQ_LOG_WARNING, "kernel %s gives wrong results on %s, and is not used",
-                 kernel, device->info.selector);
-    return v;
-}
-
-static struct woqi_verdict *find(struct woq_device *device, const char *kernel)
-{
-    char key[512];
-    void *data = NULL;
-    size_t size = 0;
-    for (struct woqi_verdict *v = device->verdicts; v; v = v->next)
-        if (!strcmp(v->kernel, kernel))
-            return v;
-    cache_key(device, kernel, key, sizeof key);
-    if (!woqi_cache_load(device, key, &data, &size))
-        return NULL;
-    bool known = size == 1, passed = known && *(const uint8_t *)data == 1;
-    woqi_free(device, data);
-    return known ? remember(device, kernel, passed) : NULL;
-}
-
 bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *path,
                           struct woqi_kernel_key key, char *reason, size_t size)
 {
-    char kernel[48], wrong[96] = "", name[512];
+    char kernel[48], wrong[96] = "";
     woqi_kernel_name(key, kernel, sizeof kernel);
     pthread_mutex_lock(&device->selftest_lock);
-    struct woqi_verdict *v = find(device, kernel);
+    const struct woqi_verdict *v = woqi_verdict_find(device, kernel);
     bool passed = v && v->passed;
     if (!v) {
         enum woq_status st = test_kernel(device, path, key, wrong, sizeof wrong);
         passed = !st && !*wrong;
-        if (st) {
+        if (st)
             snprintf(reason, size, "its self-test could not run: %.100s", woq_last_message());
-        } else {
-            const uint8_t verdict = passed;
-            cache_key(device, kernel, name, sizeof name);
-            woqi_cache_store(device, name, &verdict, 1);
-            remember(device, kernel, passed);
-        }
+        else
+            woqi_verdict_store(device, kernel, passed);
     }
     if (!passed && (v || *wrong))
         snprintf(reason, size, "kernel %s failed its self-test on this device%s%s", kernel,
                  *wrong ? ": " : "", wrong);
     pthread_mutex_unlock(&device->selftest_lock);
     return passed;
-}
-
-uint64_t woqi_selftest_fingerprint(struct woq_device *device)
-{
-    uint64_t all = 0;
-    pthread_mutex_lock(&device->selftest_lock);
-    for (const struct woqi_verdict *v = device->verdicts; v; v = v->next) {
-        uint64_t hash = 14695981039346656037u; /* FNV-1a */
-        for (const char *c = v->kernel; *c && !v->passed; c++)
-            hash = (hash ^ (uint8_t)*c) * 1099511628211u;
-        all ^= v->passed ? 0 : hash;
-    }
-    pthread_mutex_unlock(&device->selftest_lock);
-    return all;
-}
-
-void woqi_selftest_clear(struct woq_device *device)
-{
-    while (device->verdicts) {
-        struct woqi_verdict *v = device->verdicts;
-        device->verdicts = v->next;
-        woqi_free(device, v);
-    }
 }

@@ -4,8 +4,8 @@
  * Matrix kernels rely on what no specification promises: which lane holds which element, what a driver's
  * compiler makes of them. Before one is used for the first time on a device it multiplies a small
  * problem of integers, whose result is exact in every math mode; a wrong one is quarantined: logged,
- * passed over by the planner, and named by woq_gemm_explain. Verdicts are kept in the device's cache
- * (key: backend, device, driver, library version, kernel), so that a process rarely tests.
+ * passed over by the planner, and named by woq_gemm_explain. Verdicts are kept (verdict.h), so that a
+ * process rarely tests.
  */
 #ifndef WOQI_SELFTEST_H
 #define WOQI_SELFTEST_H
@@ -15,13 +15,6 @@
 /* May the path's main kernel be used for such weights? Tests it if there is no verdict yet, and blocks
  * meanwhile. If not, writes why. A test that could not run (no memory, device lost) is no verdict: the
  * answer is no, this time. */
-bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *path,
-                          struct woqi_kernel_key key, char *reason, size_t size);
-
-/* Of the kernels in quarantine; 0 = none. */
-uint64_t woqi_selftest_fingerprint(struct woq_device *device);
-
-/* Frees the verdicts. */
-void woqi_selftest_clear(struct woq_device *device);
+woqi_trust_fn woqi_selftest_passed;
 
 #endif
