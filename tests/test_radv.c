@@ -16,9 +16,9 @@
 #include "core/core.h"
 #include "support/device.h"
 
-/* Kernels built for everything, then matrix kernels for each block, kind of codes and both kinds of groups. */
+/* Kernels built for everything, then matrix kernels for each block, kind of codes and kind of groups. */
 #define CODES 3u
-#define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u) * CODES * 2u)
+#define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u) * CODES * WOQI_GROUPS_COUNT)
 
 static uint32_t key_count(void)
 {
@@ -31,10 +31,10 @@ static struct woqi_kernel_key key_at(uint32_t i)
     if (i < WOQI_KERNEL_MMA)
         return key;
     i -= WOQI_KERNEL_MMA;
-    key.id = WOQI_KERNEL_MMA;
     key.code = WOQ_ABI_U4 + i % CODES;
-    key.fine = i / CODES % 2;
-    key.block = WOQI_BLOCK_NONE + 1 + i / CODES / 2;
+    key.fine = i / CODES % WOQI_GROUPS_COUNT;
+    key.block = WOQI_BLOCK_NONE + 1 + i / CODES / WOQI_GROUPS_COUNT;
+    key.id = woqi_coop_block((enum woqi_block_id)key.block)->name ? WOQI_KERNEL_COOP : WOQI_KERNEL_MMA;
     return key;
 }
 

@@ -80,7 +80,7 @@ static void run(struct woq_device *device, const char *line, enum product_result
     assert_int_equal(woq_gemm_explain(gemm, (uint32_t)c.m, explain), WOQ_OK);
     rejected[0] = 0;
     for (uint32_t i = 0; i < explain->rejected_count; i++)
-        if (!strcmp(explain->rejected[i].path, "skinny"))
+        if (!strcmp(explain->rejected[i].path, "skinny") && !*rejected)
             snprintf(rejected, size, "%s", explain->rejected[i].reason);
     woq_gemm_destroy(&gemm);
     assert_int_equal(product_run(&p, NULL), wanted);

@@ -73,6 +73,13 @@ uint f16_encode(float value)
     return sign | ((bits - 0x38000000u) >> 13);
 }
 
+/* 16 bits at place i of the 8 of a vector. */
+uvec4 half_of_vector(uint i, uint bits)
+{
+    bits <<= (i & 1u) << 4;
+    return uvec4(i < 2u ? bits : 0u, i / 2u == 1u ? bits : 0u, i / 2u == 2u ? bits : 0u, i >= 6u ? bits : 0u);
+}
+
 uint bf16_encode(float value)
 {
     uint bits = floatBitsToUint(value);

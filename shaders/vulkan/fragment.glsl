@@ -31,6 +31,18 @@ LaneCodes lane_load(uint at, uint block)
     return codes;
 }
 
+/* The second unit in the first one's place, for kernels that take units in a loop. */
+LaneCodes second_unit(LaneCodes codes)
+{
+#if CODE_BITS == 4
+    codes.v[0] = codes.v[0].zwxy;
+#else
+    UNROLL for (uint i = 0u; i < LANE_VECTORS / 2u; i++)
+        codes.v[i] = codes.v[LANE_VECTORS / 2u + i];
+#endif
+    return codes;
+}
+
 layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pairs[]; };
 
 /* Scales and zeros of a lane's rows g and g+8 of a strip in a group, as they lie in memory, side by side: the 8
@@ -118,6 +130,19 @@ void fragment_row(LaneCodes codes, const uint unit, const uint high, RowGroup r,
         UNROLL for (uint i = 0u; i < 4u; i++)
             pairs[i] = f16vec2(vec2(pairs[i]) * r.scale + r.offset);
     }
+}
+
+/* ROUNDED, where groups end within 8 columns: of tile row `row` from `column` on, as four pairs; those beyond K
+ * are 0. */
+uvec4 fragment_any(uint row, uint column)
+{
+    uint row_at = row_begin(row);
+    uvec4 v = uvec4(0u);
+    for (uint i = 0u; i < 8u && column + i < args.k; i++) {
+        Group group = group_begin((column + i) / args.group, row);
+        v |= half_of_vector(i, f16_encode(weight_at(group, row_at, column + i)));
+    }
+    return v;
 }
 #endif
 

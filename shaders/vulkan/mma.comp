@@ -64,11 +64,10 @@ const uint MAX_STRIPS = 4u, MAX_COLUMNS = 8u;
 #include "fragment.glsl"
 #include "epilogue.glsl"
 
-layout(set = 0, binding = WOQ_BIND_X) readonly buffer XVectors { uvec4 x_vectors[]; };
-
 const uint THREADS = 32u * WARPS_N * WARPS_M * WARPS_K;
 const uint ROWS_W = WARPS_N * STRIPS * 16u; /* of the weights in a work-group */
 const uint ROWS_X = WARPS_M * COLUMNS * 8u;
+#include "activations.glsl"
 
 /* Shared memory, in vectors: X twice, sums of half the parts of K, and sums for the epilogue, which takes
  * CHUNK of a subgroup's COLUMNS at a time. */
@@ -116,37 +115,6 @@ float[4] multiply_add(float16_t a[8], float16_t b[4], float c[4])
 #define MATRIX_C_ZERO MATRIX_C(0.0)
 #define multiply_add coopMatMulAdd
 #endif
-
-/* Columns column … column+7 of the row of X at byte offset `at`, whatever its alignment and order; those
- * beyond K are 0. */
-uvec4 x_gather8(uint at, uint column)
-{
-    bool permuted = WOQ_FLAG_PERM(args.flags) != 0u;
-    uvec4 v = uvec4(0u);
-    for (uint i = 0u; i < 8u && column + i < args.k; i++) {
-        uint c = permuted ? w_words[(args.perm_off >> 2) + column + i] : column + i;
-        uint half_at = at + 2u * c;
-        uint bits = c == WOQ_PERM_NONE ? 0u : (x_words[half_at >> 2] >> ((half_at & 2u) << 3)) & 0xffffu;
-        bits <<= (i & 1u) << 4;
-        v.x |= i < 2u ? bits : 0u;
-        v.y |= i / 2u == 1u ? bits : 0u;
-        v.z |= i / 2u == 2u ? bits : 0u;
-        v.w |= i >= 6u ? bits : 0u;
-    }
-    return v;
-}
-
-/* Vector `piece` (of 8 columns) of a block of 64 in row `row` of the work-group's part of X; rows beyond M
- * repeat the last one, as what they give is not stored. fast: aligned rows of whole vectors; beyond K the
- * last vector is repeated. */
-uvec4 x_piece(const bool fast, uint row, uint block, uint piece)
-{
-    uint at = args.x_off + min(gl_WorkGroupID.y * ROWS_X + row, args.m - 1u) * args.x_stride;
-    uint column = block * 64u + piece * 8u;
-    if (fast)
-        return x_vectors[(at >> 4) + min(column, args.k - 8u) / 8u];
-    return x_gather8(at, column);
-}
 
 uint staged_at(uint buffer_index, uint row, uint piece)
 {
@@ -368,8 +336,7 @@ void main()
         if (SCALED)
             part[i] = MATRIX_C_ZERO;
     }
-    if (((args.x_off | args.x_stride) & 15u) == 0u && (args.k & 7u) == 0u &&
-        WOQ_FLAG_PERM(args.flags) == 0u)
+    if (x_aligned())
         multiply(true);
     else
         multiply(false);

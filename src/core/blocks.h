@@ -36,10 +36,40 @@
     B(N128M128, "gemm", 0, 0, 4, 2, 1, 2, 8, ROUNDED, 1)                                           \
     B(N64M64E, "gemm", 0, 0, 2, 2, 1, 2, 4, EXACT, 1)
 
+/*
+ * WOQI_COOP_BLOCKS(B): B(ID, rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k), of the kernel coop, whatever
+ * the device's matrices and subgroups measure; which of them fit, the backend's probe tells.
+ *   rows_w, rows_x   rows of the weights (whole pairs of strips) and of X in a work-group
+ *   subgroups_n, subgroups_m   divide them; each takes whole matrices
+ *   subgroups_k      parts of K, each with tiles of its own in shared memory
+ * Shared memory: subgroups_k · (rows_w + rows_x) · 160 bytes, later the sums of one row of matrices of
+ * each subgroup.
+ *
+ * WOQI_COOP_PATHS(P): P(block, path, max_m) in order of preference, as above; math is ROUNDED. Few rows of X: small
+ * tiles and parts of K, as there are few work-groups. Up to 128: 128 × 128 would leave most units idle. The
+ * last of a name is for little shared memory, small work-groups and matrices of 8 × 8.
+ */
+#define WOQI_COOP_BLOCKS(B)                                                                        \
+    B(C32X16K4, 32, 16, 2, 1, 4)                                                                   \
+    B(C32X32K4, 32, 32, 2, 1, 4)                                                                   \
+    B(C128X128, 128, 128, 2, 4, 1)                                                                 \
+    B(C64X64, 64, 64, 2, 2, 1)                                                                     \
+    B(C32X32, 32, 32, 2, 2, 1)
+
+#define WOQI_COOP_PATHS(P)                                                                         \
+    P(C32X16K4, "skinny", 16)                                                                      \
+    P(C32X32K4, "skinny", 32)                                                                      \
+    P(C32X32, "skinny", 32)                                                                        \
+    P(C64X64, "gemm", 128)                                                                         \
+    P(C128X128, "gemm", 0)                                                                         \
+    P(C64X64, "gemm", 0)                                                                           \
+    P(C32X32, "gemm", 0)
+
+/* Numbers of both tables' blocks. */
 enum woqi_block_id {
     WOQI_BLOCK_NONE,
 #define WOQI_BLOCK_ENUM(id, ...) WOQI_BLOCK_##id,
-    WOQI_BLOCKS(WOQI_BLOCK_ENUM)
+    WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM)
 #undef WOQI_BLOCK_ENUM
         WOQI_BLOCK_COUNT
 };
@@ -51,7 +81,12 @@ struct woqi_block {
     bool staged;
 };
 
-/* block: not NONE. */
+struct woqi_coop_block {
+    const char *name;
+    uint32_t rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k;
+};
+
+/* block: of this table. */
 const struct woqi_block *woqi_block(enum woqi_block_id block);
 /* Of a work-group: rows of the weights, rows of X, threads. */
 uint32_t woqi_block_rows(const struct woqi_block *block);
@@ -59,5 +94,16 @@ uint32_t woqi_block_columns(const struct woqi_block *block);
 uint32_t woqi_block_threads(const struct woqi_block *block);
 /* Bytes of shared memory. */
 uint32_t woqi_block_shared(const struct woqi_block *block);
+
+/* block: of WOQI_COOP_BLOCKS. */
+const struct woqi_coop_block *woqi_coop_block(enum woqi_block_id block);
+/* Subgroups of a work-group. */
+uint32_t woqi_coop_block_subgroups(const struct woqi_coop_block *block);
+/* Bytes of shared memory with matrices of `matrix_m` rows of X. */
+uint32_t woqi_coop_block_shared(const struct woqi_coop_block *block, uint32_t matrix_m);
+
+/* block: of either table. Its name; rows of the weights and of X in a work-group. */
+const char *woqi_block_name(enum woqi_block_id block);
+void woqi_block_tile(enum woqi_block_id block, uint32_t *rows, uint32_t *columns);
 
 #endif

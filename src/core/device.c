@@ -308,10 +308,11 @@ static const struct {
 void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
 {
     static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
+    static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any"};
     const char *entry = kernel_list[key.id].entry;
     if (key.block)
         snprintf(out, size, "%s_%s_%s%s", entry, codes[key.code],
-                 woqi_block((enum woqi_block_id)key.block)->name, key.fine ? "_fine" : "");
+                 woqi_block_name((enum woqi_block_id)key.block), groups[key.fine]);
     else
         snprintf(out, size, "%s", entry);
 }
@@ -327,7 +328,7 @@ static enum woq_status make_kernel(struct woq_device *device, struct woqi_kernel
     kernel->key = key;
     kernel->entry = entry;
     kernel->local_x = (uint32_t)woqi_min(kernel_list[key.id].local_x, device->info.max_workgroup);
-    if (key.block)
+    if (key.id == WOQI_KERNEL_MMA)
         kernel->local_x = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
     woqi_kernel_name(key, kernel->name, sizeof kernel->name);
     enum woq_status st = device->backend->kernel_create(kernel);

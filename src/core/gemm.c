@@ -98,7 +98,7 @@ struct choice {
 
 /* Can the path do m rows? If not, why. */
 static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
-                      const struct woqi_path *path, uint32_t m, char *reason)
+                      const struct woqi_path *path, uint32_t m, char *reason, bool *distrusted)
 {
     if (choice->only ? path != choice->only
                      : gemm->params.path && strcmp(gemm->params.path, path->name)) {
@@ -115,20 +115,24 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
     }
-    return !path->block || !choice->trusts ||
-           choice->trusts(gemm->device, path, woqi_path_key(gemm, path, path->kernel_count - 1), reason,
-                          WOQI_REASON_SIZE);
+    if (!path->block || !choice->trusts)
+        return true;
+    *distrusted = !choice->trusts(gemm->device, path, woqi_path_key(gemm, path, path->kernel_count - 1),
+                                  reason, WOQI_REASON_SIZE);
+    return !*distrusted;
 }
 
 /* Of several paths of one name, the last one's reason counts. */
-static void reject(struct woqi_range *range, const char *path, const char *reason)
+static void reject(struct woqi_range *range, const char *path, const char *reason, bool distrusted)
 {
     uint32_t i = 0;
-    while (i < range->rejected_count && strcmp(range->rejected[i].path, path))
+    while (i < range->rejected_count &&
+           (distrusted || range->rejected[i].distrusted || strcmp(range->rejected[i].path, path)))
         i++;
     if (i == WOQ_EXPLAIN_MAX_REJECTED)
         return;
     range->rejected[i].path = path;
+    range->rejected[i].distrusted = distrusted;
     snprintf(range->rejected[i].reason, WOQI_REASON_SIZE, "%s", reason);
     if (i == range->rejected_count)
         range->rejected_count++;
@@ -138,7 +142,7 @@ static void forget(struct woqi_range *range, const char *path)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < range->rejected_count; i++)
-        if (strcmp(range->rejected[i].path, path))
+        if (range->rejected[i].distrusted || strcmp(range->rejected[i].path, path))
             range->rejected[kept++] = range->rejected[i];
     range->rejected_count = kept;
 }
@@ -153,7 +157,8 @@ static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *ch
     for (uint32_t i = 0; i < woqi_path_total; i++) {
         const struct woqi_path *path = &woqi_paths[i];
         char reason[WOQI_REASON_SIZE] = "";
-        if (path_fits(gemm, choice, path, m, reason)) {
+        bool distrusted = false;
+        if (path_fits(gemm, choice, path, m, reason, &distrusted)) {
             range->path = path;
             forget(range, path->name);
             range->math = gemm->params.math ? gemm->params.math
@@ -163,7 +168,7 @@ static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *ch
                 range->max_m = path->max_m;
             return WOQ_OK;
         }
-        reject(range, path->name, reason);
+        reject(range, path->name, reason, distrusted);
     }
     for (uint32_t i = 0, used = 0; i < range->rejected_count && used < sizeof reasons; i++)
         used += (uint32_t)snprintf(reasons + used, sizeof reasons - used, "; %s: %s",

@@ -26,6 +26,11 @@
  *         i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
  *         of X; warps_k parts of K are summed in the work-group, in a fixed order.
  *
+ * coop    Any cooperative matrix FP16 → FP32, layout FRAG16, X FP16, weights quantized or FP16, any group,
+ *         math ROUNDED. Built for one kind of codes and one block (WOQI_COOP_BLOCKS). Work-group (i, j)
+ *         computes the rows i·rows_w onwards of the weights for the rows j·rows_x onwards of X. Its size
+ *         is the backend's: the block's subgroups times their size.
+ *
  * y may alias residual element by element: read it before writing y. Nothing outside the m × n window
  * of Y may be written; Y must not be read (it may hold NaN). FP32 accumulation throughout.
  */
@@ -42,7 +47,8 @@
     K(XPREP, xprep, "gemm", 64, "X to FP32, gathered")                                             \
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
-    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")
+    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")     \
+    K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")
 
 enum woqi_kernel_id {
 #define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
@@ -51,12 +57,15 @@ enum woqi_kernel_id {
         WOQI_KERNEL_COUNT
 };
 
+/* Columns that share a scale: blocks of 64, pieces of 8, or fewer. */
+enum woqi_groups { WOQI_GROUPS_BLOCK, WOQI_GROUPS_PIECE, WOQI_GROUPS_ANY, WOQI_GROUPS_COUNT };
+
 /* Which kernel, and what it is built for where it is not built for everything. */
 struct woqi_kernel_key {
     enum woqi_kernel_id id;
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
-    uint32_t fine;  /* with a block: 1 = groups end within 64 columns */
+    uint32_t fine;  /* with a block: enum woqi_groups */
 };
 
 #endif

@@ -55,6 +55,7 @@ enum woqi_layout { WOQI_LAYOUT_ROWS, WOQI_LAYOUT_PANEL16, WOQI_LAYOUT_FRAG16, WO
 
 #define WOQI_PART_ALIGNMENT 256
 #define WOQI_FRAG_COLUMNS 64 /* FRAG16: columns are padded to a multiple of it */
+#define WOQI_FRAG_PIECE 8    /* FRAG16: columns that a lane holds of a row */
 
 /* Byte offsets within a tile of `rows` (padded) rows, and its size. */
 struct woqi_tile_shape {

@@ -48,6 +48,11 @@ const struct woqi_path woqi_paths[] = {
      woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_mma_step},
     WOQI_BLOCKS(MATRIX_PATH)
 #undef MATRIX_PATH
+#define COOP_PATH(id, path, max_m)                                                                 \
+    {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, WOQ_MATH_ROUNDED,                        \
+     woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_coop_step},
+    WOQI_COOP_PATHS(COOP_PATH)
+#undef COOP_PATH
     {"floor", 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step},
 };
@@ -60,8 +65,10 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     if (path->block && i + 1 == path->kernel_count) {
         key.code = (uint32_t)gemm->weights->format.code;
         key.block = path->block;
-        key.fine = gemm->weights->group < gemm->weights->k_packed &&
-                   gemm->weights->group % WOQI_FRAG_COLUMNS != 0;
+        key.fine = gemm->weights->group >= gemm->weights->k_packed          ? WOQI_GROUPS_BLOCK
+                   : gemm->weights->group % WOQI_FRAG_COLUMNS == 0          ? WOQI_GROUPS_BLOCK
+                   : gemm->weights->group % WOQI_FRAG_PIECE == 0            ? WOQI_GROUPS_PIECE
+                                                                            : WOQI_GROUPS_ANY;
     }
     return key;
 }

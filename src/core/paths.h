@@ -26,6 +26,7 @@ struct woqi_range {
     struct {
         const char *path;
         char reason[WOQI_REASON_SIZE];
+        bool distrusted; /* by the self-test; told whatever is chosen in the end */
     } rejected[WOQ_EXPLAIN_MAX_REJECTED];
 };
 

@@ -17,12 +17,10 @@ static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path
     return false;
 }
 
-bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                      size_t size)
+/* What both kernels ask for. */
+static bool operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
-    const struct woq_device_info *info = &gemm->device->info;
-    const struct woqi_block *block = woqi_block(path->block);
     if (w->layout != WOQI_LAYOUT_FRAG16) {
         snprintf(reason, size, "needs weights in layout frag16; this device packs them as %s",
                  woqi_layout_name(w->layout));
@@ -32,20 +30,35 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
         snprintf(reason, size, "needs FP16 activations, and weights that are not BF16");
         return false;
     }
+    return true;
+}
+
+/* A device without that many work-groups would need more steps. */
+static bool groups_launch(const struct woq_gemm *gemm, uint64_t groups, char *reason, size_t size)
+{
+    if (groups <= gemm->device->info.max_groups[0])
+        return true;
+    snprintf(reason, size, "more work-groups than the device launches");
+    return false;
+}
+
+bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                      size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    const struct woqi_block *block = woqi_block(path->block);
+    if (!operands_fit(gemm, reason, size))
+        return false;
     if (w->format.zero == WOQ_ZERO_OFFSET && block->math == WOQ_MATH_EXACT) {
         snprintf(reason, size, "weights with float offsets have no integers to multiply");
         return false;
     }
     uint64_t groups = woqi_div_up(w->tiles[0].shape.rows, woqi_block_rows(block));
-    if (block->fill && groups > (uint64_t)block->fill * info->compute_units) {
+    if (block->fill && groups > (uint64_t)block->fill * gemm->device->info.compute_units) {
         snprintf(reason, size, "block %s is for fewer rows of weights", block->name);
         return false;
     }
-    if (groups > info->max_groups[0]) {
-        snprintf(reason, size, "more work-groups than the device launches");
-        return false;
-    }
-    return groups_fit(gemm, path, reason, size);
+    return groups_launch(gemm, groups, reason, size) && groups_fit(gemm, path, reason, size);
 }
 
 uint32_t woqi_mma_slice(const struct woq_gemm *gemm)
@@ -65,6 +78,36 @@ bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
     s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
     s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, woqi_block_rows(block));
     s->groups[1] = (uint32_t)woqi_div_up(s->args.m, woqi_block_columns(block));
+    s->groups[2] = 1;
+    return true;
+}
+
+bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                       size_t size)
+{
+    if (!operands_fit(gemm, reason, size))
+        return false;
+    uint64_t rows = gemm->weights->tiles[0].shape.rows;
+    return groups_launch(gemm, woqi_div_up(rows, woqi_coop_block(path->block)->rows_w), reason, size);
+}
+
+uint32_t woqi_coop_slice(const struct woq_gemm *gemm)
+{
+    uint64_t rows = gemm->device->info.max_groups[1] * 16ull; /* of the smallest block */
+    return (uint32_t)woqi_min(rows, UINT32_MAX);
+}
+
+bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                    const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
+                    const struct woqi_tile *tile, struct woqi_step *s)
+{
+    (void)stage;
+    const struct woqi_coop_block *block = woqi_coop_block(range->path->block);
+    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
+    woqi_step_bind_x(gemm, o, first, rows, s);
+    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, block->rows_w);
+    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, block->rows_x);
     s->groups[2] = 1;
     return true;
 }

@@ -90,18 +90,19 @@ static void problem_free(struct woq_device *device, struct problem *p)
 static enum woq_status problem_make(struct woq_device *device, const struct woqi_path *path,
                                     struct woqi_kernel_key key, struct problem *p)
 {
-    const struct woqi_block *block = woqi_block(path->block);
+    static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 32, 20};
     memset(p, 0, sizeof *p);
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
     p->format.code = (enum woq_code)key.code;
     if (key.code != WOQ_ABI_WF16) {
         p->format.zero = WOQ_ZERO_POINT;
         p->format.scale = WOQ_F16;
-        p->format.group = key.fine ? 32 : 64;
+        p->format.group = groups[key.fine];
         p->groups = (TEST_K + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
     }
-    p->n = woqi_block_rows(block) + 5;
-    p->m = woqi_block_columns(block) + 3;
+    woqi_block_tile(path->block, &p->n, &p->m);
+    p->n += 5;
+    p->m += 3;
     if (path->max_m && p->m > path->max_m)
         p->m = path->max_m;
     p->codes = woqi_alloc(device, (uint64_t)p->n * TEST_K, 2);

@@ -38,5 +38,11 @@ uint32_t woqi_mma_slice(const struct woq_gemm *gemm);
 bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
                    const struct woqi_operands *operands, uint32_t stage, uint64_t first,
                    uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                       size_t size);
+uint32_t woqi_coop_slice(const struct woq_gemm *gemm);
+bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                    const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                    uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
 
 #endif

@@ -80,6 +80,8 @@ struct woqi_vk_caps {
     bool storage16, storage8, fp16, matrix, memory_budget;
     bool update_after_bind; /* of storage buffers */
     bool memory_model;      /* Vulkan's, with device scope: cooperative matrices need it */
+    bool rounds16;          /* shaders may ask for rounding to nearest even in 16 bits */
+    bool subgroup_control;  /* subgroups can be required to be full and of a size */
 };
 
 struct woqi_vk_memory {
@@ -95,6 +97,14 @@ struct woqi_vk_transfer {
     VkCommandBuffer commands;
     VkFence fence;
     struct woqi_vk_memory staging;
+};
+
+/* What coop.comp is built for. */
+struct woqi_vk_coop {
+    uint32_t m, n, k;       /* a matrix product, FP16 → FP32 in the scope of a subgroup; 0 = none */
+    uint32_t subgroup;      /* size */
+    uint32_t max_subgroups; /* of a work-group, full */
+    bool required;          /* the pipeline has to ask for this size */
 };
 
 /* Layouts of descriptor set 0 and of the pipelines. */
@@ -123,6 +133,7 @@ struct woqi_vk_device {
     atomic_uint_least64_t buffer_ids; /* the last one given */
     uint32_t timestamp_bits;
     bool mma; /* matrix units offer what mma.comp is made of */
+    struct woqi_vk_coop coop;
     struct woqi_vk_layout frozen, live; /* live: sets updatable after binding; null without it */
     VkPipelineCache cache;
     size_t cache_size; /* as stored on disk; guarded by core's one-at-a-time kernel_create */
@@ -226,6 +237,10 @@ void woqi_vk_free_extensions(const struct woq_allocator *allocator,
 /* Does the device offer 16 × 8 × 16 products of FP16 into FP32 to subgroups of 32? Whether these hold the
  * operands as mma.comp needs it, the self-test finds out. */
 bool woqi_vk_matrix_mma(const struct woq_device *device);
+/* The device's matrices and subgroups as coop.comp takes them. sizes: with caps.subgroup_control, filled. */
+void woqi_vk_matrix_coop(const struct woq_device *device,
+                         const VkPhysicalDeviceSubgroupSizeControlProperties *sizes,
+                         struct woqi_vk_coop *out);
 
 /* ---- vk_queue.c ---- */
 

@@ -19,6 +19,8 @@ extern const unsigned char woqi_vk_spirv_mma_software_4[], woqi_vk_spirv_mma_sof
     woqi_vk_spirv_mma_software_16[];
 extern const size_t woqi_vk_spirv_mma_software_4_size, woqi_vk_spirv_mma_software_8_size,
     woqi_vk_spirv_mma_software_16_size;
+extern const unsigned char woqi_vk_spirv_coop_4[], woqi_vk_spirv_coop_8[], woqi_vk_spirv_coop_16[];
+extern const size_t woqi_vk_spirv_coop_4_size, woqi_vk_spirv_coop_8_size, woqi_vk_spirv_coop_16_size;
 
 /* ---- layouts and cache ---- */
 
@@ -154,7 +156,13 @@ const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device)
 
 /* ---- kernels ---- */
 
-#define CONSTANTS 10 /* of mma.comp; 0 is that of all kernels, the work-group size */
+/* The largest arrays of coop.comp. */
+#define COOP_W_LOADS 4u
+#define COOP_X_LOADS 8u
+#define COOP_TILES_M 4u
+#define COOP_TILES   8u
+
+#define CONSTANTS 10 /* of mma.comp and coop.comp; 0 is that of all kernels, the work-group size */
 
 struct binary {
     const unsigned char *code;
@@ -180,10 +188,26 @@ static struct binary find_mma(uint32_t code, bool software)
 #undef MMA
 }
 
+static struct binary find_coop(uint32_t code)
+{
+    switch (code) {
+    case WOQ_ABI_U4:
+        return (struct binary){woqi_vk_spirv_coop_4, woqi_vk_spirv_coop_4_size};
+    case WOQ_ABI_U8:
+        return (struct binary){woqi_vk_spirv_coop_8, woqi_vk_spirv_coop_8_size};
+    case WOQ_ABI_WF16:
+        return (struct binary){woqi_vk_spirv_coop_16, woqi_vk_spirv_coop_16_size};
+    default:
+        return (struct binary){NULL, 0};
+    }
+}
+
 static struct binary find_binary(const struct woq_device *device, struct woqi_kernel_key key)
 {
     if (key.id == WOQI_KERNEL_MMA)
         return find_mma(key.code, device->software_matrix);
+    if (key.id == WOQI_KERNEL_COOP)
+        return find_coop(key.code);
     if (key.id != WOQI_KERNEL_FLOOR)
         return (struct binary){NULL, 0};
     if (device->info.features & WOQ_FEATURE_STORAGE16)
@@ -210,10 +234,54 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
     return false;
 }
 
+/* Pieces of `pieces` that each of `threads` threads takes. */
+static uint32_t share(uint32_t pieces, uint32_t threads)
+{
+    return (pieces + threads - 1) / threads;
+}
+
+/* Every assumption of coop.comp about tiles, subgroups and shared memory. */
+static bool probe_coop(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
+                       size_t reason_size)
+{
+    const struct woqi_coop_block *b = woqi_coop_block((enum woqi_block_id)key.block);
+    const struct woqi_vk_coop *coop = &woqi_vk_of(device)->coop;
+    const struct woq_device_info *info = &device->info;
+    const uint32_t needed =
+        WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    if (!coop->m || (info->features & needed) != needed) {
+        snprintf(reason, reason_size,
+                 "needs cooperative matrices FP16 to FP32 of 8 or 16 rows and columns, rounding to "
+                 "nearest even in FP16");
+        return false;
+    }
+    const uint32_t subgroups = woqi_coop_block_subgroups(b), shared = woqi_coop_block_shared(b, coop->m);
+    const uint32_t n = b->rows_w / b->subgroups_n, m = b->rows_x / b->subgroups_m; /* of a subgroup */
+    const uint32_t part = subgroups / b->subgroups_k * coop->subgroup;             /* threads */
+    if (subgroups * coop->subgroup > info->max_workgroup || subgroups > coop->max_subgroups ||
+        shared > info->shared_memory)
+        snprintf(reason, reason_size,
+                 "block %s needs %u threads in %u subgroups and %u bytes of shared memory", b->name,
+                 subgroups * coop->subgroup, subgroups, shared);
+    else if (n % coop->n || m % coop->m || b->rows_w % 32 || m / coop->m > COOP_TILES_M ||
+             n / coop->n * (m / coop->m) > COOP_TILES)
+        snprintf(reason, reason_size,
+                 "block %s: a subgroup's %u × %u sums are not at most %u × (%u) whole matrices of %u × %u",
+                 b->name, m, n, COOP_TILES_M, COOP_TILES, coop->m, coop->n);
+    else if (share(b->rows_w * 2, part) > COOP_W_LOADS || share(b->rows_x * 4, part) > COOP_X_LOADS)
+        snprintf(reason, reason_size, "block %s: %u threads are too few to load its tiles", b->name,
+                 part);
+    else
+        return true;
+    return false;
+}
+
 bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
     if (key.id == WOQI_KERNEL_MMA && !probe_mma(device, key, reason, reason_size))
+        return false;
+    if (key.id == WOQI_KERNEL_COOP && !probe_coop(device, key, reason, reason_size))
         return false;
     if (find_binary(device, key).size)
         return true;
@@ -239,24 +307,48 @@ static enum woq_status create_module(struct woq_device *device, struct binary bi
     return result ? woqi_vk_fail(device, result, "vkCreateShaderModule") : WOQ_OK;
 }
 
+/* Specialization constants of the kernel; their number. */
+static uint32_t fill_constants(const struct woqi_kernel *kernel, uint32_t constants[CONSTANTS])
+{
+    const struct woqi_kernel_key key = kernel->key;
+    const enum woqi_block_id id = (enum woqi_block_id)key.block;
+    constants[0] = kernel->local_x;
+    if (key.id == WOQI_KERNEL_MMA) {
+        const struct woqi_block *b = woqi_block(id);
+        const uint32_t values[CONSTANTS] = {
+            kernel->local_x, 0, b->math == WOQ_MATH_ROUNDED, b->staged, b->warps_n, b->warps_m,
+            b->warps_k,      b->strips, b->columns, key.fine};
+        memcpy(constants, values, sizeof values);
+        return CONSTANTS;
+    }
+    if (key.id == WOQI_KERNEL_COOP) {
+        const struct woqi_coop_block *b = woqi_coop_block(id);
+        const struct woqi_vk_coop *coop = &woqi_vk_of(kernel->device)->coop;
+        const uint32_t values[CONSTANTS] = {
+            kernel->local_x, coop->m,        coop->n,   coop->k,   b->subgroups_n,
+            b->subgroups_m,  b->subgroups_k, b->rows_w, b->rows_x, key.fine};
+        memcpy(constants, values, sizeof values);
+        return CONSTANTS;
+    }
+    return 1;
+}
+
 static enum woq_status create_pipeline(struct woqi_kernel *kernel, VkShaderModule module,
                                        VkPipeline *pipeline)
 {
     struct woq_device *device = kernel->device;
     struct woqi_vk_device *vk = woqi_vk_of(device);
-    uint32_t constants[CONSTANTS] = {kernel->local_x};
+    const bool coop = kernel->key.id == WOQI_KERNEL_COOP;
+    uint32_t constants[CONSTANTS] = {0};
     VkSpecializationMapEntry entries[CONSTANTS];
-    if (kernel->key.block) {
-        const struct woqi_block *b = woqi_block((enum woqi_block_id)kernel->key.block);
-        const uint32_t of_block[CONSTANTS] = {kernel->local_x, 0, b->math == WOQ_MATH_ROUNDED, b->staged,
-                                      b->warps_n, b->warps_m, b->warps_k, b->strips, b->columns,
-                                      kernel->key.fine};
-        memcpy(constants, of_block, sizeof constants);
-    }
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = vk->coop.subgroup,
+    };
     for (uint32_t i = 0; i < CONSTANTS; i++)
         entries[i] = (VkSpecializationMapEntry){i, i * sizeof *constants, sizeof *constants};
     const VkSpecializationInfo specialization = {
-        .mapEntryCount = kernel->key.block ? CONSTANTS : 1,
+        .mapEntryCount = fill_constants(kernel, constants),
         .pMapEntries = entries,
         .dataSize = sizeof constants,
         .pData = constants,
@@ -266,6 +358,10 @@ static enum woq_status create_pipeline(struct woqi_kernel *kernel, VkShaderModul
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                .pNext = coop && vk->coop.required ? &size : NULL,
+                .flags = coop && vk->caps.subgroup_control
+                             ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                             : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = module,
                 .pName = "main",
@@ -297,6 +393,9 @@ enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel)
     if (!binary.size)
         return woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for Vulkan",
                          kernel->name);
+    if (kernel->key.id == WOQI_KERNEL_COOP)
+        kernel->local_x = vk->coop.subgroup * woqi_coop_block_subgroups(
+                                                  woqi_coop_block((enum woqi_block_id)kernel->key.block));
     struct woqi_vk_kernel *k = woqi_alloc(device, 1, sizeof *k);
     if (!k)
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",

@@ -80,6 +80,7 @@ struct feature_chain {
     VkPhysicalDeviceDescriptorIndexingFeatures indexing;
     VkPhysicalDeviceVulkanMemoryModelFeatures model;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceSubgroupSizeControlFeatures subgroup;
 };
 
 static void chain(void **tail, void *next, VkStructureType type)
@@ -108,6 +109,25 @@ static void chain_features(struct feature_chain *c, const struct woqi_vk_extensi
         chain(tail, &c->model, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES);
     if (woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         chain(tail, &c->matrix, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
+    if (api >= VK_API_VERSION_1_3 ||
+        woqi_vk_has(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+        chain(tail, &c->subgroup, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
+}
+
+/* Properties, which need no enabling but of the extension that brings them. */
+static bool rounds16(const struct woqi_vk_instance *instance, VkPhysicalDevice physical,
+                     const struct woqi_vk_extensions *extensions, uint32_t api)
+{
+    VkPhysicalDeviceFloatControlsProperties controls = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
+    VkPhysicalDeviceProperties2 head = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                        .pNext = &controls};
+    if (api < VK_API_VERSION_1_2 &&
+        !woqi_vk_has(extensions, VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME))
+        return false;
+    instance->fn.GetPhysicalDeviceProperties2(physical, &head);
+    return controls.shaderRoundingModeRTEFloat16 &&
+           controls.roundingModeIndependence != VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE;
 }
 
 static uint32_t usable_api(const struct woqi_vk_instance *instance, VkPhysicalDevice physical)
@@ -132,6 +152,8 @@ void woqi_vk_caps_offered(const struct woqi_vk_instance *instance, VkPhysicalDev
     caps->memory_model = c.model.vulkanMemoryModel && c.model.vulkanMemoryModelDeviceScope;
     caps->update_after_bind = c.indexing.descriptorBindingStorageBufferUpdateAfterBind;
     caps->memory_budget = woqi_vk_has(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    caps->rounds16 = rounds16(instance, physical, extensions, caps->api);
+    caps->subgroup_control = c.subgroup.subgroupSizeControl && c.subgroup.computeFullSubgroups;
 }
 
 void woqi_vk_caps_enabled(const struct woqi_vk_instance *instance, VkPhysicalDevice physical,
@@ -141,6 +163,7 @@ void woqi_vk_caps_enabled(const struct woqi_vk_instance *instance, VkPhysicalDev
     memset(caps, 0, sizeof *caps);
     caps->api = usable_api(instance, physical);
     caps->memory_budget = woqi_vk_has(&extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    caps->rounds16 = rounds16(instance, physical, &extensions, caps->api);
     /* A bit may be told by its extension's struct or by that of the version which took it in. */
     for (const VkBaseInStructure *s = (const void *)guest->features; s; s = s->pNext) {
         const void *p = s;
@@ -156,6 +179,16 @@ void woqi_vk_caps_enabled(const struct woqi_vk_instance *instance, VkPhysicalDev
             caps->fp16 |= f->shaderFloat16 != 0;
             caps->update_after_bind |= f->descriptorBindingStorageBufferUpdateAfterBind != 0;
             caps->memory_model |= f->vulkanMemoryModel != 0;
+            break;
+        }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES: {
+            const VkPhysicalDeviceVulkan13Features *f = p;
+            caps->subgroup_control |= f->subgroupSizeControl && f->computeFullSubgroups;
+            break;
+        }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
+            const VkPhysicalDeviceSubgroupSizeControlFeatures *f = p;
+            caps->subgroup_control |= f->subgroupSizeControl && f->computeFullSubgroups;
             break;
         }
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES:
@@ -201,8 +234,9 @@ VkResult woqi_vk_create_device(struct woqi_vk_device *vk,
     c.matrix.cooperativeMatrix = caps->matrix;
     c.model.vulkanMemoryModel = caps->memory_model;
     c.model.vulkanMemoryModelDeviceScope = caps->memory_model;
+    c.subgroup.subgroupSizeControl = c.subgroup.computeFullSubgroups = caps->subgroup_control;
 
-    const char *names[8];
+    const char *names[10];
     uint32_t count = 0;
     if (!v12 && caps->storage8)
         names[count++] = VK_KHR_8BIT_STORAGE_EXTENSION_NAME;
@@ -214,6 +248,10 @@ VkResult woqi_vk_create_device(struct woqi_vk_device *vk,
         names[count++] = VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME;
     if (woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         names[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    if (!v12 && caps->rounds16)
+        names[count++] = VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME;
+    if (caps->api < VK_API_VERSION_1_3 && caps->subgroup_control)
+        names[count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     if (caps->memory_budget)
         names[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
 
@@ -244,6 +282,7 @@ struct property_chain {
     VkPhysicalDeviceProperties2 head;
     VkPhysicalDeviceMaintenance3Properties allocation;
     VkPhysicalDeviceSubgroupProperties subgroup;
+    VkPhysicalDeviceSubgroupSizeControlProperties sizes;
     VkPhysicalDeviceDriverProperties driver;
     VkPhysicalDeviceMaintenance4Properties buffer;
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV multiprocessors;
@@ -264,6 +303,8 @@ static void query_properties(const struct woqi_vk_device *vk,
         chain(tail, &c->driver, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES);
     if (api >= VK_API_VERSION_1_3 || woqi_vk_has(extensions, VK_KHR_MAINTENANCE_4_EXTENSION_NAME))
         chain(tail, &c->buffer, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES);
+    if (vk->caps.subgroup_control)
+        chain(tail, &c->sizes, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES);
     if (woqi_vk_has(extensions, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
         chain(tail, &c->multiprocessors,
               VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV);
@@ -423,5 +464,6 @@ void woqi_vk_describe(struct woq_device *device, const struct woqi_vk_extensions
                                     c.shader_cores.computeUnitsPerShaderArray;
     info->subgroup_size = info->features & WOQ_FEATURE_SUBGROUPS ? c.subgroup.subgroupSize : 0;
     vk->mma = woqi_vk_matrix_mma(device);
+    woqi_vk_matrix_coop(device, &c.sizes, &vk->coop);
     describe_limits(info, vk, &c);
 }
