@@ -74,8 +74,8 @@ void woqi_vk_matrix_coop(const struct woq_device *device,
     if (!vk->caps.subgroup_control)
         return;
     out->max_subgroups = sizes->maxComputeWorkgroupSubgroups;
-    if (sizes->requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) {
-        out->subgroup = sizes->minSubgroupSize; /* as matrices were made for: AMD's wave32 */
-        out->required = true;
-    }
+    out->required = sizes->requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
+    /* Intel's matrix units work on its narrowest subgroups. */
+    if (out->required && !strcmp(device->info.vendor, "Intel"))
+        out->subgroup = sizes->minSubgroupSize;
 }
