@@ -20,21 +20,49 @@
 #include "support/device.h"
 #include "vulkan/vk_backend.h"
 
-/* Kernels built for everything, then matrix kernels for each block, kind of codes and kind of groups. */
+/* Kernels built for everything, then matrix kernels for each block, kind of codes and kind of groups, then gemv
+ * kernels for each kind of codes, type and number of rows of X, both kinds of groups and of weights, and one part of
+ * K and four. */
 #define CODES 3u
 #define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u) * CODES * WOQI_GROUPS_COUNT)
 
+#define GEMV_KEYS   (4u * 3u * 4u * 2u * 2u * 2u)
+
 static uint32_t key_count(void)
 {
-    return WOQI_KERNEL_MMA + MATRIX_KEYS;
+    return WOQI_KERNEL_MMA + MATRIX_KEYS + GEMV_KEYS;
+}
+
+/* Takes its choice among `count` off *i. */
+static uint32_t take(uint32_t *i, uint32_t count)
+{
+    const uint32_t choice = *i % count;
+    *i /= count;
+    return choice;
+}
+
+static struct woqi_kernel_key gemv_key(uint32_t i)
+{
+    struct woqi_kernel_key key = {.id = WOQI_KERNEL_GEMV_FRAG};
+    key.code = WOQ_ABI_U4 + take(&i, 4);
+    key.x = WOQ_ABI_F32 + take(&i, 3);
+    key.rows = 1u << take(&i, 4);
+    key.fine = take(&i, 2);
+    key.weighted = take(&i, 2);
+    key.parts = take(&i, 2) ? 4 : 1;
+    if (key.code >= WOQ_ABI_WF16)
+        key.fine = key.weighted = 0;
+    return key;
 }
 
 static struct woqi_kernel_key key_at(uint32_t i)
 {
-    struct woqi_kernel_key key = {(enum woqi_kernel_id)i, 0, 0, 0};
+    struct woqi_kernel_key key = {.id = (enum woqi_kernel_id)i};
     if (i < WOQI_KERNEL_MMA)
         return key;
     i -= WOQI_KERNEL_MMA;
+    if (i >= MATRIX_KEYS)
+        return gemv_key(i - MATRIX_KEYS);
     key.code = WOQ_ABI_U4 + i % CODES;
     key.fine = i / CODES % WOQI_GROUPS_COUNT;
     key.block = WOQI_BLOCK_NONE + 1 + i / CODES / WOQI_GROUPS_COUNT;

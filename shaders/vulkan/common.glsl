@@ -34,17 +34,16 @@ uint type_size(uint type)
     return type == WOQ_ABI_F32 ? 4u : 2u;
 }
 
-/* binary16 to binary32, exactly. Only integers and a multiplication whose operands and result are
- * normal: a driver may neither flush a subnormal nor lose a NaN. */
+/* binary16 to binary32, exactly: exponents move from bias 15 to 127, and a subnormal is fraction · 2^-24 as
+ * (2^-14 + fraction · 2^-24) − 2^-14. Operands and results are normal: a driver may neither flush a subnormal nor lose
+ * a NaN. */
 float f16_decode(uint bits)
 {
-    uint sign = (bits & 0x8000u) << 16;
-    uint exponent = (bits >> 10) & 31u;
-    uint fraction = bits & 0x3ffu;
-    if (exponent == 0u) /* fraction · 2^-24 */
-        return uintBitsToFloat(sign | floatBitsToUint(float(fraction) * 5.9604644775390625e-8));
-    uint high = exponent == 31u ? 0x7f800000u : (exponent + 112u) << 23;
-    return uintBitsToFloat(sign | high | fraction << 13);
+    uint rest = (bits & 0x7fffu) << 13;
+    bool subnormal = rest < 0x00800000u;
+    uint up = subnormal ? 0x38800000u : rest >= 0x0f800000u ? 0x70000000u : 0x38000000u;
+    float magnitude = uintBitsToFloat(rest + up) - (subnormal ? 6.103515625e-5 : 0.0);
+    return uintBitsToFloat(floatBitsToUint(magnitude) | (bits & 0x8000u) << 16);
 }
 
 /* binary32 to binary16: to nearest, ties to even. packHalf2x16 may round either way. */

@@ -1,9 +1,8 @@
 /*
  * fragment.glsl: weights as operands of a matrix unit, layout FRAG16 of layout.h.
  *
- * A lane l = 4g + t takes the 8 columns 8t … 8t+7 of a unit of 32, for the rows g and g+8 of a strip.
- * LaneCodes are those of 64 columns (two units), as loaded; fragment_row decodes one row of one unit to
- * four pairs of FP16. EXACT: q − zero, an integer; ROUNDED: rn_F16(scale·(q − zero)), see woq/gemm.h.
+ * fragment_row decodes one row of one unit of a lane's codes (lane.glsl) to four pairs of FP16. EXACT: q − zero, an
+ * integer; ROUNDED: rn_F16(scale·(q − zero)), see woq/gemm.h.
  *
  * Integers become FP16 by bits: 0x6400 | q is 1024 + q for q < 1024, and (0x6400 | 16·q)/16 is 64 + q.
  *
@@ -12,66 +11,15 @@
 #ifndef WOQ_FRAGMENT_GLSL
 #define WOQ_FRAGMENT_GLSL
 
-layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Fragments { uvec4 w_vectors[]; };
+#include "lane.glsl"
 
-/* 16-byte vectors of a lane for 64 columns. */
-const uint LANE_VECTORS = uint(CODE_BITS) / 4u;
-
-struct LaneCodes {
-    uvec4 v[LANE_VECTORS];
-};
-
-/* at: of the strip's first vector of this lane; block: of 64 columns. */
-LaneCodes lane_load(uint at, uint block)
-{
-    LaneCodes codes;
-    at += block * LANE_VECTORS * 32u;
-    UNROLL for (uint i = 0u; i < LANE_VECTORS; i++)
-        codes.v[i] = w_vectors[at + 32u * i];
-    return codes;
-}
-
-/* The second unit in the first one's place, for kernels that take units in a loop. */
-LaneCodes second_unit(LaneCodes codes)
-{
-#if CODE_BITS == 4
-    codes.v[0] = codes.v[0].zwxy;
-#else
-    UNROLL for (uint i = 0u; i < LANE_VECTORS / 2u; i++)
-        codes.v[i] = codes.v[LANE_VECTORS / 2u + i];
-#endif
-    return codes;
-}
-
-layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pairs[]; };
-
-/* Scales and zeros of a lane's rows g and g+8 of a strip in a group, as they lie in memory, side by side: the 8
- * bytes that hold them. Loaded a block ahead and decoded when needed; always loaded, without a branch,
- * for a compiler waits for what is on its way where branches meet. */
-struct PairRaw {
-    uvec2 scale;
-    uvec2 zero; /* SYMMETRIC: the scale again */
-};
-
-PairRaw pair_raw(uint group, uint strip, uint g)
-{
-    uint index = group * args.scale_stride + strip * 16u + 2u * g, kind = WOQ_FLAG_ZERO(args.flags);
-    uint size = type_size(WOQ_FLAG_SCALE(args.flags));
-    uint scale_at = args.scales_off + index * size;
-    uint zero_at = args.zeros_off + index * (kind == WOQ_ABI_ZERO_POINT ? 1u : size);
-    return PairRaw(w_pairs[scale_at >> 3],
-                   w_pairs[(kind == WOQ_ABI_ZERO_SYMMETRIC ? scale_at : zero_at) >> 3]);
-}
 
 /* A scale or offset of row g + 8·high. */
 float pair_decode(uvec2 raw, uint g, const uint high)
 {
-    uint type = WOQ_FLAG_SCALE(args.flags);
-    uint wide = high == 0u ? raw.x : raw.y, both = (g & 1u) == 0u ? raw.x : raw.y;
-    uint bits = high == 0u ? both & 0xffffu : both >> 16;
-    float half_value = float(unpackFloat2x16(bits).x);
-    return type == WOQ_ABI_F16 ? half_value
-                               : uintBitsToFloat(type == WOQ_ABI_F32 ? wide : bits << 16);
+    uint type = WOQ_FLAG_SCALE(args.flags), bits = pair_bits(raw, g, high);
+    float half_value = float(unpackFloat2x16(bits & 0xffffu).x);
+    return type == WOQ_ABI_F16 ? half_value : uintBitsToFloat(type == WOQ_ABI_F32 ? bits : bits << 16);
 }
 
 /* A row in a group of columns. */
@@ -86,8 +34,7 @@ RowGroup row_group(PairRaw raw, uint g, const uint high)
 {
     uint kind = WOQ_FLAG_ZERO(args.flags);
     bool has_offset = ROUNDED && kind == WOQ_ABI_ZERO_OFFSET;
-    uint byte = ((g & 2u) == 0u ? raw.zero.x : raw.zero.y) >> ((g & 1u) * 16u + 8u * high) & 0xffu;
-    float zero = kind == WOQ_ABI_ZERO_POINT ? float(byte)
+    float zero = kind == WOQ_ABI_ZERO_POINT ? float(pair_byte(raw.zero, g, high))
                : has_offset ? 0.0 : CODE_BITS == 4 ? 8.0 : 128.0;
     return RowGroup(f16vec2(float16_t(1024.0 + zero)), f16vec2(float16_t(64.0 + zero)),
                     pair_decode(raw.scale, g, high),

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc.h"
 #include "cache.h"
@@ -309,8 +310,12 @@ void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
 {
     static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
     static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any"};
+    static const char *const types[] = {"any", "f32", "f16", "bf16"};
     const char *entry = kernel_list[key.id].entry;
-    if (key.block)
+    if (key.rows)
+        snprintf(out, size, "%s_%s_%s_M%uK%u%s%s", entry, codes[key.code], types[key.x], key.rows,
+                 key.parts, key.fine ? "_fine" : "", key.weighted ? "_weighted" : "");
+    else if (key.block)
         snprintf(out, size, "%s_%s_%s%s", entry, codes[key.code],
                  woqi_block_name((enum woqi_block_id)key.block), groups[key.fine]);
     else
@@ -330,6 +335,8 @@ static enum woq_status make_kernel(struct woq_device *device, struct woqi_kernel
     kernel->local_x = (uint32_t)woqi_min(kernel_list[key.id].local_x, device->info.max_workgroup);
     if (key.id == WOQI_KERNEL_MMA)
         kernel->local_x = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
+    if (key.rows)
+        kernel->local_x = woqi_gemv_threads(&key);
     woqi_kernel_name(key, kernel->name, sizeof kernel->name);
     enum woq_status st = device->backend->kernel_create(kernel);
     if (st)
@@ -345,8 +352,7 @@ enum woq_status woqi_device_kernel(struct woq_device *device, struct woqi_kernel
     enum woq_status st = WOQ_OK;
     pthread_mutex_lock(&device->lock);
     struct woqi_kernel *kernel = device->kernels;
-    while (kernel && (kernel->key.id != key.id || kernel->key.code != key.code ||
-                      kernel->key.block != key.block || kernel->key.fine != key.fine))
+    while (kernel && memcmp(&kernel->key, &key, sizeof key))
         kernel = kernel->next;
     if (!kernel) {
         st = make_kernel(device, key, &kernel);

@@ -25,6 +25,9 @@
  *         Built for one kind of codes and one block (blocks.h). Work-group (i, j) computes the rows
  *         i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
  *         of X; warps_k parts of K are summed in the work-group, in a fixed order.
+ * gemv_frag  Layout FRAG16, m ≤ rows of its key (1, 2, 4 or 8). Work-groups of 32·parts; work-group i computes
+ *         whole strips i, i + groups[0], … (gated: pairs of strips) for all m rows; parts of K are summed in the
+ *         work-group, in a fixed order. Needs shared memory (woqi_gemv_shared), and nothing else.
  *
  * coop    Any cooperative matrix FP16 → FP32, layout FRAG16, X FP16, weights quantized or FP16, any group,
  *         math ROUNDED. Built for one kind of codes and one block (WOQI_COOP_BLOCKS). Work-group (i, j)
@@ -47,8 +50,9 @@
     K(XPREP, xprep, "gemm", 64, "X to FP32, gathered")                                             \
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
-    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")     \
-    K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")
+    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
+    K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
+    K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")
 
 enum woqi_kernel_id {
 #define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
@@ -65,7 +69,16 @@ struct woqi_kernel_key {
     enum woqi_kernel_id id;
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
-    uint32_t fine;  /* with a block: enum woqi_groups */
+    uint32_t fine;  /* with a block, and GEMV_FRAG (not ANY): enum woqi_groups */
+    /* GEMV_FRAG, else 0. */
+    uint32_t rows;     /* of X at most: 1, 2, 4 or 8 */
+    uint32_t parts;    /* of K, 32 threads each */
+    uint32_t x;        /* WOQ_ABI_F32 …, of X */
+    uint32_t weighted; /* 1 = weights are scaled one by one: math ROUNDED, or float offsets */
 };
+
+/* Of GEMV_FRAG's work-group: threads, and bytes of shared memory. */
+uint32_t woqi_gemv_threads(const struct woqi_kernel_key *key);
+uint32_t woqi_gemv_shared(const struct woqi_kernel_key *key);
 
 #endif

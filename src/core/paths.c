@@ -48,6 +48,11 @@ const struct woqi_path woqi_paths[] = {
      woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_mma_step},
     WOQI_BLOCKS(MATRIX_PATH)
 #undef MATRIX_PATH
+#define GEMV_PATH(rows)                                                                            \
+    {"gemv", rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, WOQ_MATH_DEFAULT,                  \
+     woqi_gemv_accepts, no_workspace, no_limit, 0, woqi_gemv_step}
+    GEMV_PATH(1), GEMV_PATH(2), GEMV_PATH(4), GEMV_PATH(WOQI_GEMV_MAX_M),
+#undef GEMV_PATH
 #define COOP_PATH(id, path, max_m)                                                                 \
     {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, WOQ_MATH_ROUNDED,                        \
      woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_coop_step},
@@ -61,7 +66,9 @@ const uint32_t woqi_path_total = sizeof woqi_paths / sizeof *woqi_paths;
 struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,
                                      uint32_t i)
 {
-    struct woqi_kernel_key key = {path->kernels[i], 0, 0, 0};
+    struct woqi_kernel_key key = {.id = path->kernels[i]};
+    if (key.id == WOQI_KERNEL_GEMV_FRAG)
+        return woqi_gemv_key(gemm, path);
     if (path->block && i + 1 == path->kernel_count) {
         key.code = (uint32_t)gemm->weights->format.code;
         key.block = path->block;

@@ -45,4 +45,13 @@ bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
                     const struct woqi_operands *operands, uint32_t stage, uint64_t first,
                     uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
 
+/* ---- paths_gemv.c ---- */
+bool woqi_gemv_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                       size_t size);
+bool woqi_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                    const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                    uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+/* Key of the path's one kernel, for as many rows as the path's max_m. */
+struct woqi_kernel_key woqi_gemv_key(const struct woq_gemm *gemm, const struct woqi_path *path);
+
 #endif

@@ -21,6 +21,13 @@ extern const size_t woqi_vk_spirv_mma_software_4_size, woqi_vk_spirv_mma_softwar
     woqi_vk_spirv_mma_software_16_size;
 extern const unsigned char woqi_vk_spirv_coop_4[], woqi_vk_spirv_coop_8[], woqi_vk_spirv_coop_16[];
 extern const size_t woqi_vk_spirv_coop_4_size, woqi_vk_spirv_coop_8_size, woqi_vk_spirv_coop_16_size;
+/* Both: for codes of so many bits, each with STORAGE16 0 and 1. */
+#define GEMV_BINARIES(B) B(4) B(8) B(16)
+#define GEMV_EXTERN(bits)                                                                          \
+    extern const unsigned char woqi_vk_spirv_gemv_##bits[], woqi_vk_spirv_gemv_##bits##_storage16[]; \
+    extern const size_t woqi_vk_spirv_gemv_##bits##_size, woqi_vk_spirv_gemv_##bits##_storage16_size;
+GEMV_BINARIES(GEMV_EXTERN)
+#undef GEMV_EXTERN
 
 /* ---- layouts and cache ---- */
 
@@ -202,8 +209,23 @@ static struct binary find_coop(uint32_t code)
     }
 }
 
+static struct binary find_gemv(uint32_t code, bool storage16)
+{
+    const uint32_t code_bits = code == WOQ_ABI_U4 ? 4 : code == WOQ_ABI_U8 ? 8 : 16;
+#define GEMV_BINARY(bits)                                                                          \
+    if (code_bits == bits)                                                                         \
+        return storage16 ? (struct binary){woqi_vk_spirv_gemv_##bits##_storage16,                  \
+                                           woqi_vk_spirv_gemv_##bits##_storage16_size}             \
+                         : (struct binary){woqi_vk_spirv_gemv_##bits, woqi_vk_spirv_gemv_##bits##_size};
+    GEMV_BINARIES(GEMV_BINARY)
+#undef GEMV_BINARY
+    return (struct binary){NULL, 0};
+}
+
 static struct binary find_binary(const struct woq_device *device, struct woqi_kernel_key key)
 {
+    if (key.id == WOQI_KERNEL_GEMV_FRAG)
+        return find_gemv(key.code, device->info.features & WOQ_FEATURE_STORAGE16);
     if (key.id == WOQI_KERNEL_MMA)
         return find_mma(key.code, device->software_matrix);
     if (key.id == WOQI_KERNEL_COOP)
@@ -276,12 +298,28 @@ static bool probe_coop(const struct woq_device *device, struct woqi_kernel_key k
     return false;
 }
 
+static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
+                       size_t reason_size)
+{
+    const struct woq_device_info *info = &device->info;
+    if (woqi_gemv_threads(&key) <= info->max_workgroup &&
+        woqi_gemv_shared(&key) <= info->shared_memory)
+        return true;
+    snprintf(reason, reason_size,
+             "needs work-groups of %u with %u bytes of shared memory; the device has %u and %u",
+             woqi_gemv_threads(&key), woqi_gemv_shared(&key), info->max_workgroup,
+             info->shared_memory);
+    return false;
+}
+
 bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
     if (key.id == WOQI_KERNEL_MMA && !probe_mma(device, key, reason, reason_size))
         return false;
     if (key.id == WOQI_KERNEL_COOP && !probe_coop(device, key, reason, reason_size))
+        return false;
+    if (key.id == WOQI_KERNEL_GEMV_FRAG && !probe_gemv(device, key, reason, reason_size))
         return false;
     if (find_binary(device, key).size)
         return true;
@@ -307,6 +345,16 @@ static enum woq_status create_module(struct woq_device *device, struct binary bi
     return result ? woqi_vk_fail(device, result, "vkCreateShaderModule") : WOQ_OK;
 }
 
+/* Does unpackHalf2x16 keep subnormals? Vulkan leaves it to the driver; these are known to. */
+static bool keeps_subnormals(const struct woq_device *device)
+{
+    static const char *const vendors[] = {"AMD", "Intel", "Mesa", "NVIDIA"};
+    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
+        if (!strcmp(device->info.vendor, vendors[i]))
+            return true;
+    return false;
+}
+
 /* Specialization constants of the kernel; their number. */
 static uint32_t fill_constants(const struct woqi_kernel *kernel, uint32_t constants[CONSTANTS])
 {
@@ -330,6 +378,12 @@ static uint32_t fill_constants(const struct woqi_kernel *kernel, uint32_t consta
         memcpy(constants, values, sizeof values);
         return CONSTANTS;
     }
+    if (key.id == WOQI_KERNEL_GEMV_FRAG) {
+        const uint32_t values[] = {kernel->local_x, key.rows, key.parts, key.x, key.weighted, key.fine,
+                                   key.code == WOQ_ABI_WBF16, keeps_subnormals(kernel->device)};
+        memcpy(constants, values, sizeof values);
+        return sizeof values / sizeof *values;
+    }
     return 1;
 }
 
@@ -345,12 +399,13 @@ static enum woq_status create_pipeline(struct woqi_kernel *kernel, VkShaderModul
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = vk->coop.subgroup,
     };
-    for (uint32_t i = 0; i < CONSTANTS; i++)
+    const uint32_t count = fill_constants(kernel, constants);
+    for (uint32_t i = 0; i < count; i++)
         entries[i] = (VkSpecializationMapEntry){i, i * sizeof *constants, sizeof *constants};
     const VkSpecializationInfo specialization = {
-        .mapEntryCount = fill_constants(kernel, constants),
+        .mapEntryCount = count,
         .pMapEntries = entries,
-        .dataSize = sizeof constants,
+        .dataSize = count * sizeof *constants,
         .pData = constants,
     };
     const VkComputePipelineCreateInfo info = {

@@ -1,0 +1,100 @@
+/*
+ * lane_f32.glsl: codes of a lane (lane.glsl) to FP32, without FP16 or integer conversions.
+ *
+ * Integers become FP32 by bits: 0x4b000000 | q·2^s is 2^23 + q·2^s where q·2^s < 2^23, and one fma takes 2^-s of it
+ * and subtracts 2^(23-s) + zero; each step is exact. So the codes of a word's lower half need no shift, and the upper
+ * half one for all of them.
+ *
+ * Of the including kernel: macro CODE_BITS, constants WEIGHTED (weights are scaled one by one; else q − zero is
+ * wanted), PLAIN_BF16 and UNPACK.
+ */
+#ifndef WOQ_LANE_F32_GLSL
+#define WOQ_LANE_F32_GLSL
+
+/* Two 16-bit elements of a word. UNPACK: unpackHalf2x16 keeps subnormals on this device. */
+vec2 pair_decode(uint word, bool bf16)
+{
+    if (bf16)
+        return uintBitsToFloat(uvec2(word << 16, word & 0xffff0000u));
+    return UNPACK ? unpackHalf2x16(word) : vec2(f16_decode(word & 0xffffu), f16_decode(word >> 16));
+}
+
+#if CODE_BITS == 16
+/* Row g (high: g+8) in unit 0 or 1. */
+void lane_row(LaneCodes codes, const uint unit, const uint high, out float w[8])
+{
+    uvec4 v = codes.v[unit * 2u + high];
+    UNROLL for (uint i = 0u; i < 4u; i++) {
+        vec2 pair = pair_decode(v[i], PLAIN_BF16);
+        w[2u * i] = pair.x;
+        w[2u * i + 1u] = pair.y;
+    }
+}
+#else
+/* A row in a group of columns. */
+struct LaneRow {
+    float scale;
+    float offset; /* 0 without ZERO_OFFSET */
+    float zero;   /* 0 with it */
+};
+
+float scale_decode(uint bits)
+{
+    uint type = WOQ_FLAG_SCALE(args.flags);
+    float half_value = pair_decode(bits & 0xffffu, false).x;
+    return type == WOQ_ABI_F16 ? half_value : uintBitsToFloat(type == WOQ_ABI_F32 ? bits : bits << 16);
+}
+
+/* Row g + 8·high. */
+LaneRow lane_group(PairRaw raw, uint g, const uint high)
+{
+    uint kind = WOQ_FLAG_ZERO(args.flags);
+    float zero = kind == WOQ_ABI_ZERO_POINT    ? uintBitsToFloat(0x4b000000u | pair_byte(raw.zero, g, high)) - 8388608.0
+                 : kind == WOQ_ABI_ZERO_OFFSET ? 0.0
+                                               : float(1 << (CODE_BITS - 1));
+    return LaneRow(scale_decode(pair_bits(raw.scale, g, high)),
+                   kind == WOQ_ABI_ZERO_OFFSET ? scale_decode(pair_bits(raw.zero, g, high)) : 0.0, zero);
+}
+
+/* ROUNDED to the type in args, FP16 where it is normal (woq/gemm.h) or BF16, on the bits. */
+float weight_round(float w)
+{
+    uint type = WOQ_FLAG_ROUND(args.flags), bits = floatBitsToUint(w);
+    uint cut = type == WOQ_ABI_F16 ? 13u : type == WOQ_ABI_BF16 ? 16u : 0u, unit = 1u << cut;
+    bits += (unit >> 1) - (cut != 0u ? 1u : 0u) + ((bits >> cut) & (unit >> 1 != 0u ? 1u : 0u));
+    return uintBitsToFloat(bits & ~(unit - 1u));
+}
+
+/* The code at bit `shift` of a word's lower half, less zero; bias: 2^(23-shift) + zero. */
+float code_decode(uint word, const uint shift, float bias)
+{
+    const uint mask = ((1u << CODE_BITS) - 1u) << shift;
+    return fma(uintBitsToFloat((word & mask) | 0x4b000000u), 1.0 / float(1u << shift), -bias);
+}
+
+void lane_row(LaneCodes codes, const uint unit, const uint high, LaneRow r, out float w[8])
+{
+#if CODE_BITS == 4
+    uint low_half = codes.v[0][unit * 2u + high], high_half = low_half >> 16;
+    UNROLL for (uint i = 0u; i < 4u; i++) {
+        float bias = float(1u << (23u - 4u * i)) + r.zero;
+        w[2u * i] = code_decode(low_half, 4u * i, bias);
+        w[2u * i + 1u] = code_decode(high_half, 4u * i, bias);
+    }
+#else
+    UNROLL for (uint i = 0u; i < 2u; i++) {
+        uint low_half = codes.v[unit][high * 2u + i], high_half = low_half >> 16;
+        UNROLL for (uint j = 0u; j < 2u; j++) {
+            float bias = float(1u << (23u - 8u * j)) + r.zero;
+            w[4u * i + 2u * j] = code_decode(low_half, 8u * j, bias);
+            w[4u * i + 2u * j + 1u] = code_decode(high_half, 8u * j, bias);
+        }
+    }
+#endif
+    if (WEIGHTED)
+        UNROLL for (uint i = 0u; i < 8u; i++)
+            w[i] = weight_round(fma(r.scale, w[i], r.offset));
+}
+#endif
+
+#endif
