@@ -83,6 +83,7 @@ static enum woq_status create_objects(struct attempt *a)
     enum woq_status st = WOQ_OK;
     params.allocator = &allocator;
     params.log = test_log;
+    params.skip_self_test = true;
     CALL(woq_device_open(a->selector, &params, &a->device));
     weights.sources = a->data->sources;
     weights.count = a->data->count;

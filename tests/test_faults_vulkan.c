@@ -209,7 +209,7 @@ static void test_codes(void **state)
          "VK_ERROR_OUT_OF_HOST_MEMORY"},
         {"vkAllocateMemory", VK_ERROR_TOO_MANY_OBJECTS, WOQ_ERROR_OUT_OF_DEVICE_MEMORY,
          "VK_ERROR_TOO_MANY_OBJECTS"},
-        {"vkCreateComputePipelines", VK_ERROR_INITIALIZATION_FAILED, WOQ_ERROR_COMPILE, "gemv"},
+        {"vkCreateComputePipelines", VK_ERROR_INITIALIZATION_FAILED, WOQ_ERROR_COMPILE, "floor"},
         {"vkCreateComputePipelines", VK_ERROR_INVALID_SHADER_NV, WOQ_ERROR_COMPILE,
          "vkCreateComputePipelines"},
         {"vkCreateComputePipelines", VK_ERROR_OUT_OF_DEVICE_MEMORY, WOQ_ERROR_OUT_OF_DEVICE_MEMORY,
