@@ -2,8 +2,8 @@
  * test_radv.c: AMD's real shader compiler takes every Vulkan kernel, without the hardware: Mesa's
  * RADV with RADV_FORCE_FAMILY (navi31, navi21, vega20, …) and VK_DRIVER_FILES naming its ICD, set
  * by the caller. The null hardware has no memory, so kernels are asked for one by one instead of
- * through a GEMM. Printed for each: subgroup size, VGPRs, LDS, subgroups on a SIMD, size of the code, and the compiler's
- * estimate of cycles. A spill, or scratch memory, is a failure.
+ * through a GEMM. Printed for each: subgroup size, VGPRs, LDS, subgroups on a SIMD, size of the
+ * code, and the compiler's estimate of cycles. A spill, or scratch memory, is a failure.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -165,7 +165,8 @@ void stage(uint block, uint unit)
         if (X_PIECES % THREADS != 0u && item >= X_PIECES)
             break;
         bool beyond = block * 64u + unit * 32u + item % 4u * 8u >= args.k;
-        pool[at + (ROWS_W + item / 4u) * ROW + item % 4u] = beyond ? uvec4(0u) : unit == 0u ? x_now[i] : x_now[X_LOADS + i];
+        uvec4 piece = unit == 0u ? x_now[i] : x_now[X_LOADS + i];
+        pool[at + (ROWS_W + item / 4u) * ROW + item % 4u] = beyond ? uvec4(0u) : piece;
     }
 }
 
@@ -249,7 +250,8 @@ void main()
     const bool gated = WOQ_FLAG_ACT(args.flags) == WOQ_ABI_ACT_SILU_MUL;
     UNROLL for (uint m = 0u; m < TILES_M; m++) {
         barrier();
-        uint at = (subgroup_k * SUM_ROWS + subgroup_m * MATRIX_M) * (ROWS_W / 4u) + subgroup_n * TILES_N * MATRIX_N / 4u;
+        uint at = (subgroup_k * SUM_ROWS + subgroup_m * MATRIX_M) * (ROWS_W / 4u) +
+                  subgroup_n * TILES_N * MATRIX_N / 4u;
         UNROLL for (uint n = 0u; n < TILES_N; n++)
             coopMatStore(total[m * TILES_N + n], pool, at + n * MATRIX_N / 4u, ROWS_W / 4u,
                          gl_CooperativeMatrixLayoutRowMajor);

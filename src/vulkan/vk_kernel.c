@@ -277,8 +277,9 @@ static bool probe_coop(const struct woq_device *device, struct woqi_kernel_key k
                  "nearest even in FP16");
         return false;
     }
-    const uint32_t subgroups = woqi_coop_block_subgroups(b), shared = woqi_coop_block_shared(b, coop->m);
-    const uint32_t n = b->rows_w / b->subgroups_n, m = b->rows_x / b->subgroups_m; /* of a subgroup */
+    const uint32_t subgroups = woqi_coop_block_subgroups(b);
+    const uint32_t shared = woqi_coop_block_shared(b, coop->m);
+    const uint32_t n = b->rows_w / b->subgroups_n, m = b->rows_x / b->subgroups_m; /* a subgroup's */
     const uint32_t part = subgroups / b->subgroups_k * coop->subgroup;             /* threads */
     if (subgroups * coop->subgroup > info->max_workgroup || subgroups > coop->max_subgroups ||
         shared > info->shared_memory)
@@ -288,8 +289,8 @@ static bool probe_coop(const struct woq_device *device, struct woqi_kernel_key k
     else if (n % coop->n || m % coop->m || b->rows_w % 32 || m / coop->m > COOP_TILES_M ||
              n / coop->n * (m / coop->m) > COOP_TILES)
         snprintf(reason, reason_size,
-                 "block %s: a subgroup's %u × %u sums are not at most %u × (%u) whole matrices of %u × %u",
-                 b->name, m, n, COOP_TILES_M, COOP_TILES, coop->m, coop->n);
+                 "block %s: %u × %u sums of a subgroup are no whole matrices of %u × %u, or more than %u",
+                 b->name, m, n, coop->m, coop->n, COOP_TILES);
     else if (share(b->rows_w * 2, part) > COOP_W_LOADS || share(b->rows_x * 4, part) > COOP_X_LOADS)
         snprintf(reason, reason_size, "block %s: %u threads are too few to load its tiles", b->name,
                  part);
@@ -448,9 +449,10 @@ enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel)
     if (!binary.size)
         return woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for Vulkan",
                          kernel->name);
-    if (kernel->key.id == WOQI_KERNEL_COOP)
-        kernel->local_x = vk->coop.subgroup * woqi_coop_block_subgroups(
-                                                  woqi_coop_block((enum woqi_block_id)kernel->key.block));
+    if (kernel->key.id == WOQI_KERNEL_COOP) {
+        const enum woqi_block_id block = (enum woqi_block_id)kernel->key.block;
+        kernel->local_x = vk->coop.subgroup * woqi_coop_block_subgroups(woqi_coop_block(block));
+    }
     struct woqi_vk_kernel *k = woqi_alloc(device, 1, sizeof *k);
     if (!k)
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
