@@ -12,8 +12,8 @@
  *     sums[((m·2 + h)·PARTS + p)·32 + l]      lane l of part p: row g + 8h of the strip, row m of X
  *
  * Two loops, one after the other. stream(): whole blocks of aligned X. Codes, scales and zeros are loaded a block
- * ahead, X a block (a unit, if ROWS > 2) ahead, from clamped addresses and without a branch, since compilers wait for
- * what is on its way where branches meet. walk(): the rest, one column at a time: the last columns if K is no
+ * ahead, X a block ahead, for more rows of X a unit or not at all, as it takes registers: from clamped addresses and
+ * without a branch, since compilers wait for what is on its way where branches meet. walk(): the rest, one column at a time: the last columns if K is no
  * multiple of 64; all of them if X is unaligned or gathered through perm, or groups end within a lane's 8 columns.
  *
  * Unless WEIGHTED, 8 products x·(q − zero) are summed before the scale is applied; see woq/gemm.h, EXACT.
@@ -64,7 +64,7 @@ const uint MAX_ROWS = 8u;
 const uint THREADS = 32u * PARTS;
 const uint OUTPUTS = 16u * ROWS;            /* of a strip */
 const uint X_VECTORS = X_TYPE == 1u ? 2u : 1u; /* of 8 columns */
-const uint X_AHEAD = ROWS > 2u ? 1u : 2u;   /* units */
+const uint X_AHEAD = ROWS > 4u ? 0u : ROWS > 2u ? 1u : 2u; /* units that X is loaded ahead */
 const bool SCALED = CODE_BITS != 16 && !WEIGHTED;
 
 shared float sums[OUTPUTS * 4u * PARTS];
@@ -158,14 +158,18 @@ void stream(uint strip, uint begin, uint end)
             low_scale = low_row.scale;
             high_scale = high_row.scale;
 #endif
-            const uint slot = unit % X_AHEAD, next = unit + X_AHEAD;
+            const uint slot = X_AHEAD == 2u ? unit : 0u, next = unit + X_AHEAD;
             const uint next_unit = (next < 2u ? block : ahead) * 2u + (next & 1u);
             UNROLL for (uint m = 0u; m < ROWS; m++) {
                 const uint from = (slot * ROWS + m) * 2u;
                 float v[8];
+                if (X_AHEAD == 0u)
+                    UNROLL for (uint i = 0u; i < X_VECTORS; i++)
+                        x[from + i] = x_vectors[x_at[m] + next_unit * 4u * X_VECTORS + i];
                 x_decode(x[from], x[from + X_VECTORS - 1u], v);
-                UNROLL for (uint i = 0u; i < X_VECTORS; i++)
-                    x[from + i] = x_vectors[x_at[m] + next_unit * 4u * X_VECTORS + i];
+                if (X_AHEAD != 0u)
+                    UNROLL for (uint i = 0u; i < X_VECTORS; i++)
+                        x[from + i] = x_vectors[x_at[m] + next_unit * 4u * X_VECTORS + i];
                 float low_part = SCALED ? 0.0 : total[2u * m];
                 float high_part = SCALED ? 0.0 : total[2u * m + 1u];
                 UNROLL for (uint c = 0u; c < 8u; c++) {
