@@ -2,7 +2,8 @@
  * dequant.glsl: weights to binary32, the one place that knows the formats. Layout FRAG16 of layout.h.
  *
  * A row of weights is read group by group: group_begin fetches scale and zero of a row's group,
- * weight_at gives the weight of a column in it, row_begin where the row's codes are. See woq/gemm.h for what EXACT and ROUNDED ask.
+ * weight_at gives the weight of a column in it, row_begin where the row's codes are. See woq/gemm.h for
+ * what EXACT and ROUNDED ask.
  */
 #ifndef WOQ_DEQUANT_GLSL
 #define WOQ_DEQUANT_GLSL

@@ -11,10 +11,11 @@
  *     part p of K     blocks of 64 columns p·share … (p+1)·share−1
  *     sums[((m·2 + h)·PARTS + p)·32 + l]      lane l of part p: row g + 8h of the strip, row m of X
  *
- * Two loops, one after the other. stream(): whole blocks of aligned X. Codes, scales and zeros are loaded a block
- * ahead, X a block ahead, for more rows of X a unit or not at all, as it takes registers: from clamped addresses and
- * without a branch, since compilers wait for what is on its way where branches meet. walk(): the rest, one column at a time: the last columns if K is no
- * multiple of 64; all of them if X is unaligned or gathered through perm, or groups end within a lane's 8 columns.
+ * Two loops, one after the other. stream(): whole blocks of aligned X. Codes, scales and zeros are loaded
+ * a block ahead, X a block ahead, for more rows of X a unit or not at all, as it takes registers: from
+ * clamped addresses and without a branch, since compilers wait for what is on its way where branches meet.
+ * walk(): the rest, one column at a time: the last columns if K is no multiple of 64; all of them if X is
+ * unaligned or gathered through perm, or groups end within a lane's 8 columns.
  *
  * Unless WEIGHTED, 8 products x·(q − zero) are summed before the scale is applied; see woq/gemm.h, EXACT.
  *

@@ -161,9 +161,9 @@ uint x_column(uint i)
 
 /* total += scale · part, for sums of a group that has ended. */
 #define ADD_PARTS(rows)                                                                            \
-    UNROLL for (uint n = 0u; n < STRIPS; n++)                                                  \
-        UNROLL for (uint c = 0u; c < COLUMNS; c++) {                                           \
-            UNROLL for (uint i = 0u; i < 4u; i++)                                              \
+    UNROLL for (uint n = 0u; n < STRIPS; n++)                                                      \
+        UNROLL for (uint c = 0u; c < COLUMNS; c++) {                                               \
+            UNROLL for (uint i = 0u; i < 4u; i++)                                                  \
                 total[n * COLUMNS + c][i] = fma(rows[2u * n + i / 2u].scale,                       \
                                                 part[n * COLUMNS + c][i],                          \
                                                 total[n * COLUMNS + c][i]);                        \
@@ -205,7 +205,7 @@ void multiply(const bool fast)
     /* FINE: for each unit, as groups may end inside a block. */
     PairRaw raw[(FINE ? 2u : 1u) * MAX_STRIPS];
     RowGroup rows[2u * MAX_STRIPS];
-    uint group = 0xffffffffu, group_end = 0u, next_group[2], next_end[2];
+    uint group = 0xffffffffu, next_group[2], next_end[2]; /* next_end: the column after the group */
     UNROLL for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
         next_group[u] = group_of(first_column(begin, u));
         next_end[u] = args.group < args.k ? (next_group[u] + 1u) * args.group : 0xffffffffu;

@@ -23,7 +23,7 @@ struct woqi_packer {
     uint64_t k_packed;
     uint32_t *perm;            /* [k_packed] columns as given, or WOQ_PERM_NONE; NULL = identity */
     uint32_t *canonical_group; /* [groups]; NULL = identity */
-    uint8_t *line;             /* [16][k_packed] scratch for PANEL16 and FRAG16 (there columns padded): an element a column */
+    uint8_t *line; /* [16][k_packed], for FRAG16 padded, scratch: an element a column */
 };
 
 /* Checks everything that woq_weights_create documents; `params` and its arrays must outlive the
