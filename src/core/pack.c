@@ -32,6 +32,8 @@ static unsigned padding_code(const struct woqi_packer *p, const struct woq_weigh
         return 0;
     if (p->format.zero == WOQ_ZERO_SYMMETRIC)
         return p->format.code == WOQ_CODE_U4 ? 8 : 128;
+    if (p->format.group == WOQ_GROUP_TENSOR)
+        return ((const uint8_t *)s->zeros)[0];
     uint64_t group = column / p->group;
     if (p->canonical_group)
         group = p->canonical_group[group];
