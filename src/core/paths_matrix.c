@@ -4,6 +4,8 @@
 #include "alloc.h"
 #include "step.h"
 
+#define UNITS_UNTOLD 16 /* compute units of a device that does not tell */
+
 /* Kernels find a lane's scale once for the columns it holds, and EXACT sums end with a unit. */
 static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
@@ -54,7 +56,8 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
         return false;
     }
     uint64_t groups = woqi_div_up(w->tiles[0].shape.rows, woqi_block_rows(block));
-    if (block->fill && groups > (uint64_t)block->fill * gemm->device->info.compute_units) {
+    uint64_t units = gemm->device->info.compute_units;
+    if (block->fill && groups > block->fill * (units ? units : UNITS_UNTOLD)) {
         snprintf(reason, size, "block %s is for fewer rows of weights", block->name);
         return false;
     }
