@@ -221,7 +221,7 @@ mesa_own=(libelf1 libpng16-16 libdrm2 libdrm-amdgpu1 libexpat1 libwayland-client
     libxcb-present0 libxcb-randr0 libxcb-shm0 libxcb-sync1 libxcb-xfixes0 libxshmfence1 libzstd1 zlib1g)
 mesa_new=(libllvm19 libdisplay-info2)
 need_libraries() { # name, library: installs what the library lacks
-    if ldd "$2" 2>&1 | grep -q 'not found'; then
+    if ldd "$2" 2>&1 | grep 'not found' >/dev/null; then # -q would end ldd, and pipefail count that
         need_root "${mesa_own[*]} ${mesa_new[*]}"
         prepare_apt
         say "$1: installing the libraries it needs"
