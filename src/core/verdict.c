@@ -10,9 +10,9 @@
 
 static void cache_key(const struct woq_device *device, const char *kernel, char *out, size_t size)
 {
-    snprintf(out, size, "self-test 1 | %s | %s | %s | woq %s | %s",
+    snprintf(out, size, "self-test 1 | %s | %s | %s | woq %s | %s%s",
              woq_backend_name(device->info.backend), device->info.name, device->info.driver,
-             woq_version_string(), kernel);
+             woq_version_string(), kernel, device->software_matrix ? ", software_matrix" : "");
 }
 
 static struct woqi_verdict *remember(struct woq_device *device, const char *kernel, bool passed)

@@ -1,7 +1,7 @@
 /*
  * verdict.h: which kernels passed their self-test on a device, in this process and on disk.
  *
- * Key on disk: backend, device, driver, library version, kernel. Threading: the caller holds the device's
+ * Key on disk: backend, device, driver, library version, kernel, and whether it does without matrix units. Threading: the caller holds the device's
  * selftest_lock, but for woqi_verdict_fingerprint and woqi_verdict_clear.
  */
 #ifndef WOQI_VERDICT_H
