@@ -28,9 +28,7 @@ static bool floor_step(const struct woq_gemm *gemm, const struct woqi_range *ran
                        const struct woqi_tile *tile, struct woqi_step *s)
 {
     (void)stage;
-    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
-    woqi_step_bind_x(gemm, o, first, rows, s);
-    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
     s->groups[0] = woqi_step_groups(gemm, woqi_div_up(tile->count, s->kernel->local_x), 0);
     s->groups[1] = woqi_step_groups(gemm, s->args.m, 1);
     s->groups[2] = 1;

@@ -11,11 +11,7 @@ bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *pat
                         size_t size)
 {
     (void)path;
-    if (gemm->weights->layout == WOQI_LAYOUT_PANEL16)
-        return true;
-    snprintf(reason, size, "needs weights in layout panel16; this device packs them as %s",
-             woqi_layout_name(gemm->weights->layout));
-    return false;
+    return woqi_layout_fits(gemm, WOQI_LAYOUT_PANEL16, reason, size);
 }
 
 /* Work-groups of size 1 for `units` panels or pairs of panels. */
@@ -31,9 +27,7 @@ bool woqi_panel_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *
                           const struct woqi_tile *tile, struct woqi_step *s)
 {
     (void)stage;
-    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
-    woqi_step_bind_x(gemm, o, first, rows, s);
-    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
     s->groups[0] = panel_groups(gemm, tile);
     s->groups[1] = s->groups[2] = 1;
     return true;

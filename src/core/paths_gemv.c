@@ -1,12 +1,9 @@
 /* paths_gemv.c: few rows on GPUs, layout FRAG16. */
-#include <stdio.h>
-
 #include "alloc.h"
 #include "step.h"
 
 #define MOST_PARTS   16
 #define UNIT_WORKERS 64 /* of 32 threads that a GPU's compute unit should have in flight */
-#define UNITS_UNTOLD 16 /* compute units of a device that does not tell */
 
 uint32_t woqi_gemv_threads(const struct woqi_kernel_key *key)
 {
@@ -29,8 +26,7 @@ static uint32_t choose_parts(const struct woq_gemm *gemm, const struct woqi_kern
 {
     const struct woq_device_info *info = &gemm->device->info;
     struct woqi_kernel_key k = *key;
-    uint64_t units = info->compute_units ? info->compute_units : UNITS_UNTOLD;
-    uint64_t workers = units * (info->kind == WOQ_DEVICE_KIND_CPU ? 1 : UNIT_WORKERS);
+    uint64_t workers = woqi_gpu_units(gemm) * (info->kind == WOQ_DEVICE_KIND_CPU ? 1 : UNIT_WORKERS);
     uint64_t blocks = woqi_div_up(gemm->weights->k_packed, WOQI_FRAG_COLUMNS);
     for (k.parts = 1; k.parts < MOST_PARTS; k.parts *= 4)
         if (strips(&gemm->weights->tiles[0]) * k.parts * 2 > workers)
@@ -59,11 +55,7 @@ bool woqi_gemv_accepts(const struct woq_gemm *gemm, const struct woqi_path *path
                        size_t size)
 {
     (void)path;
-    if (gemm->weights->layout == WOQI_LAYOUT_FRAG16)
-        return true;
-    snprintf(reason, size, "needs weights in layout frag16; this device packs them as %s",
-             woqi_layout_name(gemm->weights->layout));
-    return false;
+    return woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size);
 }
 
 bool woqi_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
@@ -71,9 +63,7 @@ bool woqi_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
                     const struct woqi_tile *tile, struct woqi_step *s)
 {
     (void)stage;
-    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
-    woqi_step_bind_x(gemm, o, first, rows, s);
-    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
     s->groups[0] = woqi_step_groups(gemm, strips(tile), 0);
     s->groups[1] = s->groups[2] = 1;
     return true;

@@ -4,8 +4,6 @@
 #include "alloc.h"
 #include "step.h"
 
-#define UNITS_UNTOLD 16 /* compute units of a device that does not tell */
-
 /* Kernels find a lane's scale once for the columns it holds, and EXACT sums end with a unit. */
 static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
@@ -23,11 +21,8 @@ static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path
 static bool operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
-    if (w->layout != WOQI_LAYOUT_FRAG16) {
-        snprintf(reason, size, "needs weights in layout frag16; this device packs them as %s",
-                 woqi_layout_name(w->layout));
+    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
         return false;
-    }
     if (gemm->params.x_type != WOQ_F16 || w->format.code == WOQ_CODE_BF16) {
         snprintf(reason, size, "needs FP16 activations, and weights that are not BF16");
         return false;
@@ -56,8 +51,7 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
         return false;
     }
     uint64_t groups = woqi_div_up(w->tiles[0].shape.rows, woqi_block_rows(block));
-    uint64_t units = gemm->device->info.compute_units;
-    if (block->fill && groups > block->fill * (units ? units : UNITS_UNTOLD)) {
+    if (block->fill && groups > block->fill * woqi_gpu_units(gemm)) {
         snprintf(reason, size, "block %s is for fewer rows of weights", block->name);
         return false;
     }
@@ -76,9 +70,7 @@ bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
 {
     (void)stage;
     const struct woqi_block *block = woqi_block(range->path->block);
-    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
-    woqi_step_bind_x(gemm, o, first, rows, s);
-    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
     s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, woqi_block_rows(block));
     s->groups[1] = (uint32_t)woqi_div_up(s->args.m, woqi_block_columns(block));
     s->groups[2] = 1;
@@ -106,9 +98,7 @@ bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
 {
     (void)stage;
     const struct woqi_coop_block *block = woqi_coop_block(range->path->block);
-    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
-    woqi_step_bind_x(gemm, o, first, rows, s);
-    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
     s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, block->rows_w);
     s->groups[1] = (uint32_t)woqi_div_up(s->args.m, block->rows_x);
     s->groups[2] = 1;

@@ -1,6 +1,8 @@
 /* step.c: windows of a product's matrices, and the arguments that all main kernels share. */
 #include "step.h"
 
+#include <stdio.h>
+
 #include "alloc.h"
 #include "check.h"
 
@@ -94,4 +96,28 @@ void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o
 uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis)
 {
     return (uint32_t)woqi_min(groups, gemm->device->info.max_groups[axis]);
+}
+
+void woqi_step_direct(const struct woq_gemm *gemm, const struct woqi_range *range,
+                      const struct woqi_operands *o, uint64_t first, uint32_t rows,
+                      const struct woqi_tile *tile, struct woqi_step *s)
+{
+    woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
+    woqi_step_bind_x(gemm, o, first, rows, s);
+    s->args.flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+}
+
+bool woqi_layout_fits(const struct woq_gemm *gemm, enum woqi_layout layout, char *reason, size_t size)
+{
+    if (gemm->weights->layout == layout)
+        return true;
+    snprintf(reason, size, "needs weights in layout %s; this device packs them as %s",
+             woqi_layout_name(layout), woqi_layout_name(gemm->weights->layout));
+    return false;
+}
+
+uint64_t woqi_gpu_units(const struct woq_gemm *gemm)
+{
+    uint32_t units = gemm->device->info.compute_units;
+    return units ? units : 16;
 }

@@ -14,8 +14,16 @@ void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o
 /* args.flags; x_type and perm as the kernel sees X. */
 uint32_t woqi_step_flags(const struct woq_gemm *gemm, const struct woqi_range *range,
                          enum woq_type x_type, bool perm);
+/* All but groups of the one step of a path whose kernel takes X as the caller bound it. */
+void woqi_step_direct(const struct woq_gemm *gemm, const struct woqi_range *range,
+                      const struct woqi_operands *operands, uint64_t first, uint32_t rows,
+                      const struct woqi_tile *tile, struct woqi_step *out);
 /* At most what the device launches along the axis. */
 uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis);
+/* Are the weights packed so? If not, why the path needs it. */
+bool woqi_layout_fits(const struct woq_gemm *gemm, enum woqi_layout layout, char *reason, size_t size);
+/* Compute units of the device, or a guess if it does not tell. */
+uint64_t woqi_gpu_units(const struct woq_gemm *gemm);
 
 /* ---- paths_cpu.c ---- */
 bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
