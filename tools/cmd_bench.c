@@ -160,14 +160,7 @@ static bool parse_option(struct request *r, int c, char *why)
     case OPTION_MODEL: add_model(r, optarg); break;
     case OPTION_STARTUP: r->startup = true; break;
     case OPTION_WINDOW:
-        if (!tool_parse_number(optarg, 4, 1 << 20, &number, why))
-            return false;
-        if (number % 2) {
-            snprintf(why, TOOL_WHY, "%s is odd; it must be even", optarg);
-            return false;
-        }
-        r->window = (uint32_t)number;
-        break;
+        return tool_parse_window(optarg, &r->window, why);
     case OPTION_GENERATE:
         if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
             return false;

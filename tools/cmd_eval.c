@@ -91,14 +91,7 @@ static bool parse_option(struct request *r, int c, char *why)
         e->generate = (uint32_t)number;
         break;
     case OPTION_WINDOW:
-        if (!tool_parse_number(optarg, 4, 1 << 20, &number, why))
-            return false;
-        if (number % 2) {
-            snprintf(why, TOOL_WHY, "%s is odd; it must be even", optarg);
-            return false;
-        }
-        e->window = (uint32_t)number;
-        break;
+        return tool_parse_window(optarg, &e->window, why);
     case OPTION_STRIDE:
         if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
             return false;

@@ -56,6 +56,7 @@ struct tool_shape {
     uint64_t n, k;
 };
 bool tool_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *out, char *why);
+bool tool_parse_window(const char *text, uint32_t *out, char *why); /* tokens: 4 to 2^20, even */
 bool tool_parse_seconds(const char *text, double *out, char *why);
 bool tool_parse_type(const char *text, enum woq_type *out, char *why);
 bool tool_parse_math(const char *text, enum woq_math *out, char *why);

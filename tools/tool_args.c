@@ -33,6 +33,17 @@ bool tool_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *o
     return true;
 }
 
+bool tool_parse_window(const char *text, uint32_t *out, char *why)
+{
+    uint64_t number;
+    if (!tool_parse_number(text, 4, 1 << 20, &number, why))
+        return false;
+    if (number % 2)
+        return refuse(why, "%s is odd; it must be even", text);
+    *out = (uint32_t)number;
+    return true;
+}
+
 bool tool_parse_seconds(const char *text, double *out, char *why)
 {
     char *end = NULL;
