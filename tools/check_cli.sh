@@ -58,7 +58,7 @@ expect 2 'like 11008x4096' bench --shapes 4096
 expect 2 'like 11008x4096' bench --shapes 4096x0
 expect 2 '1 to 4294967295' bench --m 0
 expect 2 'a time in seconds' bench --seconds 0
-expect 2 'gemv, gemm, skinny or floor' bench --path gmv
+expect 2 'gemv, gemm, skinny, expand or floor' bench --path gmv
 expect 2 'needs a value' bench --json
 expect 1 'cannot write' bench --svg "$dir/none/x.svg"
 expect 1 'nothing could be measured' bench --device reference:7

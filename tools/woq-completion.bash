@@ -15,7 +15,7 @@ _woq_values() { # program, long option, its value's name in the help
     --log) echo error warning info debug ;;
     --x | --y | --bias) echo f16 bf16 f32 ;;
     --math) echo default exact rounded ;;
-    --path) echo gemv gemm skinny floor ;;
+    --path) echo gemv gemm skinny expand floor ;;
     --zero) echo symmetric point offset ;;
     --activation) echo none relu gelu_tanh gelu_erf silu silu_mul ;;
     --format | --formats) echo w4g32 w4g64 w4g128 w4g64z w4g128z w8 w8t f16 bf16 ;;

@@ -318,6 +318,8 @@ void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
     else if (key.block)
         snprintf(out, size, "%s_%s_%s%s", entry, codes[key.code],
                  woqi_block_name((enum woqi_block_id)key.block), groups[key.fine]);
+    else if (key.code)
+        snprintf(out, size, "%s_%s%s", entry, codes[key.code], groups[key.fine]);
     else
         snprintf(out, size, "%s", entry);
 }

@@ -115,10 +115,9 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
     }
-    if (!path->block || !choice->trusts)
-        return true;
-    *distrusted = !choice->trusts(gemm->device, path, woqi_path_key(gemm, path, path->kernel_count - 1),
-                                  reason, WOQI_REASON_SIZE);
+    for (uint32_t i = path->block && choice->trusts ? path->kernel_count : 0; i-- > 0 && !*distrusted;)
+        *distrusted = !choice->trusts(gemm->device, path, woqi_path_key(gemm, path, i), reason,
+                                      WOQI_REASON_SIZE);
     return !*distrusted;
 }
 
@@ -279,18 +278,30 @@ enum woq_status woq_gemm_workspace(const struct woq_gemm *gemm, uint64_t *bytes)
     return WOQ_OK;
 }
 
+struct counter {
+    struct woqi_emitter base;
+    uint32_t steps;
+};
+
+static enum woq_status count_step(struct woqi_emitter *self, const struct woqi_step *step)
+{
+    (void)step;
+    ((struct counter *)self)->steps++;
+    return WOQ_OK;
+}
+
 /* Steps of m dense rows, barriers between stages included. */
 static uint32_t count_steps(const struct woq_gemm *gemm, uint32_t m)
 {
     struct woqi_operands dense;
     struct woqi_slicing slicing;
+    struct counter counter = {{count_step}, 0};
     woqi_gemm_dense(gemm, &dense);
     if (woqi_gemm_slice(gemm, m, m, &dense, &slicing))
         return 0;
-    uint32_t tiles = gemm->weights->tile_count;
-    if (slicing.stages == 1)
-        return slicing.count * tiles;
-    return slicing.count * (1 + tiles) + slicing.stages - 1;
+    for (uint32_t stage = 0; stage < slicing.stages; stage++)
+        woqi_gemm_expand(gemm, m, &dense, &slicing, stage, &counter.base);
+    return counter.steps + slicing.stages - 1;
 }
 
 enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct woq_explain *out)

@@ -34,6 +34,11 @@
  *         computes the rows i·rows_w onwards of the weights for the rows j·rows_x onwards of X. Its size
  *         is the backend's: the block's subgroups times their size.
  *
+ * expand  Layout FRAG16, codes U4 or U8, any group. Writes n rows of the weights (whole strips, from codes_off,
+ *         scales_off and zeros_off on) as plain FP16 weights of the same layout: binding Y, strips y_stride
+ *         apart, and behind them perm, if X is gathered. Built for one kind of codes. groups[0]·local_x
+ *         invocations stride over strips · blocks of 64 columns · 32.
+ *
  * y may alias residual element by element: read it before writing y. Nothing outside the m × n window
  * of Y may be written; Y must not be read (it may hold NaN). FP32 accumulation throughout.
  */
@@ -52,7 +57,8 @@
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
-    K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")
+    K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
+    K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")
 
 enum woqi_kernel_id {
 #define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
@@ -69,7 +75,7 @@ struct woqi_kernel_key {
     enum woqi_kernel_id id;
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
-    uint32_t fine;  /* with a block, and GEMV_FRAG (not ANY): enum woqi_groups */
+    uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
     /* GEMV_FRAG, else 0. */
     uint32_t rows;     /* of X at most: 1, 2, 4 or 8 */
     uint32_t parts;    /* of K, 32 threads each */

@@ -74,6 +74,10 @@ struct woqi_path {
     bool (*step)(const struct woq_gemm *gemm, const struct woqi_range *range,
                  const struct woqi_operands *operands, uint32_t stage, uint64_t first, uint32_t rows,
                  const struct woqi_tile *tile, struct woqi_step *out);
+    /* (optional) Pieces of the weights that a stage prepares and the next one uses, while it prepares the
+     * piece after. `stage` of step is then 2·piece to prepare, asked for the first slice alone, and
+     * 2·piece + 1 to use. stages_per_slice is 0. */
+    uint32_t (*pieces)(const struct woq_gemm *gemm);
 };
 
 extern const struct woqi_path woqi_paths[]; /* in order of preference */
@@ -83,7 +87,7 @@ extern const uint32_t woqi_path_total;
 struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,
                                      uint32_t i);
 
-/* May the path's main kernel be used? If not, why. */
+/* May this kernel of the path be used? If not, why. */
 typedef bool woqi_trust_fn(struct woq_device *device, const struct woqi_path *path,
                            struct woqi_kernel_key key, char *reason, size_t size);
 

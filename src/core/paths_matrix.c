@@ -17,8 +17,7 @@ static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path
     return false;
 }
 
-/* What both kernels ask for. */
-static bool operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
+bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
     if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
@@ -30,12 +29,19 @@ static bool operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
     return true;
 }
 
-/* A device without that many work-groups would need more steps. */
-static bool groups_launch(const struct woq_gemm *gemm, uint64_t groups, char *reason, size_t size)
+bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
+                            char *reason, size_t size)
 {
+    uint32_t block_rows, block_columns, fill = woqi_block(path->block)->fill; /* 0 for blocks of coop */
+    woqi_block_tile(path->block, &block_rows, &block_columns);
+    uint64_t groups = woqi_div_up(rows, block_rows);
+    if (fill && groups > fill * woqi_gpu_units(gemm)) {
+        snprintf(reason, size, "block %s is for fewer rows of weights", woqi_block_name(path->block));
+        return false;
+    }
     if (groups <= gemm->device->info.max_groups[0])
         return true;
-    snprintf(reason, size, "more work-groups than the device launches");
+    snprintf(reason, size, "more work-groups than the device launches"); /* would need more steps */
     return false;
 }
 
@@ -43,19 +49,14 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
                       size_t size)
 {
     const struct woq_weights *w = gemm->weights;
-    const struct woqi_block *block = woqi_block(path->block);
-    if (!operands_fit(gemm, reason, size))
+    if (!woqi_matrix_operands_fit(gemm, reason, size))
         return false;
-    if (w->format.zero == WOQ_ZERO_OFFSET && block->math == WOQ_MATH_EXACT) {
+    if (w->format.zero == WOQ_ZERO_OFFSET && path->math == WOQ_MATH_EXACT) {
         snprintf(reason, size, "weights with float offsets have no integers to multiply");
         return false;
     }
-    uint64_t groups = woqi_div_up(w->tiles[0].shape.rows, woqi_block_rows(block));
-    if (block->fill && groups > block->fill * woqi_gpu_units(gemm)) {
-        snprintf(reason, size, "block %s is for fewer rows of weights", block->name);
-        return false;
-    }
-    return groups_launch(gemm, groups, reason, size) && groups_fit(gemm, path, reason, size);
+    return woqi_matrix_block_fits(gemm, path, w->tiles[0].shape.rows, reason, size) &&
+           groups_fit(gemm, path, reason, size);
 }
 
 uint32_t woqi_mma_slice(const struct woq_gemm *gemm)
@@ -80,10 +81,8 @@ bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
 bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
 {
-    if (!operands_fit(gemm, reason, size))
-        return false;
-    uint64_t rows = gemm->weights->tiles[0].shape.rows;
-    return groups_launch(gemm, woqi_div_up(rows, woqi_coop_block(path->block)->rows_w), reason, size);
+    return woqi_matrix_operands_fit(gemm, reason, size) &&
+           woqi_matrix_block_fits(gemm, path, gemm->weights->tiles[0].shape.rows, reason, size);
 }
 
 uint32_t woqi_coop_slice(const struct woq_gemm *gemm)

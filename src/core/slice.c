@@ -82,7 +82,41 @@ enum woq_status woqi_gemm_slice(const struct woq_gemm *gemm, uint32_t m, uint32_
     out->count = (uint32_t)woqi_div_up(m ? m : 1, out->rows);
     if (out->count < usual)
         out->count = usual;
-    out->stages = range->path->stages_per_slice ? range->path->stages_per_slice * out->count : 1;
+    out->stages = range->path->pieces             ? range->path->pieces(gemm) + 1
+                  : range->path->stages_per_slice ? range->path->stages_per_slice * out->count
+                                                  : 1;
+    return WOQ_OK;
+}
+
+/* A product that is being expanded. */
+struct expansion {
+    const struct woq_gemm *gemm;
+    uint32_t m;
+    const struct woqi_range *range;
+    const struct woqi_operands *operands;
+    uint32_t slice_rows;
+    struct woqi_emitter *emitter;
+};
+
+/* Slices begin … end−1, in what the path calls `stage`. */
+static enum woq_status emit_slices(const struct expansion *e, uint32_t stage, uint32_t begin, uint32_t end)
+{
+    const struct woq_weights *w = e->gemm->weights;
+    struct woqi_step step;
+    for (uint32_t slice = begin; slice < end; slice++) {
+        uint64_t first = (uint64_t)slice * e->slice_rows;
+        uint32_t rows = first < e->m ? (uint32_t)woqi_min(e->slice_rows, e->m - first) : 0;
+        if (!rows)
+            first = 0; /* an inactive step still names valid windows */
+        for (uint32_t t = 0; t < w->tile_count; t++) {
+            if (!e->range->path->step(e->gemm, e->range, e->operands, stage, first, rows, &w->tiles[t],
+                                      &step))
+                continue;
+            enum woq_status st = e->emitter->emit(e->emitter, &step);
+            if (st)
+                return st;
+        }
+    }
     return WOQ_OK;
 }
 
@@ -92,24 +126,14 @@ enum woq_status woqi_gemm_expand(const struct woq_gemm *gemm, uint32_t m,
                                  struct woqi_emitter *emitter)
 {
     const struct woqi_range *range = woqi_gemm_range(gemm, m ? m : 1);
-    const struct woqi_path *path = range->path;
-    uint32_t per_slice = path->stages_per_slice;
-    uint32_t begin = per_slice ? stage / per_slice : 0;
-    uint32_t end = per_slice ? begin + 1 : slicing->count;
-    struct woqi_step step;
-    for (uint32_t slice = begin; slice < end; slice++) {
-        uint64_t first = (uint64_t)slice * slicing->rows;
-        uint32_t rows = first < m ? (uint32_t)woqi_min(slicing->rows, m - first) : 0;
-        if (!rows)
-            first = 0; /* an inactive step still names valid windows */
-        for (uint32_t t = 0; t < gemm->weights->tile_count; t++) {
-            if (!path->step(gemm, range, operands, per_slice ? stage % per_slice : 0, first, rows,
-                            &gemm->weights->tiles[t], &step))
-                continue;
-            enum woq_status st = emitter->emit(emitter, &step);
-            if (st)
-                return st;
-        }
-    }
-    return WOQ_OK;
+    const struct expansion e = {gemm, m, range, operands, slicing->rows, emitter};
+    const uint32_t per_slice = range->path->stages_per_slice;
+    if (per_slice)
+        return emit_slices(&e, stage % per_slice, stage / per_slice, stage / per_slice + 1);
+    if (!range->path->pieces)
+        return emit_slices(&e, 0, 0, slicing->count);
+    enum woq_status st = stage ? emit_slices(&e, 2 * stage - 1, 0, slicing->count) : WOQ_OK;
+    if (!st && stage + 1 < slicing->stages)
+        st = emit_slices(&e, 2 * stage, 0, 1);
+    return st;
 }

@@ -20,16 +20,22 @@ static uint64_t rows_bytes(uint64_t rows, uint64_t stride, uint64_t row)
     return (rows - 1) * stride + row;
 }
 
+uint32_t woqi_step_flags_of(const struct woq_gemm *gemm, const struct woq_format *format, enum woq_type round,
+                            enum woq_type x_type, bool perm)
+{
+    return WOQ_FLAGS((uint32_t)format->code, (uint32_t)format->zero, (uint32_t)format->scale,
+                     (uint32_t)x_type, (uint32_t)gemm->params.y_type,
+                     (uint32_t)gemm->params.bias_type, (uint32_t)gemm->params.residual,
+                     (uint32_t)gemm->params.activation, (uint32_t)perm, (uint32_t)round,
+                     (uint32_t)gemm->weights->layout);
+}
+
 uint32_t woqi_step_flags(const struct woq_gemm *gemm, const struct woqi_range *range,
                          enum woq_type x_type, bool perm)
 {
     const struct woq_weights *w = gemm->weights;
-    bool plain = !w->group;
-    uint32_t round = range->math == WOQ_MATH_ROUNDED && !plain ? (uint32_t)gemm->params.x_type : 0;
-    return WOQ_FLAGS((uint32_t)w->format.code, (uint32_t)w->format.zero, (uint32_t)w->format.scale,
-                     (uint32_t)x_type, (uint32_t)gemm->params.y_type,
-                     (uint32_t)gemm->params.bias_type, (uint32_t)gemm->params.residual,
-                     (uint32_t)gemm->params.activation, (uint32_t)perm, round, (uint32_t)w->layout);
+    bool rounds = range->math == WOQ_MATH_ROUNDED && w->group;
+    return woqi_step_flags_of(gemm, &w->format, rounds ? gemm->params.x_type : WOQ_TYPE_NONE, x_type, perm);
 }
 
 void woqi_step_product(const struct woq_gemm *gemm, struct woqi_kernel *kernel,

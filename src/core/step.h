@@ -14,6 +14,9 @@ void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o
 /* args.flags; x_type and perm as the kernel sees X. */
 uint32_t woqi_step_flags(const struct woq_gemm *gemm, const struct woqi_range *range,
                          enum woq_type x_type, bool perm);
+/* The same for weights of another format; round: to what they are rounded, NONE = they are not. */
+uint32_t woqi_step_flags_of(const struct woq_gemm *gemm, const struct woq_format *format, enum woq_type round,
+                            enum woq_type x_type, bool perm);
 /* All but groups of the one step of a path whose kernel takes X as the caller bound it. */
 void woqi_step_direct(const struct woq_gemm *gemm, const struct woqi_range *range,
                       const struct woqi_operands *operands, uint64_t first, uint32_t rows,
@@ -40,6 +43,12 @@ bool woqi_panel_gemm_step(const struct woq_gemm *gemm, const struct woqi_range *
                           uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
 
 /* ---- paths_matrix.c ---- */
+
+/* What all kernels for matrix units ask of X and the weights. */
+bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size);
+/* Is the path's block meant for so many rows of weights in a step, and can the device launch them? */
+bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
+                            char *reason, size_t size);
 bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                       size_t size);
 uint32_t woqi_mma_slice(const struct woq_gemm *gemm);
@@ -52,6 +61,15 @@ uint32_t woqi_coop_slice(const struct woq_gemm *gemm);
 bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
                     const struct woqi_operands *operands, uint32_t stage, uint64_t first,
                     uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+
+/* ---- paths_expand.c ---- */
+bool woqi_expand_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                         size_t size);
+uint64_t woqi_expand_workspace(const struct woq_gemm *gemm, uint32_t m);
+uint32_t woqi_expand_pieces(const struct woq_gemm *gemm);
+bool woqi_expand_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                      const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                      uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
 
 /* ---- paths_gemv.c ---- */
 bool woqi_gemv_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,

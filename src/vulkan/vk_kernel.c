@@ -29,6 +29,9 @@ extern const size_t woqi_vk_spirv_coop_4_size, woqi_vk_spirv_coop_8_size, woqi_v
 GEMV_BINARIES(GEMV_EXTERN)
 #undef GEMV_EXTERN
 
+extern const unsigned char woqi_vk_spirv_expand_4[], woqi_vk_spirv_expand_8[];
+extern const size_t woqi_vk_spirv_expand_4_size, woqi_vk_spirv_expand_8_size;
+
 /* ---- layouts and cache ---- */
 
 static enum woq_status create_layout(struct woq_device *device, bool live,
@@ -222,6 +225,12 @@ static struct binary find_gemv(uint32_t code, bool storage16)
     return (struct binary){NULL, 0};
 }
 
+static struct binary find_expand(uint32_t code)
+{
+    return code == WOQ_ABI_U4 ? (struct binary){woqi_vk_spirv_expand_4, woqi_vk_spirv_expand_4_size}
+                              : (struct binary){woqi_vk_spirv_expand_8, woqi_vk_spirv_expand_8_size};
+}
+
 static struct binary find_binary(const struct woq_device *device, struct woqi_kernel_key key)
 {
     if (key.id == WOQI_KERNEL_GEMV_FRAG)
@@ -230,6 +239,8 @@ static struct binary find_binary(const struct woq_device *device, struct woqi_ke
         return find_mma(key.code, device->software_matrix);
     if (key.id == WOQI_KERNEL_COOP)
         return find_coop(key.code);
+    if (key.id == WOQI_KERNEL_EXPAND)
+        return find_expand(key.code);
     if (key.id != WOQI_KERNEL_FLOOR)
         return (struct binary){NULL, 0};
     if (device->info.features & WOQ_FEATURE_STORAGE16)
@@ -313,6 +324,18 @@ static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key k
     return false;
 }
 
+static bool probe_expand(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
+                         size_t reason_size)
+{
+    if (key.code != WOQ_ABI_U4 && key.code != WOQ_ABI_U8)
+        snprintf(reason, reason_size, "the weights are not quantized");
+    else if (!(device->info.features & WOQ_FEATURE_FP16) || !woqi_vk_of(device)->caps.rounds16)
+        snprintf(reason, reason_size, "needs FP16 that rounds to nearest even");
+    else
+        return true;
+    return false;
+}
+
 bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
@@ -321,6 +344,8 @@ bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
     if (key.id == WOQI_KERNEL_COOP && !probe_coop(device, key, reason, reason_size))
         return false;
     if (key.id == WOQI_KERNEL_GEMV_FRAG && !probe_gemv(device, key, reason, reason_size))
+        return false;
+    if (key.id == WOQI_KERNEL_EXPAND && !probe_expand(device, key, reason, reason_size))
         return false;
     if (find_binary(device, key).size)
         return true;
@@ -385,7 +410,8 @@ static uint32_t fill_constants(const struct woqi_kernel *kernel, uint32_t consta
         memcpy(constants, values, sizeof values);
         return sizeof values / sizeof *values;
     }
-    return 1;
+    constants[1] = key.fine;
+    return key.id == WOQI_KERNEL_EXPAND ? 2 : 1;
 }
 
 static enum woq_status create_pipeline(struct woqi_kernel *kernel, VkShaderModule module,
