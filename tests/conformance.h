@@ -29,6 +29,7 @@ const char *design_large_case(size_t index);
 void conformance_products(void **state);
 void conformance_few_products(void **state);
 void conformance_replay(void **state);
+void conformance_paths(void **state);
 void conformance_no_allocation(void **state);
 void conformance_in_flight(void **state);
 void conformance_fences(void **state);

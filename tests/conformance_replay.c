@@ -120,6 +120,84 @@ void conformance_replay(void **state)
         replay_one(*state, recordings[i]);
 }
 
+/* For every path: two products at once and a third behind a barrier, which takes the workspace of those before. */
+static const char *const phased[] = {
+    "code=u4,zero=point,scale=f16,group=16,n=130,k=257,max_m=130,x=f16,y=f16,bias=f32,data=integers",
+    "code=u8,zero=symmetric,scale=f32,group=32,order=uneven,n=33,k=129,max_m=130,x=f16,y=f32,residual=own,"
+    "activation=gelu_tanh,data=integers,seed=1",
+    "code=u4,zero=point,scale=bf16,group=7,n=65,k=129,max_m=130,x=f16,y=f16,bias=bf16,"
+    "activation=silu_mul,data=integers,seed=3",
+};
+#define PHASED (sizeof(phased) / sizeof(phased[0]))
+
+/* Each product with an M and views of its own. */
+static void run_phased(struct woq_device *device, struct woq_commands *commands, struct woq_gemm *const *gemms,
+                       struct woq_binding bindings[PHASED][5], const size_t *counts, size_t variant)
+{
+    struct product p[PHASED];
+    struct woq_binding all[PHASED * 5];
+    size_t count = 0;
+    for (size_t j = 0; j < PHASED; j++) {
+        struct test_case base;
+        assert_true(case_parse(phased[j], &base));
+        create_variant(device, &base, (variant + 4 * j) % VARIANTS, &p[j]);
+        rebind(&p[j], bindings[j], counts[j]);
+        for (size_t i = 0; i < counts[j]; i++)
+            all[count++] = bindings[j][i];
+    }
+    run_and_wait(commands, all, count);
+    for (size_t j = 0; j < PHASED; j++) {
+        assert_true(product_check(&p[j], math_of(gemms[j], p[j].c.m)));
+        product_destroy(&p[j]);
+    }
+}
+
+static void replay_path(struct woq_device *device, const char *path)
+{
+    struct product first[PHASED];
+    struct woq_gemm *gemms[PHASED] = {NULL};
+    struct woq_commands *commands = NULL;
+    struct woq_binding bindings[PHASED][5];
+    size_t counts[PHASED], taken = 0;
+    uint64_t apart = 0, bytes;
+    for (size_t j = 0; j < PHASED; j++) {
+        struct test_case base;
+        assert_true(case_parse(phased[j], &base));
+        create_variant(device, &base, 0, &first[j]);
+        const enum product_result result = product_run(&first[j], path);
+        assert_int_not_equal(result, PRODUCT_FAILED);
+        taken += result == PRODUCT_PASSED;
+    }
+    printf("%s %s: %zu of %zu products\n", woq_device_get_info(device)->selector, path, taken, PHASED);
+    if (taken == PHASED) {
+        assert_true(test_ok(woq_commands_create(device, NULL, &commands), "woq_commands_create"));
+        for (size_t j = 0; j < PHASED; j++) {
+            assert_true(product_gemm(&first[j], path, &gemms[j]));
+            if (j + 1 == PHASED)
+                assert_int_equal(woq_commands_barrier(commands), WOQ_OK);
+            assert_true(product_record(&first[j], gemms[j], commands, bindings[j], &counts[j]));
+            assert_int_equal(woq_gemm_workspace(gemms[j], &bytes), WOQ_OK);
+            apart += bytes;
+        }
+        assert_true(test_ok(woq_commands_end(commands), "woq_commands_end"));
+        assert_int_equal(woq_commands_workspace(commands, &bytes), WOQ_OK);
+        assert_true(!apart || bytes < apart);
+        for (size_t i = 0; i < VARIANTS; i++)
+            run_phased(device, commands, gemms, bindings, counts, i);
+    }
+    woq_commands_destroy(&commands);
+    for (size_t j = 0; j < PHASED; j++) {
+        woq_gemm_destroy(&gemms[j]);
+        product_destroy(&first[j]);
+    }
+}
+
+void conformance_paths(void **state)
+{
+    for (uint32_t i = 0; i < woq_path_count(); i++)
+        replay_path(*state, woq_path_name(i));
+}
+
 void conformance_no_allocation(void **state)
 {
     enum { RUNS = 1000 };

@@ -25,6 +25,7 @@ int conformance_suite(struct woq_device *device, bool subset)
         {subset ? "conformance_few_products" : "conformance_products", products, NULL, NULL,
          device},
         cmocka_unit_test_prestate(conformance_replay, device),
+        cmocka_unit_test_prestate(conformance_paths, device),
         cmocka_unit_test_prestate(conformance_no_allocation, device),
         cmocka_unit_test_prestate(conformance_in_flight, device),
         cmocka_unit_test_prestate(conformance_fences, device),

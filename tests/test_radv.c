@@ -20,17 +20,19 @@
 #include "support/device.h"
 #include "vulkan/vk_backend.h"
 
-/* Kernels built for everything, then matrix kernels for each block, kind of codes and kind of groups, then gemv
- * kernels for each kind of codes, type and number of rows of X, both kinds of groups and of weights, and one part of
- * K and four. */
+/* Kernels built for everything, then matrix kernels for each block, kind of codes and kind of groups, then expand for
+ * each kind of codes and of groups, then gemv kernels for each kind of codes, type and number of rows of X, both kinds
+ * of groups and of weights, and one part of K and four. */
 #define CODES 3u
 #define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u) * CODES * WOQI_GROUPS_COUNT)
+
+#define EXPAND_KEYS (2u * WOQI_GROUPS_COUNT)
 
 #define GEMV_KEYS   (4u * 3u * 4u * 2u * 2u * 2u)
 
 static uint32_t key_count(void)
 {
-    return WOQI_KERNEL_MMA + MATRIX_KEYS + GEMV_KEYS;
+    return WOQI_KERNEL_MMA + MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS;
 }
 
 /* Takes its choice among `count` off *i. */
@@ -61,8 +63,12 @@ static struct woqi_kernel_key key_at(uint32_t i)
     if (i < WOQI_KERNEL_MMA)
         return key;
     i -= WOQI_KERNEL_MMA;
-    if (i >= MATRIX_KEYS)
-        return gemv_key(i - MATRIX_KEYS);
+    if (i >= MATRIX_KEYS + EXPAND_KEYS)
+        return gemv_key(i - MATRIX_KEYS - EXPAND_KEYS);
+    if (i >= MATRIX_KEYS) {
+        i -= MATRIX_KEYS;
+        return (struct woqi_kernel_key){.id = WOQI_KERNEL_EXPAND, .code = WOQ_ABI_U4 + i % 2, .fine = i / 2};
+    }
     key.code = WOQ_ABI_U4 + i % CODES;
     key.fine = i / CODES % WOQI_GROUPS_COUNT;
     key.block = WOQI_BLOCK_NONE + 1 + i / CODES / WOQI_GROUPS_COUNT;

@@ -17,7 +17,7 @@
 #include "support/device.h"
 #include "support/product.h"
 
-static bool lies;
+static bool lies, expands; /* expands: EXPAND is there too, and writes nothing */
 static unsigned tested; /* dispatches of matrix kernels */
 
 static enum woqi_layout frag16(struct woq_device *device, const struct woq_format *format)
@@ -29,7 +29,8 @@ static enum woqi_layout frag16(struct woq_device *device, const struct woq_forma
 static bool takes_matrix(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                          size_t size)
 {
-    return key.id == WOQI_KERNEL_MMA || woqi_backend_reference.kernel_probe(device, key, reason, size);
+    return key.id == WOQI_KERNEL_MMA || (expands && key.id == WOQI_KERNEL_EXPAND) ||
+           woqi_backend_reference.kernel_probe(device, key, reason, size);
 }
 
 static enum woq_status submit(struct woqi_sequence *sequence, uint32_t instance,
@@ -133,6 +134,31 @@ static void test_liar(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* Of a path with two kernels the one that lies is found, and the other one stays. */
+static void test_lying_expansion(void **state)
+{
+    struct woq_explain explain;
+    struct test_case c;
+    struct product p;
+    char rejected[256];
+    (void)state;
+    lies = false;
+    expands = true;
+    struct woq_device *device = open_matrix("", false);
+    assert_true(case_parse(few_rows, &c));
+    assert_true(product_create(device, &c, &p));
+    assert_int_equal(product_run(&p, "expand"), PRODUCT_REFUSED);
+    assert_non_null(strstr(p.refusal, "kernel expand_u4 failed its self-test"));
+    assert_null(strstr(p.refusal, "kernel mma"));
+    product_destroy(&p);
+    run(device, "code=f16,n=129,k=65,m=65,max_m=130,x=f16,y=f32,data=random", PRODUCT_PASSED, &explain, rejected,
+        sizeof rejected);
+    assert_string_equal(explain.path, "gemm");
+    assert_true(explain.quarantine != 0);
+    assert_true(test_close(&device));
+    expands = false;
+}
+
 /* Who skips the test gets what the kernel gives. */
 static void test_skipped(void **state)
 {
@@ -151,6 +177,6 @@ static void test_skipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_honest), cmocka_unit_test(test_liar),
-                                       cmocka_unit_test(test_skipped)};
+                                       cmocka_unit_test(test_lying_expansion), cmocka_unit_test(test_skipped)};
     return cmocka_run_group_tests(tests, NULL, NULL) || test_error_count();
 }
