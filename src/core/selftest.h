@@ -12,7 +12,7 @@
 
 #include "paths.h"
 
-/* May the path's main kernel be used for such weights? Tests it if there is no verdict yet, and blocks
+/* May this kernel of the path be used for such weights? Tests it if there is no verdict yet, and blocks
  * meanwhile. If not, writes why. A test that could not run (no memory, device lost) is no verdict: the
  * answer is no, this time. */
 woqi_trust_fn woqi_selftest_passed;
