@@ -1,8 +1,4 @@
-/*
- * activations.glsl: FP16 rows of X in vectors of 8 columns, for the kernels of matrix units.
- *
- * Of the including kernel: constant ROWS_X, the rows of X of a work-group (i, j), which begin at j·ROWS_X.
- */
+/* activations.glsl: FP16 rows of X in vectors of 8 columns (pieces), for the kernels of matrix units. */
 #ifndef WOQ_ACTIVATIONS_GLSL
 #define WOQ_ACTIVATIONS_GLSL
 
@@ -23,16 +19,19 @@ uvec4 x_gather8(uint at, uint column)
     return v;
 }
 
-/* Vector `piece` (of 8 columns) of a block of 64 in row `row` of the work-group's part of X; rows beyond M
- * repeat the last one, as what they give is not stored. fast: aligned rows of whole vectors; beyond K the
- * last vector is repeated. */
-uvec4 x_piece(const bool fast, uint row, uint block, uint piece)
+/* Byte offset of a row of X; rows beyond M repeat the last one, as what they give is not stored. */
+uint x_row_at(uint row)
 {
-    uint at = args.x_off + min(gl_WorkGroupID.y * ROWS_X + row, args.m - 1u) * args.x_stride;
-    uint column = block * 64u + piece * 8u;
+    return args.x_off + min(row, args.m - 1u) * args.x_stride;
+}
+
+/* Piece `piece` of the row at byte offset `at`. fast: aligned rows of whole pieces; beyond K the last piece is
+ * repeated. */
+uvec4 x_piece(const bool fast, uint at, uint piece)
+{
     if (fast)
-        return x_vectors[(at >> 4) + min(column, args.k - 8u) / 8u];
-    return x_gather8(at, column);
+        return x_vectors[(at >> 4) + min(piece, (args.k >> 3) - 1u)];
+    return x_gather8(at, piece * 8u);
 }
 
 /* May x_piece be asked to be fast? */

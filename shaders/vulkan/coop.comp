@@ -125,7 +125,8 @@ void hold(const bool fast, uint block)
     }
     UNROLL for (uint i = 0u; i < 2u * X_LOADS; i++) {
         uint piece = thread + i % X_LOADS * THREADS;
-        x[i] = x_piece(fast, piece / 4u, block, i / X_LOADS * 4u + piece % 4u);
+        x[i] = x_piece(fast, x_row_at(gl_WorkGroupID.y * ROWS_X + piece / 4u),
+                       block * 8u + i / X_LOADS * 4u + piece % 4u);
     }
 }
 

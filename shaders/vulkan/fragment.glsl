@@ -13,31 +13,42 @@
 
 #include "lane.glsl"
 
+/* 1024 as the upper bits of two FP16, and 1/16. fragment_begin hides their values from the compiler, for one that knows
+ * them makes two instructions of AND and OR, and loads 1/16 anew for every use. */
+uint magic = 0x64006400u;
+f16vec2 sixteenth = f16vec2(0.0625);
+
+void fragment_begin()
+{
+    magic += args.opaque_zero;
+    sixteenth = unpackFloat2x16(0x2c002c00u + args.opaque_zero);
+}
 
 /* A scale or offset of row g + 8·high. */
 float pair_decode(uvec2 raw, uint g, const uint high)
 {
-    uint type = WOQ_FLAG_SCALE(args.flags), bits = pair_bits(raw, g, high);
+    uint bits = pair_bits(raw, g, high);
     float half_value = float(unpackFloat2x16(bits & 0xffffu).x);
-    return type == WOQ_ABI_F16 ? half_value : uintBitsToFloat(type == WOQ_ABI_F32 ? bits : bits << 16);
+    return SCALE_TYPE == WOQ_ABI_F16 ? half_value : uintBitsToFloat(SCALE_TYPE == WOQ_ABI_F32 ? bits : bits << 16);
 }
 
 /* A row in a group of columns. */
 struct RowGroup {
-    f16vec2 bias;   /* 1024 + zero, twice */
-    f16vec2 bias64; /* 64 + zero */
+    f16vec2 bias;       /* 1024 + zero, twice */
+    f16vec2 bias64;     /* 64 + zero */
     float scale;
-    float offset;   /* ROUNDED with ZERO_OFFSET, else 0 */
+    f16vec2 half_scale; /* if it is FP16 */
+    float offset;       /* ROUNDED with ZERO_OFFSET, else 0 */
 };
 
 RowGroup row_group(PairRaw raw, uint g, const uint high)
 {
-    uint kind = WOQ_FLAG_ZERO(args.flags);
-    bool has_offset = ROUNDED && kind == WOQ_ABI_ZERO_OFFSET;
-    float zero = kind == WOQ_ABI_ZERO_POINT ? float(pair_byte(raw.zero, g, high))
+    bool has_offset = ROUNDED && ZERO_KIND == WOQ_ABI_ZERO_OFFSET;
+    float zero = ZERO_KIND == WOQ_ABI_ZERO_POINT ? float(pair_byte(raw.zero, g, high))
                : has_offset ? 0.0 : CODE_BITS == 4 ? 8.0 : 128.0;
     return RowGroup(f16vec2(float16_t(1024.0 + zero)), f16vec2(float16_t(64.0 + zero)),
                     pair_decode(raw.scale, g, high),
+                    f16vec2(unpackFloat2x16(pair_bits(raw.scale, g, high) & 0xffffu).x),
                     has_offset ? pair_decode(raw.zero, g, high) : 0.0);
 }
 
@@ -54,25 +65,23 @@ void fragment_row(LaneCodes codes, const uint unit, const uint high, RowGroup r,
 {
 #if CODE_BITS == 4
     uint w = codes.v[0][unit * 2u + high];
-    const f16vec2 sixteenth = f16vec2(0.0625);
-    pairs[0] = unpackFloat2x16((w & 0x000f000fu) | 0x64006400u) - r.bias;
-    pairs[1] = fma(unpackFloat2x16((w & 0x00f000f0u) | 0x64006400u), sixteenth, -r.bias64);
+    pairs[0] = unpackFloat2x16((w & 0x000f000fu) | magic) - r.bias;
+    pairs[1] = fma(unpackFloat2x16((w & 0x00f000f0u) | magic), sixteenth, -r.bias64);
     w >>= 8;
-    pairs[2] = unpackFloat2x16((w & 0x000f000fu) | 0x64006400u) - r.bias;
-    pairs[3] = fma(unpackFloat2x16((w & 0x00f000f0u) | 0x64006400u), sixteenth, -r.bias64);
+    pairs[2] = unpackFloat2x16((w & 0x000f000fu) | magic) - r.bias;
+    pairs[3] = fma(unpackFloat2x16((w & 0x00f000f0u) | magic), sixteenth, -r.bias64);
 #else
     UNROLL for (uint i = 0u; i < 2u; i++) {
         uint w = codes.v[unit][high * 2u + i];
-        pairs[2u * i] = unpackFloat2x16((w & 0x00ff00ffu) | 0x64006400u) - r.bias;
-        pairs[2u * i + 1u] = unpackFloat2x16(((w >> 8) & 0x00ff00ffu) | 0x64006400u) - r.bias;
+        pairs[2u * i] = unpackFloat2x16((w & 0x00ff00ffu) | magic) - r.bias;
+        pairs[2u * i + 1u] = unpackFloat2x16(((w >> 8) & 0x00ff00ffu) | magic) - r.bias;
     }
 #endif
     if (!ROUNDED)
         return;
-    if (WOQ_FLAG_SCALE(args.flags) == WOQ_ABI_F16 && WOQ_FLAG_ZERO(args.flags) != WOQ_ABI_ZERO_OFFSET) {
-        f16vec2 scale = f16vec2(float16_t(r.scale)); /* exact, and one rounding in the product */
+    if (SCALE_TYPE == WOQ_ABI_F16 && ZERO_KIND != WOQ_ABI_ZERO_OFFSET) {
         UNROLL for (uint i = 0u; i < 4u; i++)
-            pairs[i] *= scale;
+            pairs[i] *= r.half_scale; /* one rounding */
     } else {
         UNROLL for (uint i = 0u; i < 4u; i++)
             pairs[i] = f16vec2(vec2(pairs[i]) * r.scale + r.offset);

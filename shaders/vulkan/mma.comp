@@ -12,16 +12,18 @@
  * needs shared memory to be put in order.
  *
  * Work-group (i, j): strips i·WARPS_N·STRIPS … for the rows j·WARPS_M·COLUMNS·8 … of X. Its subgroups
- * divide strips, rows of X and K (WARPS_K parts of whole blocks of 64 columns, summed pairwise at the
- * end). Codes, and X if not STAGED, are loaded a block ahead. STAGED: the rows of X go through shared
- * memory, a block at a time, double-buffered; a row's 16-byte pieces change halves with its parity (no
- * bank conflicts). Sums reach the epilogue through shared memory, so that there is one epilogue in the
- * code and neighbouring threads write neighbouring columns.
+ * divide strips, rows of X and K (WARPS_K parts of whole steps, added up in order at the end). A step is
+ * STEP blocks of 64 columns; what it needs of W and X is loaded a step ahead, without branches. STAGED: the
+ * rows of X go through shared memory, double-buffered: after a step's barrier the next one's rows are stored,
+ * and those of the one after it begin to load; a row's pieces change halves with its parity (no bank
+ * conflicts). Sums reach the epilogue through shared memory, CHUNK of a subgroup's COLUMNS at a time, so
+ * that there is one epilogue in the code and neighbouring threads write neighbouring columns.
  *
- * EXACT: integers multiply; sums of a group are scaled in FP32. ROUNDED: weights are scaled to FP16.
+ * EXACT: integers multiply; sums of SPAN columns, which share a scale, are scaled in FP32. ROUNDED: weights
+ * are scaled to FP16.
  *
  * Macros CODE_BITS: 4, 8, or 16 for FP16 weights; SOFTWARE 1: without matrix units, to test all else
- * anywhere. Specialization constants: woqi_block of blocks.h.
+ * anywhere. Specialization constants: woqi_block of blocks.h, and the format's.
  *
  * Needs: VK_KHR_cooperative_matrix with 16 × 8 × 16 FP16 → FP32, subgroups of 32, shaderFloat16,
  * storageBuffer16BitAccess.
@@ -53,31 +55,38 @@ layout(constant_id = 5) const uint WARPS_M = 1u;
 layout(constant_id = 6) const uint WARPS_K = 1u;
 layout(constant_id = 7) const uint STRIPS = 2u;
 layout(constant_id = 8) const uint COLUMNS = 1u;
-layout(constant_id = 9) const bool FINE = false; /* groups end within blocks of 64 columns */
+layout(constant_id = 9) const uint STEP = 1u;        /* blocks of 64 columns, 1 or 2 */
+layout(constant_id = 10) const uint SPAN = 64u;      /* columns of one scale: 32, 64 or 128, at most a step */
+layout(constant_id = 11) const uint SCALE_TYPE = 2u; /* WOQ_ABI_F16 … */
+layout(constant_id = 12) const uint ZERO_KIND = 1u;  /* WOQ_ABI_ZERO_… */
 
 /* Arrays have the largest block's size, as GLSL does not copy those sized by constants given later. */
-const uint MAX_STRIPS = 4u, MAX_COLUMNS = 8u;
+const uint MAX_STRIPS = 4u, MAX_COLUMNS = 8u, MAX_STEP = 2u, MAX_SPANS = 4u, MAX_PIECES = 8u;
 
 #define STORAGE16 1
+#define SPECIALIZED 1
 #include "common.glsl"
 #include "dequant.glsl"
 #include "fragment.glsl"
+#include "activations.glsl"
 #include "epilogue.glsl"
 
-const uint THREADS = 32u * WARPS_N * WARPS_M * WARPS_K;
+const uint PART_THREADS = 32u * WARPS_N * WARPS_M; /* of a part of K */
+const uint THREADS = PART_THREADS * WARPS_K;
 const uint ROWS_W = WARPS_N * STRIPS * 16u; /* of the weights in a work-group */
 const uint ROWS_X = WARPS_M * COLUMNS * 8u;
-#include "activations.glsl"
+const uint UNITS = 2u * STEP;
+const uint SPANS = 64u * STEP / SPAN;
+const uint PIECES = 8u * STEP; /* of a row of X in a step */
 
-/* Shared memory, in vectors: X twice, sums of half the parts of K, and sums for the epilogue, which takes
- * CHUNK of a subgroup's COLUMNS at a time. */
-const uint POOL_X = STAGED ? 2u * ROWS_X * 8u : 0u;
-const uint POOL_K = WARPS_K / 2u * WARPS_N * WARPS_M * STRIPS * COLUMNS * 32u;
-const uint CHUNK = WARPS_N * WARPS_M * STRIPS * COLUMNS > 64u ? COLUMNS / 2u : COLUMNS;
-const uint POOL_Y = WARPS_N * WARPS_M * STRIPS * CHUNK * 32u;
-const uint POOL_XK = POOL_X > POOL_K ? POOL_X : POOL_K;
-const uint POOL = POOL_XK > POOL_Y ? POOL_XK : POOL_Y;
-shared uvec4 pool[POOL];
+/* Shared memory, in vectors: X twice for each part of K; later sums, of tiles of 16 rows of W × 8 of X. */
+const uint TILES = WARPS_N * WARPS_M * STRIPS;
+const uint MOST = 32u / (TILES * WARPS_K); /* 16 KiB */
+const uint CHUNK = MOST >= COLUMNS ? COLUMNS : MOST > 0u ? MOST : 1u;
+const uint POOL_X = STAGED ? 2u * WARPS_K * ROWS_X * PIECES : 0u;
+const uint PART_Y = TILES * CHUNK * 32u;
+const uint POOL_Y = WARPS_K * PART_Y;
+shared uvec4 pool[POOL_X > POOL_Y ? POOL_X : POOL_Y];
 
 #if SOFTWARE
 /* A lane's elements, and the product through shared memory. All invocations of the work-group come here together. */
@@ -86,7 +95,7 @@ shared uvec4 pool[POOL];
 #define MATRIX_C float[4]
 #define MATRIX_C_ZERO float[4](0.0, 0.0, 0.0, 0.0)
 
-shared f16vec2 exchanged[32u * WARPS_N * WARPS_M * WARPS_K * 6u];
+shared f16vec2 exchanged[THREADS * 6u];
 
 float[4] multiply_add(float16_t a[8], float16_t b[4], float c[4])
 {
@@ -116,9 +125,23 @@ float[4] multiply_add(float16_t a[8], float16_t b[4], float c[4])
 #define multiply_add coopMatMulAdd
 #endif
 
-uint staged_at(uint buffer_index, uint row, uint piece)
+const bool SCALED = CODE_BITS != 16 && !ROUNDED; /* sums of a group are scaled, not weights */
+
+MATRIX_C total[MAX_STRIPS * MAX_COLUMNS], part[MAX_STRIPS * MAX_COLUMNS];
+
+/* This thread's place: work-group (group_x, group_y), lane, subgroup, part of K, first strip. */
+uint group_x, group_y, lane, g, t, warp, warp_m, warp_k, strip;
+
+/* Up to 8 rows of work-groups walk through the weights side by side: what one of them has read of W, and all of X
+ * that they need, is then still in the cache for the others. */
+void place_group()
 {
-    return (buffer_index * ROWS_X + row) * 8u + (piece ^ ((row & 1u) << 2));
+    const uint deep = 8u;
+    uint id = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    uint band = deep * gl_NumWorkGroups.x, first = id / band * deep;
+    uint rows = min(gl_NumWorkGroups.y - first, deep);
+    group_x = id % band / rows;
+    group_y = first + id % band % rows;
 }
 
 /* One element of Y, from the vectors of sums of CHUNK columns in the pool. */
@@ -126,174 +149,166 @@ void put(uint index, uint first_column, bool gated)
 {
     uint rows = gated ? ROWS_W / 2u : ROWS_W;
     uint row = index % rows, x_row = index / rows;
-    uint strip = gated ? row / 16u * 2u : row / 16u, lane = (row % 8u) * 4u + x_row % 8u / 2u;
+    uint tile = gated ? row / 16u * 2u : row / 16u, tile_lane = (row % 8u) * 4u + x_row % 8u / 2u;
     uint element = (row & 8u) / 4u + (x_row & 1u);
-    uint warp_m = x_row / (CHUNK * 8u), c = x_row / 8u % CHUNK;
-    uint warp = warp_m * WARPS_N + strip / STRIPS;
-    uint at = ((warp * STRIPS + strip % STRIPS) * CHUNK + c) * 32u + lane;
-    uint m = gl_WorkGroupID.y * ROWS_X + (warp_m * COLUMNS + first_column + c) * 8u + x_row % 8u;
-    uint n = gl_WorkGroupID.x * rows + row;
+    uint m_warp = x_row / (CHUNK * 8u), c = x_row / 8u % CHUNK;
+    uint at = (((m_warp * WARPS_N + tile / STRIPS) * STRIPS + tile % STRIPS) * CHUNK + c) * 32u + tile_lane;
+    uint m = group_y * ROWS_X + (m_warp * COLUMNS + first_column + c) * 8u + x_row % 8u;
+    uint n = group_x * rows + row;
     if (m >= args.m || n >= args.n)
         return;
-    float up = gated ? uintBitsToFloat(pool[at + CHUNK * 32u][element]) : 0.0;
-    epilogue(m, n, uintBitsToFloat(pool[at][element]), up);
+    float sum = 0.0, up = 0.0;
+    UNROLL for (uint p = 0u; p < WARPS_K; p++) {
+        sum += uintBitsToFloat(pool[p * PART_Y + at][element]);
+        if (gated)
+            up += uintBitsToFloat(pool[p * PART_Y + at + CHUNK * 32u][element]);
+    }
+    epilogue(m, n, sum, up);
 }
 
-const bool SCALED = CODE_BITS != 16 && !ROUNDED; /* sums of a group are scaled, not weights */
+/* ---- X: pieces that a thread loads of a step, for itself, [unit][column], or its share ---- */
 
-MATRIX_C total[MAX_STRIPS * MAX_COLUMNS], part[MAX_STRIPS * MAX_COLUMNS];
+const uint X_ROWS = STAGED ? ROWS_X * PIECES / PART_THREADS : COLUMNS;
+const uint X_LOADS = STAGED ? X_ROWS : UNITS * COLUMNS;
 
-/* This thread's place. */
-uint lane, g, t, warp, warp_m, warp_k, strip;
+uint x_at[MAX_PIECES], x_first; /* byte offsets of its rows; its first piece in a step */
 
-/* Pieces of X that a thread loads of a block: for itself, or its share. */
-const uint X_LOADS = STAGED ? ROWS_X * 8u / THREADS : 2u * COLUMNS;
-
+/* Row i of the work-group's. */
 uint x_row(uint i)
 {
-    return STAGED ? (gl_LocalInvocationIndex + i * THREADS) / 8u : (warp_m * COLUMNS + i % COLUMNS) * 8u + g;
+    return STAGED ? (gl_LocalInvocationIndex % PART_THREADS + i * PART_THREADS) / PIECES
+                  : (warp_m * COLUMNS + i) * 8u + g;
 }
 
-uint x_column(uint i)
+uint x_number(uint i, uint step)
 {
-    return STAGED ? gl_LocalInvocationIndex % 8u : i / COLUMNS * 4u + t;
+    return step * PIECES + x_first + (STAGED ? 0u : i / COLUMNS * 4u);
 }
 
-/* total += scale · part, for sums of a group that has ended. */
-#define ADD_PARTS(rows)                                                                            \
-    UNROLL for (uint n = 0u; n < STRIPS; n++)                                                      \
-        UNROLL for (uint c = 0u; c < COLUMNS; c++) {                                               \
-            UNROLL for (uint i = 0u; i < 4u; i++)                                                  \
-                total[n * COLUMNS + c][i] = fma(rows[2u * n + i / 2u].scale,                       \
-                                                part[n * COLUMNS + c][i],                          \
-                                                total[n * COLUMNS + c][i]);                        \
-            part[n * COLUMNS + c] = MATRIX_C_ZERO;                                                 \
-        }
+#define X_LOAD(step)                                                                               \
+    UNROLL for (uint i = 0u; i < X_LOADS; i++)                                                     \
+        x[i] = x_piece(fast, x_at[STAGED ? i : i % COLUMNS], x_number(i, step));
 
-/* Group of a column (the last one's beyond K). */
-uint group_of(uint column)
-{
-    return args.group < args.k ? min(column, args.k - 1u) / args.group : 0u;
-}
+/* Zeros for what is beyond K, or another part's. */
+#define X_CLEAR(v, step)                                                                           \
+    if ((step) >= end || (fast && ((step) + 1u) * STEP * 64u > args.k)) {                          \
+        UNROLL for (uint i = 0u; i < X_LOADS; i++)                                                 \
+            if ((step) >= end || x_number(i, step) * 8u >= args.k)                                 \
+                v[i] = uvec4(0u);                                                                  \
+    }
 
-/* First column whose scales a lane needs in a unit of a block. */
-uint first_column(uint block, uint unit)
-{
-    return block * 64u + (FINE ? unit * 32u + (ROUNDED ? t * 8u : 0u) : 0u);
-}
+/* ---- W ---- */
 
-/* The blocks of this subgroup's part of K. */
+/* Codes of a step, [block][strip]; beyond K those of the last block, as X is 0 there. */
+#define CODES_LOAD(step)                                                                           \
+    UNROLL for (uint b = 0u; b < STEP; b++)                                                        \
+        UNROLL for (uint n = 0u; n < STRIPS; n++)                                                  \
+            codes[b * STRIPS + n] = lane_load(min(strip_at + n * strip_vectors, last_at),          \
+                                              min((step) * STEP + b, blocks - 1u));
+
+/* Scales of the next step, [span][strip], and on to the step after it. */
+#define SCALES_LOAD                                                                                \
+    UNROLL for (uint s = 0u; s < SPANS; s++) {                                                     \
+        UNROLL for (uint n = 0u; n < STRIPS; n++)                                                  \
+            raw[s * STRIPS + n] = pair_raw(min(group, last_group), min(strip + n, last), g);       \
+        place += span_columns;                                                                     \
+        group += span_groups;                                                                      \
+        if (place >= group_columns) {                                                              \
+            place -= group_columns;                                                                \
+            group++;                                                                               \
+        }                                                                                          \
+    }
+
+/* The steps of this subgroup's part of K. */
 void multiply(const bool fast)
 {
     const uint last = (args.scale_stride >> 4) - 1u; /* strip of the tile */
-    const uint blocks = (args.k + 63u) >> 6, share = (blocks + WARPS_K - 1u) / WARPS_K;
-    const uint begin = min(warp_k * share, blocks), end = min(begin + share, blocks);
-#if !SOFTWARE
-    if (begin >= end)
+    const uint blocks = (args.k + 63u) >> 6, steps = (blocks + STEP - 1u) / STEP;
+    const uint share = (steps + WARPS_K - 1u) / WARPS_K;
+    const uint begin = min(warp_k * share, steps), end = min(begin + share, steps);
+    const bool together = STAGED || SOFTWARE != 0; /* all take the same number of steps, for the barriers */
+    if (!together && begin >= end)
         return;
-#endif
-    uint strip_at[MAX_STRIPS]; /* of this lane's vectors */
-    LaneCodes codes[MAX_STRIPS];
-    uvec4 x[2u * MAX_COLUMNS]; /* STAGED: this thread's pieces; else unit 0, unit 1 */
-    UNROLL for (uint n = 0u; n < STRIPS; n++) {
-        strip_at[n] = ((args.codes_off + min(strip + n, last) * args.codes_stride) >> 4) + lane;
-        codes[n] = lane_load(strip_at[n], min(begin, blocks - 1u));
-    }
-    UNROLL for (uint i = 0u; i < X_LOADS; i++)
-        x[i] = x_piece(fast, x_row(i), begin, x_column(i));
+    const uint strip_vectors = args.codes_stride >> 4; /* of 16 bytes */
+    const uint strip_at = ((args.codes_off + strip * args.codes_stride) >> 4) + lane;
+    const uint last_at = ((args.codes_off + last * args.codes_stride) >> 4) + lane;
+    LaneCodes codes[MAX_STEP * MAX_STRIPS];
+    uvec4 x[MAX_PIECES];
+    CODES_LOAD(begin)
+    x_first = STAGED ? gl_LocalInvocationIndex % PIECES : t;
+    UNROLL for (uint i = 0u; i < X_ROWS; i++)
+        x_at[i] = x_row_at(group_y * ROWS_X + x_row(i));
+    X_LOAD(min(begin, steps - 1u))
 #if CODE_BITS != 16
-    /* FINE: for each unit, as groups may end inside a block. */
-    PairRaw raw[(FINE ? 2u : 1u) * MAX_STRIPS];
-    RowGroup rows[2u * MAX_STRIPS];
-    uint group = 0xffffffffu, next_group[2], next_end[2]; /* next_end: the column after the group */
-    UNROLL for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
-        next_group[u] = group_of(first_column(begin, u));
-        next_end[u] = args.group < args.k ? (next_group[u] + 1u) * args.group : 0xffffffffu;
-        UNROLL for (uint n = 0u; n < STRIPS; n++)
-            raw[u * STRIPS + n] = pair_raw(next_group[u], min(strip + n, last), g);
-    }
+    /* The next span's group of columns, and its place there; lanes of ROUNDED may differ within 32 columns. */
+    const uint group_columns = args.group < args.k ? args.group : 0x7fffffffu;
+    const uint last_group = (args.k - 1u) / group_columns;
+    const uint span_groups = SPAN / group_columns, span_columns = SPAN % group_columns;
+    const uint column = begin * STEP * 64u + (ROUNDED && SPAN == 32u ? t * 8u : 0u);
+    uint group = column / group_columns, place = column % group_columns;
+    PairRaw raw[MAX_SPANS * MAX_STRIPS];
+    SCALES_LOAD
 #endif
-    for (uint step = 0u; step < share; step++) {
-        const uint block = begin + step;
-#if !SOFTWARE
-        if (block >= end)
+    /* STAGED, in vectors of the pool: where this thread stores, where it fetches each unit, and which half. */
+    const uint half_pool = WARPS_K * ROWS_X * PIECES, part_at = warp_k * ROWS_X * PIECES;
+    uint store_at = 0u, fetch_at[2u * MAX_STEP], flip = 0u;
+    if (STAGED) {
+        store_at = part_at + x_row(0u) * PIECES + (x_first ^ ((x_row(0u) & 1u) << 2));
+        UNROLL for (uint u = 0u; u < UNITS; u++)
+            fetch_at[u] = part_at + (warp_m * COLUMNS * 8u + g) * PIECES + ((u * 4u + t) ^ ((g & 1u) << 2));
+        X_CLEAR(x, begin)
+        UNROLL for (uint i = 0u; i < X_LOADS; i++)
+            pool[store_at + i * PART_THREADS] = x[i];
+        X_LOAD(min(begin + 1u, steps - 1u))
+    }
+    for (uint step = begin; step < begin + share; step++) {
+        if (!together && step >= end)
             break;
-#endif
-        LaneCodes now[MAX_STRIPS];
-        uvec4 x_now[2u * MAX_COLUMNS];
-        const uint ahead = min(block + 1u, end - 1u);
-        UNROLL for (uint n = 0u; n < STRIPS; n++)
-            now[n] = codes[n];
-        UNROLL for (uint n = 0u; n < STRIPS; n++)
-            codes[n] = lane_load(strip_at[n], ahead);
-        UNROLL for (uint i = 0u; i < X_LOADS; i++)
-            x_now[i] = x[i];
-        UNROLL for (uint i = 0u; i < X_LOADS; i++)
-            x[i] = x_piece(fast, x_row(i), ahead, x_column(i));
+        LaneCodes now[MAX_STEP * MAX_STRIPS];
+        uvec4 x_now[MAX_PIECES];
+        UNROLL for (uint i = 0u; i < STEP * STRIPS; i++)
+            now[i] = codes[i];
+        CODES_LOAD(step + 1u)
 #if CODE_BITS != 16
-        PairRaw raw_now[(FINE ? 2u : 1u) * MAX_STRIPS];
-        uint group_now[2];
-        UNROLL for (uint u = 0u; u < (FINE ? 2u : 1u); u++) {
-            group_now[u] = next_group[u];
-            if (first_column(ahead, u) >= next_end[u]) {
-                next_group[u] = group_of(first_column(ahead, u));
-                next_end[u] = (next_group[u] + 1u) * args.group;
-            }
-            UNROLL for (uint n = 0u; n < STRIPS; n++) {
-                raw_now[u * STRIPS + n] = raw[u * STRIPS + n];
-                raw[u * STRIPS + n] = pair_raw(next_group[u], min(strip + n, last), g);
-            }
-        }
+        PairRaw raw_now[MAX_SPANS * MAX_STRIPS];
+        UNROLL for (uint i = 0u; i < SPANS * STRIPS; i++)
+            raw_now[i] = raw[i];
+        SCALES_LOAD
 #endif
-#if SOFTWARE
-        if (block >= end) { /* here for the barriers alone */
-            UNROLL for (uint i = 0u; i < X_LOADS; i++)
-                x_now[i] = uvec4(0u);
-        }
-#endif
-        if (fast && block * 64u + 64u > args.k) {
-            UNROLL for (uint i = 0u; i < X_LOADS; i++)
-                if (block * 64u + x_column(i) * 8u >= args.k)
-                    x_now[i] = uvec4(0u);
-        }
         if (STAGED) {
-            UNROLL for (uint i = 0u; i < X_LOADS; i++)
-                pool[staged_at(block & 1u, x_row(i), x_column(i))] = x_now[i];
             barrier();
+            X_CLEAR(x, step + 1u)
+            UNROLL for (uint i = 0u; i < X_LOADS; i++)
+                pool[half_pool - flip + store_at + i * PART_THREADS] = x[i];
+            X_LOAD(min(step + 2u, steps - 1u))
+        } else {
+            UNROLL for (uint i = 0u; i < X_LOADS; i++)
+                x_now[i] = x[i];
+            X_LOAD(min(step + 1u, steps - 1u))
+            X_CLEAR(x_now, step)
         }
-        UNROLL for (uint unit = 0u; unit < 2u; unit++) {
-#if CODE_BITS != 16
-            if (FINE || unit == 0u) {
-                if (group_now[FINE ? unit : 0u] != group) {
-                    if (SCALED && group != 0xffffffffu)
-                        ADD_PARTS(rows)
-                    group = group_now[FINE ? unit : 0u];
-                    UNROLL for (uint n = 0u; n < STRIPS; n++) {
-                        rows[2u * n] = row_group(raw_now[(FINE ? unit * STRIPS : 0u) + n], g, 0u);
-                        rows[2u * n + 1u] = row_group(raw_now[(FINE ? unit * STRIPS : 0u) + n], g, 1u);
-                    }
-                }
-            }
-#endif
+        UNROLL for (uint unit = 0u; unit < UNITS; unit++) {
             MATRIX_B b[2u * MAX_COLUMNS];
             UNROLL for (uint c = 0u; c < COLUMNS; c++) {
-                uvec4 v = STAGED ? pool[staged_at(block & 1u, (warp_m * COLUMNS + c) * 8u + g,
-                                                  unit * 4u + t)]
-                                 : x_now[unit * COLUMNS + c];
+                uvec4 v = STAGED ? pool[flip + fetch_at[unit] + c * 8u * PIECES] : x_now[unit * COLUMNS + c];
                 UNROLL for (uint i = 0u; i < 4u; i++) {
                     f16vec2 pair = unpackFloat2x16(v[i]);
                     b[2u * c + i / 2u][2u * (i & 1u)] = pair.x;
                     b[2u * c + i / 2u][2u * (i & 1u) + 1u] = pair.y;
                 }
             }
+            const bool opens = unit * 32u % SPAN == 0u, closes = (unit + 1u) * 32u % SPAN == 0u;
             UNROLL for (uint n = 0u; n < STRIPS; n++) {
+                const LaneCodes mine = now[unit / 2u * STRIPS + n];
                 f16vec2 low[4], high[4];
 #if CODE_BITS == 16
-                fragment_plain(now[n], unit, 0u, low);
-                fragment_plain(now[n], unit, 1u, high);
+                fragment_plain(mine, unit % 2u, 0u, low);
+                fragment_plain(mine, unit % 2u, 1u, high);
 #else
-                fragment_row(now[n], unit, 0u, rows[2u * n], low);
-                fragment_row(now[n], unit, 1u, rows[2u * n + 1u], high);
+                const RowGroup low_row = row_group(raw_now[unit * 32u / SPAN * STRIPS + n], g, 0u);
+                const RowGroup high_row = row_group(raw_now[unit * 32u / SPAN * STRIPS + n], g, 1u);
+                fragment_row(mine, unit % 2u, 0u, low_row, low);
+                fragment_row(mine, unit % 2u, 1u, high_row, high);
 #endif
                 UNROLL for (uint j = 0u; j < 2u; j++) {
                     MATRIX_A a;
@@ -304,21 +319,27 @@ void multiply(const bool fast)
                         a[4u + 2u * i + 1u] = high[2u * j + i].y;
                     }
                     UNROLL for (uint c = 0u; c < COLUMNS; c++) {
-                        if (SCALED)
-                            part[n * COLUMNS + c] = multiply_add(a, b[2u * c + j],
-                                                                 part[n * COLUMNS + c]);
+                        const uint to = n * COLUMNS + c;
+                        if (!SCALED)
+                            total[to] = multiply_add(a, b[2u * c + j], total[to]);
+                        else if (opens && j == 0u)
+                            part[to] = multiply_add(a, b[2u * c + j], MATRIX_C_ZERO);
                         else
-                            total[n * COLUMNS + c] = multiply_add(a, b[2u * c + j],
-                                                                  total[n * COLUMNS + c]);
+                            part[to] = multiply_add(a, b[2u * c + j], part[to]);
                     }
                 }
+#if CODE_BITS != 16
+                if (SCALED && closes)
+                    UNROLL for (uint c = 0u; c < COLUMNS; c++)
+                        UNROLL for (uint i = 0u; i < 4u; i++)
+                            total[n * COLUMNS + c][i] = fma(i < 2u ? low_row.scale : high_row.scale,
+                                                            part[n * COLUMNS + c][i],
+                                                            total[n * COLUMNS + c][i]);
+#endif
             }
         }
+        flip = half_pool - flip;
     }
-#if CODE_BITS != 16
-    if (SCALED)
-        ADD_PARTS(rows)
-#endif
 }
 
 void main()
@@ -330,45 +351,27 @@ void main()
     warp = subgroup % (WARPS_N * WARPS_M);
     warp_k = subgroup / (WARPS_N * WARPS_M);
     warp_m = warp / WARPS_N;
-    strip = (gl_WorkGroupID.x * WARPS_N + warp % WARPS_N) * STRIPS;
-    UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
+    place_group();
+    strip = (group_x * WARPS_N + warp % WARPS_N) * STRIPS;
+    fragment_begin();
+    UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++)
         total[i] = MATRIX_C_ZERO;
-        if (SCALED)
-            part[i] = MATRIX_C_ZERO;
-    }
     if (x_aligned())
         multiply(true);
     else
         multiply(false);
 
-    /* Parts of K, pairwise; the sum is with the first part. */
-    UNROLL for (uint parts = WARPS_K / 2u; parts > 0u; parts /= 2u) {
-        uint at = ((warp_k % parts) * WARPS_N * WARPS_M + warp) * STRIPS * COLUMNS * 32u + lane;
-        barrier();
-        if (warp_k >= parts && warp_k < 2u * parts)
-            UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++)
-                pool[at + i * 32u] = floatBitsToUint(vec4(total[i][0], total[i][1], total[i][2],
-                                                          total[i][3]));
-        barrier();
-        if (warp_k < parts)
-            UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
-                vec4 other = uintBitsToFloat(pool[at + i * 32u]);
-                UNROLL for (uint e = 0u; e < 4u; e++)
-                    total[i][e] += other[e];
-            }
-    }
-
     const bool gated = WOQ_FLAG_ACT(args.flags) == WOQ_ABI_ACT_SILU_MUL;
-    UNROLL for (uint first = 0u; first < COLUMNS; first += CHUNK) {
+    const uint count = (gated ? ROWS_W / 2u : ROWS_W) * WARPS_M * CHUNK * 8u;
+    for (uint first = 0u; first < COLUMNS; first += CHUNK) {
         barrier();
-        if (warp_k == 0u)
-            UNROLL for (uint i = 0u; i < STRIPS * CHUNK; i++) {
-                uint from = i / CHUNK * COLUMNS + first + i % CHUNK;
-                pool[(warp * STRIPS * CHUNK + i) * 32u + lane] = floatBitsToUint(
-                    vec4(total[from][0], total[from][1], total[from][2], total[from][3]));
-            }
+        UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++) {
+            const uint n = i / COLUMNS, c = i % COLUMNS;
+            if (c / CHUNK * CHUNK == first)
+                pool[warp_k * PART_Y + ((warp * STRIPS + n) * CHUNK + c % CHUNK) * 32u + lane] = floatBitsToUint(
+                    vec4(total[i][0], total[i][1], total[i][2], total[i][3]));
+        }
         barrier();
-        uint count = (gated ? ROWS_W / 2u : ROWS_W) * WARPS_M * CHUNK * 8u;
         for (uint i = gl_LocalInvocationIndex; i < count; i += THREADS)
             put(i, first, gated);
     }

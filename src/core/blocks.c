@@ -2,8 +2,9 @@
 #include "blocks.h"
 
 static const struct woqi_block blocks[WOQI_BLOCK_COUNT] = {
-#define BLOCK_ENTRY(id, path, max_m, fill, warps_n, warps_m, warps_k, strips, columns, math, staged)     \
-    [WOQI_BLOCK_##id] = {#id, fill, warps_n, warps_m, warps_k, strips, columns, WOQ_MATH_##math, staged},
+#define BLOCK_ENTRY(id, warps_n, warps_m, warps_k, strips, columns, math, staged, step4, step8, step16)         \
+    [WOQI_BLOCK_##id] = {#id, warps_n, warps_m, warps_k, strips, columns, WOQ_MATH_##math, staged, step4, step8, \
+                         step16},
     WOQI_BLOCKS(BLOCK_ENTRY)
 #undef BLOCK_ENTRY
 };
@@ -28,13 +29,23 @@ uint32_t woqi_block_threads(const struct woqi_block *b)
     return b->warps_n * b->warps_m * b->warps_k * 32;
 }
 
-uint32_t woqi_block_shared(const struct woqi_block *b)
+uint32_t woqi_block_step(const struct woqi_block *b, uint32_t bits)
 {
-    uint32_t tile = b->warps_n * b->warps_m * b->strips * b->columns;
-    uint32_t chunk = tile > 64 ? tile / 2 : tile;
-    uint32_t sums = b->warps_k / 2 * tile > chunk ? b->warps_k / 2 * tile : chunk;
-    uint32_t x = b->staged ? 2 * b->warps_m * b->columns * 8 * 8 : 0; /* in vectors of 16 bytes */
-    return 16 * (x > sums * 32 ? x : sums * 32);
+    return bits == 4 ? b->step4 : bits == 8 ? b->step8 : b->step16;
+}
+
+uint32_t woqi_block_codes(const struct woqi_block *b, uint32_t bits)
+{
+    return 2 * b->strips * woqi_block_step(b, bits) * bits; /* a step's and the next one's */
+}
+
+uint32_t woqi_block_shared(const struct woqi_block *b, uint32_t bits)
+{
+    uint32_t tiles = b->warps_n * b->warps_m * b->warps_k * b->strips; /* of 512 bytes of sums */
+    uint32_t most = tiles > 32 ? 1 : 32 / tiles, chunk = most < b->columns ? most : b->columns;
+    uint32_t x = b->staged ? 2 * b->warps_k * woqi_block_columns(b) * woqi_block_step(b, bits) * 128 : 0;
+    uint32_t sums = tiles * chunk * 512;
+    return x > sums ? x : sums;
 }
 
 static const struct woqi_coop_block coop_blocks[WOQI_BLOCK_COUNT] = {

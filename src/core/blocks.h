@@ -1,21 +1,26 @@
 /*
  * blocks.h: how the work-groups of matrix kernels divide a product; each block is a path's for a range of M.
  *
- * WOQI_BLOCKS(B): B(ID, path, max_m, fill, warps_n, warps_m, warps_k, strips, columns, math, staged)
- *   max_m    rows of X up to which the planner takes it; 0 = any
- *   fill     for weights that give a compute unit at most so many work-groups; 0 = any
+ * WOQI_BLOCKS(B): B(ID, warps_n, warps_m, warps_k, strips, columns, math, staged, step4, step8, step16), of the kernel
+ * mma
  *   warps_n, warps_m, warps_k   subgroups of a work-group along the rows of the weights, the rows of X
  *            and K; partial sums along K are added in the work-group
  *   strips   of 16 rows of the weights, of a subgroup; even, as gated weights alternate strips
  *   columns  of 8 rows of X, of a subgroup
  *   math     EXACT: scales are applied to sums; ROUNDED: to weights
- *   staged   X goes through shared memory (warps_k is 1 then), else straight to registers
+ *   staged   X goes through shared memory, else straight to registers
+ *   step4, step8, step16   blocks of 64 columns of K in a step, by the bits of a weight: 1 or 2
+ * Accumulators take strips·columns·4 registers of a thread, twice that if EXACT; weights
+ * 2·strips·step·bits. Whole loads of a thread: warps_m·columns·64·step pieces of X are a multiple of
+ * 32·warps_n·warps_m if staged. Shared memory holds, one after the other, X if staged (2·warps_k·warps_m·
+ * columns·step · 1024 bytes), and 16 KiB of sums at most, or those of 8 rows of X.
  *
- * Limits: accumulators take strips·columns·4 registers of a thread, twice that if EXACT. Shared memory
- * holds, one after the other, X if staged (2 · warps_m·columns · 1024 bytes), sums along K
- * (warps_k/2 · warps_n·warps_m · strips·columns · 512 bytes) and a work-group's sums, or half of them.
- *
- * In order of preference: the first that takes M and the format wins.
+ * WOQI_MMA_FEW(P), WOQI_MMA_MORE(P): P(block, path, max_m, fill), before and after the paths of gemv_frag, in order of
+ * preference: the first that takes M and the format wins.
+ *   max_m    rows of X up to which the planner takes it; 0 = any
+ *   fill     for weights that give a compute unit at most so many work-groups at max_m; 0 = any
+ * Few rows of X: bandwidth counts, that is, loads on their way; parts of K where there are few rows of weights.
+ * Many: products of one subgroup hide what the others load and decode, and X is shared by all of them.
  */
 #ifndef WOQI_BLOCKS_H
 #define WOQI_BLOCKS_H
@@ -23,18 +28,40 @@
 #include <woq/gemm.h>
 
 #define WOQI_BLOCKS(B)                                                                             \
-    B(N32M8K16, "skinny", 8, 1, 1, 1, 16, 2, 1, EXACT, 0)                                          \
-    B(N32M8K8, "skinny", 8, 4, 1, 1, 8, 2, 1, EXACT, 0)                                            \
-    B(N32M8K4, "skinny", 8, 0, 1, 1, 4, 2, 1, EXACT, 0)                                            \
-    B(N32M16K8, "skinny", 16, 2, 1, 1, 8, 2, 2, EXACT, 0)                                          \
-    B(N64M16K4, "skinny", 16, 0, 2, 1, 4, 2, 2, EXACT, 0)                                          \
-    B(N32M32K8, "skinny", 32, 2, 1, 1, 8, 2, 4, EXACT, 0)                                          \
-    B(N64M32K4, "skinny", 32, 0, 2, 1, 4, 2, 4, EXACT, 0)                                          \
-    B(N32M64K8, "skinny", 64, 2, 1, 1, 8, 2, 8, EXACT, 0)                                          \
-    B(N64M64, "gemm", 512, 1, 2, 2, 1, 2, 4, ROUNDED, 1)                                           \
-    B(N128M64, "gemm", 128, 0, 4, 1, 1, 2, 8, ROUNDED, 1)                                          \
-    B(N128M128, "gemm", 0, 0, 4, 2, 1, 2, 8, ROUNDED, 1)                                           \
-    B(N64M64E, "gemm", 0, 0, 2, 2, 1, 2, 4, EXACT, 1)
+    B(N32M8K16, 1, 1, 16, 2, 1, EXACT, 0, 2, 1, 1)                                                 \
+    B(N32M8K8, 1, 1, 8, 2, 1, EXACT, 0, 2, 1, 1)                                                   \
+    B(N32M8K4, 1, 1, 4, 2, 1, EXACT, 0, 2, 1, 1)                                                   \
+    B(N32M16K8, 1, 1, 8, 2, 2, EXACT, 0, 2, 1, 1)                                                  \
+    B(N64M16K4, 1, 1, 4, 4, 2, EXACT, 0, 2, 1, 1)                                                  \
+    B(N64M16K2, 1, 1, 2, 4, 2, EXACT, 0, 2, 1, 1)                                                  \
+    B(N32M16K4, 1, 1, 4, 2, 2, EXACT, 0, 2, 1, 1)                                                  \
+    B(N32M32K8, 1, 1, 8, 2, 4, EXACT, 0, 1, 1, 1)                                                  \
+    B(N256M32K2, 8, 1, 2, 2, 4, ROUNDED, 1, 2, 1, 1)                                               \
+    B(N256M32K2E, 4, 1, 2, 4, 4, EXACT, 1, 1, 1, 1)                                                \
+    B(N64M32K4, 2, 1, 4, 2, 4, ROUNDED, 1, 1, 1, 1)                                                \
+    B(N128M64K2, 4, 1, 2, 2, 8, ROUNDED, 1, 1, 1, 1)                                               \
+    B(N256M64, 8, 1, 1, 2, 8, ROUNDED, 1, 1, 1, 2)                                                 \
+    B(N128M64E, 4, 2, 1, 2, 4, EXACT, 1, 1, 1, 1)
+
+#define WOQI_MMA_FEW(P)                                                                            \
+    P(N32M8K16, "skinny", 8, 1)                                                                    \
+    P(N32M8K8, "skinny", 8, 4)                                                                     \
+    P(N32M8K4, "skinny", 8, 0)
+
+#define WOQI_MMA_MORE(P)                                                                           \
+    P(N32M16K8, "skinny", 16, 2)                                                                   \
+    P(N64M16K4, "skinny", 16, 2)                                                                   \
+    P(N64M16K2, "skinny", 16, 0)                                                                   \
+    P(N32M16K4, "skinny", 16, 0)                                                                   \
+    P(N32M32K8, "skinny", 32, 2)                                                                   \
+    P(N256M32K2, "skinny", 32, 0)                                                                  \
+    P(N256M32K2E, "skinny", 32, 0)                                                                 \
+    P(N64M32K4, "skinny", 64, 1)                                                                   \
+    P(N128M64K2, "gemm", 64, 1)                                                                    \
+    P(N128M64K2, "gemm", 128, 1)                                                                   \
+    P(N128M64K2, "gemm", 256, 1)                                                                   \
+    P(N256M64, "gemm", 0, 0)                                                                       \
+    P(N128M64E, "gemm", 0, 0)
 
 /*
  * WOQI_COOP_BLOCKS(B): B(ID, rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k), of the kernel coop, whatever
@@ -76,9 +103,10 @@ enum woqi_block_id {
 
 struct woqi_block {
     const char *name;
-    uint32_t fill, warps_n, warps_m, warps_k, strips, columns;
+    uint32_t warps_n, warps_m, warps_k, strips, columns;
     enum woq_math math;
     bool staged;
+    uint32_t step4, step8, step16;
 };
 
 struct woqi_coop_block {
@@ -92,8 +120,10 @@ const struct woqi_block *woqi_block(enum woqi_block_id block);
 uint32_t woqi_block_rows(const struct woqi_block *block);
 uint32_t woqi_block_columns(const struct woqi_block *block);
 uint32_t woqi_block_threads(const struct woqi_block *block);
-/* Bytes of shared memory. */
-uint32_t woqi_block_shared(const struct woqi_block *block);
+/* Weights of `bits` bits: blocks of 64 columns in a step, bytes of shared memory, registers of a thread for codes. */
+uint32_t woqi_block_step(const struct woqi_block *block, uint32_t bits);
+uint32_t woqi_block_shared(const struct woqi_block *block, uint32_t bits);
+uint32_t woqi_block_codes(const struct woqi_block *block, uint32_t bits);
 
 /* block: of WOQI_COOP_BLOCKS. */
 const struct woqi_coop_block *woqi_coop_block(enum woqi_block_id block);

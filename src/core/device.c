@@ -309,12 +309,17 @@ static const struct {
 void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
 {
     static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
-    static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any"};
+    static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any", "_pair"};
+    static const char *const zeros[] = {"", "_symmetric", "_point", "_offset"};
     static const char *const types[] = {"any", "f32", "f16", "bf16"};
     const char *entry = kernel_list[key.id].entry;
     if (key.rows)
         snprintf(out, size, "%s_%s_%s_M%uK%u%s%s", entry, codes[key.code], types[key.x], key.rows,
                  key.parts, key.fine ? "_fine" : "", key.weighted ? "_weighted" : "");
+    else if (key.scale)
+        snprintf(out, size, "%s_%s_%s_%s%s%s", entry, codes[key.code],
+                 woqi_block_name((enum woqi_block_id)key.block), types[key.scale], zeros[key.zero],
+                 groups[key.fine]);
     else if (key.block)
         snprintf(out, size, "%s_%s_%s%s", entry, codes[key.code],
                  woqi_block_name((enum woqi_block_id)key.block), groups[key.fine]);

@@ -67,8 +67,14 @@ enum woqi_kernel_id {
         WOQI_KERNEL_COUNT
 };
 
-/* Columns that share a scale: blocks of 64, pieces of 8, or fewer. */
-enum woqi_groups { WOQI_GROUPS_BLOCK, WOQI_GROUPS_PIECE, WOQI_GROUPS_ANY, WOQI_GROUPS_COUNT };
+/* Columns that share a scale: blocks of 64, pieces of 8, fewer, or pairs of blocks. */
+enum woqi_groups {
+    WOQI_GROUPS_BLOCK,
+    WOQI_GROUPS_PIECE,
+    WOQI_GROUPS_ANY,
+    WOQI_GROUPS_PAIR, /* MMA, in steps of a pair */
+    WOQI_GROUPS_COUNT
+};
 
 /* Which kernel, and what it is built for where it is not built for everything. */
 struct woqi_kernel_key {
@@ -76,6 +82,9 @@ struct woqi_kernel_key {
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
     uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
+    /* MMA with quantized weights, else 0. */
+    uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */
+    uint32_t zero;  /* WOQ_ABI_ZERO_… */
     /* GEMV_FRAG, else 0. */
     uint32_t rows;     /* of X at most: 1, 2, 4 or 8 */
     uint32_t parts;    /* of K, 32 threads each */

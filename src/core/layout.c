@@ -23,7 +23,7 @@ uint32_t woqi_layout_granule(enum woqi_layout layout)
 }
 
 /* Bits of one stored weight. */
-static uint64_t code_bits(enum woq_code code)
+uint32_t woqi_code_bits(enum woq_code code)
 {
     return code == WOQ_CODE_U4 ? 4 : code == WOQ_CODE_U8 ? 8 : 16;
 }
@@ -42,7 +42,7 @@ enum woq_status woqi_tile_shape(enum woqi_layout layout, const struct woq_format
 
     s.rows = woqi_align_up(rows, granule, &over);
     uint64_t columns = layout == WOQI_LAYOUT_FRAG16 ? woqi_align_up(k, WOQI_FRAG_COLUMNS, &over) : k;
-    uint64_t bits = woqi_mul(woqi_mul(columns, code_bits(format->code), &over), granule, &over);
+    uint64_t bits = woqi_mul(woqi_mul(columns, woqi_code_bits(format->code), &over), granule, &over);
     s.codes_stride = woqi_align_up(woqi_div_up(bits, 8), granule == 1 ? 16 : 64, &over);
     uint64_t end = woqi_mul(s.codes_stride, s.rows / granule, &over);
     s.scales = woqi_align_up(end, WOQI_PART_ALIGNMENT, &over);

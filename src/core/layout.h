@@ -70,6 +70,8 @@ static inline uint64_t woqi_table_row(enum woqi_layout layout, uint64_t row)
     return layout == WOQI_LAYOUT_FRAG16 ? row / 16 * 16 + row % 8 * 2 + row % 16 / 8 : row;
 }
 
+/* Of an element of the weights. */
+uint32_t woqi_code_bits(enum woq_code code);
 const char *woqi_layout_name(enum woqi_layout layout);
 uint32_t woqi_layout_granule(enum woqi_layout layout);
 

@@ -35,57 +35,80 @@ static bool floor_step(const struct woq_gemm *gemm, const struct woqi_range *ran
     return true;
 }
 
+/* Math of the blocks of mma. */
+enum {
+#define BLOCK_MATH(id, warps_n, warps_m, warps_k, strips, columns, math, ...) MATH_OF_##id = WOQ_MATH_##math,
+    WOQI_BLOCKS(BLOCK_MATH)
+#undef BLOCK_MATH
+};
+
 const struct woqi_path woqi_paths[] = {
-    {"gemv", WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, WOQ_MATH_DEFAULT,
+    {"gemv", WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT,
      woqi_panels_accept, no_workspace, no_limit, 0, woqi_panel_gemv_step, NULL},
-    {"gemm", 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, WOQ_MATH_DEFAULT,
+    {"gemm", 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT,
      woqi_panel_gemm_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2,
      woqi_panel_gemm_step, NULL},
-#define MATRIX_PATH(id, path, max_m, fill, warps_n, warps_m, warps_k, strips, columns, math, staged)     \
-    {path, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, WOQ_MATH_##math,                          \
+#define MMA_PATH(id, path, max_m, fill)                                                            \
+    {path, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, (enum woq_math)MATH_OF_##id,        \
      woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_mma_step, NULL},
-    WOQI_BLOCKS(MATRIX_PATH)
-#undef MATRIX_PATH
+    WOQI_MMA_FEW(MMA_PATH)
 #define GEMV_PATH(rows)                                                                            \
-    {"gemv", rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, WOQ_MATH_DEFAULT,                  \
+    {"gemv", rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT,                  \
      woqi_gemv_accepts, no_workspace, no_limit, 0, woqi_gemv_step, NULL}
     GEMV_PATH(1), GEMV_PATH(2), GEMV_PATH(4), GEMV_PATH(WOQI_GEMV_MAX_M),
 #undef GEMV_PATH
+    WOQI_MMA_MORE(MMA_PATH)
+#undef MMA_PATH
 #define COOP_PATH(id, path, max_m)                                                                 \
-    {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, WOQ_MATH_ROUNDED,                        \
+    {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, WOQ_MATH_ROUNDED,                     \
      woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_coop_step, NULL},
     WOQI_COOP_PATHS(COOP_PATH)
 #undef COOP_PATH
 #define EXPAND_PATH(kernel, id, max_m)                                                             \
-    {"expand", max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id,              \
+    {"expand", max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0,           \
      WOQ_MATH_ROUNDED, woqi_expand_accepts, woqi_expand_workspace, woqi_coop_slice, 0,             \
      woqi_expand_step, woqi_expand_pieces}
-    EXPAND_PATH(MMA, N64M64, 512), EXPAND_PATH(MMA, N128M64, 128), EXPAND_PATH(MMA, N128M128, 0),
+    EXPAND_PATH(MMA, N256M64, 0),
     EXPAND_PATH(COOP, C64X64, 128), EXPAND_PATH(COOP, C128X128, 0), EXPAND_PATH(COOP, C64X64, 0),
     EXPAND_PATH(COOP, C32X32, 0),
 #undef EXPAND_PATH
-    {"floor", 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, WOQ_MATH_DEFAULT, accepts_any,
+    {"floor", 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
 };
 const uint32_t woqi_path_total = sizeof woqi_paths / sizeof *woqi_paths;
 
+/* How the kernel's loops see the groups of columns; step: blocks of 64 columns in a step of it. */
+static uint32_t groups_of(const struct woq_weights *w, uint32_t step)
+{
+    const bool whole = w->group >= w->k_packed;
+    if (step == 2 && (whole || w->group % (2 * WOQI_FRAG_COLUMNS) == 0))
+        return w->group ? WOQI_GROUPS_PAIR : WOQI_GROUPS_BLOCK;
+    return whole || w->group % WOQI_FRAG_COLUMNS == 0 ? WOQI_GROUPS_BLOCK
+           : w->group % WOQI_FRAG_PIECE == 0          ? WOQI_GROUPS_PIECE
+                                                      : WOQI_GROUPS_ANY;
+}
+
 struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,
                                      uint32_t i)
 {
+    const struct woq_weights *w = gemm->weights;
     struct woqi_kernel_key key = {.id = path->kernels[i]};
+    uint32_t step = 1;
     if (key.id == WOQI_KERNEL_GEMV_FRAG)
         return woqi_gemv_key(gemm, path);
     if (path->block && i + 1 == path->kernel_count)
         key.block = path->block;
-    if (key.block && i) /* after EXPAND */
-        key.code = WOQ_ABI_WF16;
-    else if (key.block || key.id == WOQI_KERNEL_EXPAND) {
-        key.code = (uint32_t)gemm->weights->format.code;
-        key.fine = gemm->weights->group >= gemm->weights->k_packed          ? WOQI_GROUPS_BLOCK
-                   : gemm->weights->group % WOQI_FRAG_COLUMNS == 0          ? WOQI_GROUPS_BLOCK
-                   : gemm->weights->group % WOQI_FRAG_PIECE == 0            ? WOQI_GROUPS_PIECE
-                                                                            : WOQI_GROUPS_ANY;
+    if (!key.block && key.id != WOQI_KERNEL_EXPAND)
+        return key;
+    key.code = i ? WOQ_ABI_WF16 : (uint32_t)w->format.code; /* the second kernel's are expanded */
+    if (i)
+        return key;
+    if (key.id == WOQI_KERNEL_MMA) {
+        step = woqi_block_step(woqi_block(path->block), woqi_code_bits(w->format.code));
+        key.scale = (uint32_t)w->format.scale;
+        key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }
+    key.fine = groups_of(w, step);
     return key;
 }
 

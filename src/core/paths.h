@@ -61,6 +61,7 @@ struct woqi_path {
     uint32_t kernel_count;
     enum woqi_kernel_id kernels[WOQI_PATH_KERNELS]; /* the last one is the main step's */
     enum woqi_block_id block; /* of the main kernel, which is then built for it and the kind of codes */
+    uint32_t fill; /* the block is for weights that give a compute unit so many work-groups at max_m; 0 = any */
     enum woq_math math;       /* the only one it computes in; DEFAULT = each, EXACT if not asked */
     /* Beyond max_m, math and the kernels' probes: can it do this product? */
     bool (*accepts)(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,

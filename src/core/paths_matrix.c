@@ -4,6 +4,9 @@
 #include "alloc.h"
 #include "step.h"
 
+/* Of a thread for codes, beside those for X, which has no shared memory then. */
+#define CODE_REGISTERS 64
+
 /* Kernels find a lane's scale once for the columns it holds, and EXACT sums end with a unit. */
 static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
@@ -32,10 +35,10 @@ bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t 
 bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
                             char *reason, size_t size)
 {
-    uint32_t block_rows, block_columns, fill = woqi_block(path->block)->fill; /* 0 for blocks of coop */
+    uint32_t block_rows, block_columns;
     woqi_block_tile(path->block, &block_rows, &block_columns);
-    uint64_t groups = woqi_div_up(rows, block_rows);
-    if (fill && groups > fill * woqi_gpu_units(gemm)) {
+    uint64_t groups = woqi_div_up(rows, block_rows), groups_m = woqi_div_up(path->max_m, block_columns);
+    if (path->fill && groups * groups_m > path->fill * woqi_gpu_units(gemm)) {
         snprintf(reason, size, "block %s is for fewer rows of weights", woqi_block_name(path->block));
         return false;
     }
@@ -53,6 +56,11 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
         return false;
     if (w->format.zero == WOQ_ZERO_OFFSET && path->math == WOQ_MATH_EXACT) {
         snprintf(reason, size, "weights with float offsets have no integers to multiply");
+        return false;
+    }
+    const struct woqi_block *block = woqi_block(path->block);
+    if (!block->staged && woqi_block_codes(block, woqi_code_bits(w->format.code)) > CODE_REGISTERS) {
+        snprintf(reason, size, "block %s is for weights of fewer bits", block->name);
         return false;
     }
     return woqi_matrix_block_fits(gemm, path, w->tiles[0].shape.rows, reason, size) &&

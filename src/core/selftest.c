@@ -16,7 +16,8 @@ struct problem {
     uint32_t n, m, groups;
     struct woq_format format;
     uint8_t *codes, *zeros;
-    uint8_t *scales, *x; /* FP16 */
+    uint8_t *scales;
+    uint8_t *x; /* FP16 */
     float *y;
 };
 
@@ -41,7 +42,9 @@ static uint32_t code_value(const struct problem *p, uint32_t n, uint32_t k)
 
 static uint32_t zero_value(const struct problem *p, uint32_t n, uint32_t group)
 {
-    return p->format.code == WOQ_CODE_F16 ? 8 : mix(n + 5000, group) % (p->format.code == WOQ_CODE_U4 ? 16 : 256);
+    uint32_t codes = p->format.code == WOQ_CODE_U8 ? 256 : 16;
+    bool fixed = p->format.code == WOQ_CODE_F16 || p->format.zero == WOQ_ZERO_SYMMETRIC;
+    return fixed ? codes / 2 : mix(n + 5000, group) % codes;
 }
 
 static double scale_value(const struct problem *p, uint32_t n, uint32_t group)
@@ -73,8 +76,13 @@ static void fill_row(struct problem *p, uint32_t n)
             woqi_store(WOQ_F16, p->codes, at, (float)code - 8.0f);
     }
     for (uint32_t g = 0; g < p->groups; g++) {
-        p->zeros[n * p->groups + g] = (uint8_t)zero_value(p, n, g);
-        woqi_store(WOQ_F16, p->scales, (uint64_t)n * p->groups + g, (float)scale_value(p, n, g));
+        uint64_t at = (uint64_t)n * p->groups + g;
+        double scale = scale_value(p, n, g), zero = zero_value(p, n, g);
+        woqi_store(p->format.scale, p->scales, at, (float)scale);
+        if (p->format.zero == WOQ_ZERO_OFFSET)
+            woqi_store(p->format.scale, p->zeros, at, (float)(-scale * zero));
+        else
+            p->zeros[at] = (uint8_t)zero;
     }
 }
 
@@ -90,13 +98,13 @@ static void problem_free(struct woq_device *device, struct problem *p)
 static enum woq_status problem_make(struct woq_device *device, const struct woqi_path *path,
                                     struct woqi_kernel_key key, struct problem *p)
 {
-    static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 32, 20};
+    static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 32, 20, 128};
     memset(p, 0, sizeof *p);
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
     p->format.code = (enum woq_code)key.code;
     if (key.code != WOQ_ABI_WF16) {
-        p->format.zero = WOQ_ZERO_POINT;
-        p->format.scale = WOQ_F16;
+        p->format.zero = key.scale ? (enum woq_zero)key.zero : WOQ_ZERO_POINT;
+        p->format.scale = key.scale ? (enum woq_type)key.scale : WOQ_F16;
         p->format.group = groups[key.fine];
         p->groups = (TEST_K + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
     }
@@ -106,8 +114,8 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     if (path->max_m && p->m > path->max_m)
         p->m = path->max_m;
     p->codes = woqi_alloc(device, (uint64_t)p->n * TEST_K, 2);
-    p->zeros = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 1);
-    p->scales = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 2);
+    p->zeros = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 4);
+    p->scales = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 4);
     p->x = woqi_alloc(device, (uint64_t)p->m * TEST_K, 2);
     p->y = woqi_alloc(device, (uint64_t)p->m * p->n, sizeof *p->y);
     if (!p->codes || !p->zeros || !p->scales || !p->x || !p->y)
@@ -142,7 +150,7 @@ static enum woq_status make_objects(struct woq_device *device, const struct woqi
     source.k = TEST_K;
     source.codes = p->codes;
     source.scales = p->groups ? p->scales : NULL;
-    source.zeros = p->groups ? p->zeros : NULL;
+    source.zeros = p->groups && p->format.zero != WOQ_ZERO_SYMMETRIC ? p->zeros : NULL;
     enum woq_status st = woq_weights_create(device, &weights, &o->weights);
     if (st)
         return st;

@@ -172,7 +172,7 @@ const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device)
 #define COOP_TILES_M 4u
 #define COOP_TILES   8u
 
-#define CONSTANTS 10 /* of mma.comp and coop.comp; 0 is that of all kernels, the work-group size */
+#define CONSTANTS 13 /* of mma.comp and coop.comp; 0 is that of all kernels, the work-group size */
 
 struct binary {
     const unsigned char *code;
@@ -254,7 +254,8 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
     const struct woqi_block *block = woqi_block((enum woqi_block_id)key.block);
     const struct woq_device_info *info = &device->info;
     const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_MATRIX;
-    const uint32_t shared = woqi_block_shared(block) +
+    const uint32_t bits = woqi_code_bits((enum woq_code)key.code);
+    const uint32_t shared = woqi_block_shared(block, bits) +
                             (device->software_matrix ? woqi_block_threads(block) * 24 : 0);
     if ((!woqi_vk_of(device)->mma && !device->software_matrix) || (info->features & needed) != needed)
         snprintf(reason, reason_size,
@@ -381,6 +382,12 @@ static bool keeps_subnormals(const struct woq_device *device)
     return false;
 }
 
+/* Columns of one scale, as mma counts them. */
+static uint32_t span_of(struct woqi_kernel_key key)
+{
+    return key.fine == WOQI_GROUPS_PAIR ? 128 : key.fine == WOQI_GROUPS_PIECE ? 32 : 64;
+}
+
 /* Specialization constants of the kernel; their number. */
 static uint32_t fill_constants(const struct woqi_kernel *kernel, uint32_t constants[CONSTANTS])
 {
@@ -389,20 +396,21 @@ static uint32_t fill_constants(const struct woqi_kernel *kernel, uint32_t consta
     constants[0] = kernel->local_x;
     if (key.id == WOQI_KERNEL_MMA) {
         const struct woqi_block *b = woqi_block(id);
-        const uint32_t values[CONSTANTS] = {
+        const uint32_t values[] = {
             kernel->local_x, 0, b->math == WOQ_MATH_ROUNDED, b->staged, b->warps_n, b->warps_m,
-            b->warps_k,      b->strips, b->columns, key.fine};
+            b->warps_k, b->strips, b->columns, woqi_block_step(b, woqi_code_bits((enum woq_code)key.code)),
+            span_of(key), key.scale, key.zero};
         memcpy(constants, values, sizeof values);
-        return CONSTANTS;
+        return sizeof values / sizeof *values;
     }
     if (key.id == WOQI_KERNEL_COOP) {
         const struct woqi_coop_block *b = woqi_coop_block(id);
         const struct woqi_vk_coop *coop = &woqi_vk_of(kernel->device)->coop;
-        const uint32_t values[CONSTANTS] = {
+        const uint32_t values[] = {
             kernel->local_x, coop->m,        coop->n,   coop->k,   b->subgroups_n,
             b->subgroups_m,  b->subgroups_k, b->rows_w, b->rows_x, key.fine};
         memcpy(constants, values, sizeof values);
-        return CONSTANTS;
+        return sizeof values / sizeof *values;
     }
     if (key.id == WOQI_KERNEL_GEMV_FRAG) {
         const uint32_t values[] = {kernel->local_x, key.rows, key.parts, key.x, key.weighted, key.fine,
