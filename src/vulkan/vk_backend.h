@@ -281,13 +281,29 @@ woqi_buffer_read_fn woqi_vk_buffer_read;
 woqi_buffer_map_fn woqi_vk_buffer_map;
 woqi_buffer_unmap_fn woqi_vk_buffer_unmap;
 
+/* ---- vk_modules.c ---- */
+
+#define WOQI_VK_CONSTANTS 16 /* no kernel has more */
+
+/* What a pipeline is made from. */
+struct woqi_vk_module {
+    const unsigned char *code; /* SPIR-V; may be unaligned */
+    size_t size;               /* bytes */
+    uint32_t constants[WOQI_VK_CONSTANTS], constant_count; /* number 0 is the work-group size */
+    uint32_t subgroup;                                     /* size to require; 0 = the driver's choice */
+    bool full_subgroups;
+};
+
+woqi_kernel_probe_fn woqi_vk_kernel_probe;
+/* Sets kernel->local_x too where it is the backend's to choose. False: the kernel is not written for Vulkan. */
+bool woqi_vk_module_find(struct woqi_kernel *kernel, struct woqi_vk_module *out);
+
 /* ---- vk_kernel.c ---- */
 
 enum woq_status woqi_vk_kernels_open(struct woq_device *device); /* layouts and pipeline cache */
 void woqi_vk_kernels_close(struct woq_device *device);
 /* The layout that pipelines and sets of this device use. */
 const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device);
-woqi_kernel_probe_fn woqi_vk_kernel_probe;
 woqi_kernel_create_fn woqi_vk_kernel_create;
 woqi_kernel_destroy_fn woqi_vk_kernel_destroy;
 
