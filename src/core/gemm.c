@@ -96,19 +96,21 @@ struct choice {
     woqi_trust_fn *trusts;
 };
 
-/* Can the path do m rows? If not, why. */
+/* Can the path do m rows? If so, the keys of its kernels; if not, why. */
 static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
-                      const struct woqi_path *path, uint32_t m, char *reason, bool *distrusted)
+                      const struct woqi_path *path, uint32_t m,
+                      struct woqi_kernel_key keys[WOQI_PATH_KERNELS], char *reason, bool *distrusted)
 {
     if (choice->only ? path != choice->only
                      : gemm->params.path && strcmp(gemm->params.path, path->name)) {
         snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
         return false;
     }
-    for (uint32_t i = 0; i < path->kernel_count; i++)
-        if (!gemm->device->backend->kernel_probe(gemm->device, woqi_path_key(gemm, path, i), reason,
-                                                 WOQI_REASON_SIZE))
+    for (uint32_t i = 0; i < path->kernel_count; i++) {
+        keys[i] = woqi_path_key(gemm, path, i);
+        if (!gemm->device->backend->kernel_probe(gemm->device, keys[i], reason, WOQI_REASON_SIZE))
             return false;
+    }
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
     if (path->max_m && m > path->max_m) {
@@ -116,8 +118,7 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         return false;
     }
     for (uint32_t i = path->block && choice->trusts ? path->kernel_count : 0; i-- > 0 && !*distrusted;)
-        *distrusted = !choice->trusts(gemm->device, path, woqi_path_key(gemm, path, i), reason,
-                                      WOQI_REASON_SIZE);
+        *distrusted = !choice->trusts(gemm->device, path, keys[i], reason, WOQI_REASON_SIZE);
     return !*distrusted;
 }
 
@@ -146,7 +147,28 @@ static void forget(struct woqi_range *range, const char *path)
     range->rejected_count = kept;
 }
 
-/* Fills the range that begins at m: the first path that fits, for as long as it does. */
+/* Lets the range run on the path, for as long as that takes its M. */
+static enum woq_status take_path(struct woq_gemm *gemm, const struct woqi_path *path,
+                                 const struct woqi_kernel_key keys[WOQI_PATH_KERNELS],
+                                 struct woqi_range *range)
+{
+    enum woq_status st = WOQ_OK;
+    range->path = path;
+    forget(range, path->name);
+    range->math = gemm->params.math ? gemm->params.math
+                  : path->math && gemm->weights->group ? path->math
+                                                       : WOQ_MATH_EXACT;
+    if (path->max_m && path->max_m < range->max_m)
+        range->max_m = path->max_m;
+    for (uint32_t i = 0; i < path->kernel_count && !st; i++)
+        st = woqi_device_kernel(gemm->device, keys[i], &range->kernels[i]);
+    const uint64_t bytes = path->workspace(gemm, range->max_m);
+    if (bytes > gemm->workspace)
+        gemm->workspace = bytes;
+    return st;
+}
+
+/* Fills the range that begins at m: the first path that fits. */
 static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *choice, uint32_t m,
                                   struct woqi_range *range)
 {
@@ -155,18 +177,11 @@ static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *ch
     range->max_m = gemm->params.max_m;
     for (uint32_t i = 0; i < woqi_path_total; i++) {
         const struct woqi_path *path = &woqi_paths[i];
+        struct woqi_kernel_key keys[WOQI_PATH_KERNELS];
         char reason[WOQI_REASON_SIZE] = "";
         bool distrusted = false;
-        if (path_fits(gemm, choice, path, m, reason, &distrusted)) {
-            range->path = path;
-            forget(range, path->name);
-            range->math = gemm->params.math ? gemm->params.math
-                          : path->math && gemm->weights->group ? path->math
-                                                               : WOQ_MATH_EXACT;
-            if (path->max_m && path->max_m < range->max_m)
-                range->max_m = path->max_m;
-            return WOQ_OK;
-        }
+        if (path_fits(gemm, choice, path, m, keys, reason, &distrusted))
+            return take_path(gemm, path, keys, range);
         reject(range, path->name, reason, distrusted);
     }
     for (uint32_t i = 0, used = 0; i < range->rejected_count && used < sizeof reasons; i++)
@@ -184,18 +199,8 @@ static enum woq_status plan(struct woq_gemm *gemm, const struct choice *choice)
         if (gemm->range_count == WOQI_MAX_RANGES)
             return woqi_fail(gemm->device, WOQ_ERROR_UNSUPPORTED,
                              "woq_gemm_create: too many ranges");
-        struct woqi_range *range = &gemm->ranges[gemm->range_count];
+        struct woqi_range *range = &gemm->ranges[gemm->range_count++];
         st = plan_range(gemm, choice, (uint32_t)m, range);
-        if (st)
-            break;
-        gemm->range_count++;
-        for (uint32_t i = 0; i < range->path->kernel_count && !st; i++) {
-            struct woqi_kernel_key key = woqi_path_key(gemm, range->path, i);
-            st = woqi_device_kernel(gemm->device, key, &range->kernels[i]);
-        }
-        uint64_t bytes = range->path->workspace(gemm, range->max_m);
-        if (bytes > gemm->workspace)
-            gemm->workspace = bytes;
         m = (uint64_t)range->max_m + 1;
     }
     return st;

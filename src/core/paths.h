@@ -54,6 +54,25 @@ struct woqi_slicing {
     uint32_t stages;
 };
 
+/* What a path does, as named function types that its table and its functions share. */
+
+/* Beyond max_m, math and the kernels' probes: can it do this product? If not, writes why. */
+typedef bool woqi_accepts_fn(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                             size_t size);
+/* Bytes; rises with m. */
+typedef uint64_t woqi_workspace_fn(const struct woq_gemm *gemm, uint32_t m);
+/* Rows of a slice beyond which the path's own needs forbid to go; 0 = any. */
+typedef uint32_t woqi_slice_limit_fn(const struct woq_gemm *gemm);
+/* The step of a slice (rows first … first+rows−1; rows 0 = off) and tile in a stage; false if the
+ * stage has none for this tile. */
+typedef bool woqi_step_fn(const struct woq_gemm *gemm, const struct woqi_range *range,
+                          const struct woqi_operands *operands, uint32_t stage, uint64_t first,
+                          uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+/* Pieces of the weights that a stage prepares and the next one uses, while it prepares the piece
+ * after. `stage` of step is then 2·piece to prepare, asked for the first slice alone, and 2·piece + 1
+ * to use. */
+typedef uint32_t woqi_pieces_fn(const struct woq_gemm *gemm);
+
 /* Several may have one name: then the first that can is meant. */
 struct woqi_path {
     const char *name;
@@ -63,22 +82,12 @@ struct woqi_path {
     enum woqi_block_id block; /* of the main kernel, which is then built for it and the kind of codes */
     uint32_t fill; /* the block is for weights that give a compute unit so many work-groups at max_m; 0 = any */
     enum woq_math math;       /* the only one it computes in; DEFAULT = each, EXACT if not asked */
-    /* Beyond max_m, math and the kernels' probes: can it do this product? */
-    bool (*accepts)(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                    size_t size);
-    uint64_t (*workspace)(const struct woq_gemm *gemm, uint32_t m); /* bytes; rises with m */
-    /* Rows of a slice beyond which the path's own needs forbid to go; 0 = any. */
-    uint32_t (*slice_limit)(const struct woq_gemm *gemm);
+    woqi_accepts_fn *accepts;
+    woqi_workspace_fn *workspace;
+    woqi_slice_limit_fn *slice_limit;
     uint32_t stages_per_slice; /* 0: all slices in one stage */
-    /* The step of a slice (rows first … first+rows−1; rows 0 = off) and tile in a stage; false if the
-     * stage has none for this tile. */
-    bool (*step)(const struct woq_gemm *gemm, const struct woqi_range *range,
-                 const struct woqi_operands *operands, uint32_t stage, uint64_t first, uint32_t rows,
-                 const struct woqi_tile *tile, struct woqi_step *out);
-    /* (optional) Pieces of the weights that a stage prepares and the next one uses, while it prepares the
-     * piece after. `stage` of step is then 2·piece to prepare, asked for the first slice alone, and
-     * 2·piece + 1 to use. stages_per_slice is 0. */
-    uint32_t (*pieces)(const struct woq_gemm *gemm);
+    woqi_step_fn *step;
+    woqi_pieces_fn *pieces; /* (optional) NULL: the weights as they are. stages_per_slice is 0 with it */
 };
 
 extern const struct woqi_path woqi_paths[]; /* in order of preference */

@@ -29,18 +29,13 @@ bool woqi_layout_fits(const struct woq_gemm *gemm, enum woqi_layout layout, char
 uint64_t woqi_gpu_units(const struct woq_gemm *gemm);
 
 /* ---- paths_cpu.c ---- */
-bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                        size_t size);
-bool woqi_panel_gemm_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                             size_t size);
-uint64_t woqi_panel_gemm_workspace(const struct woq_gemm *gemm, uint32_t m);
-uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm);
-bool woqi_panel_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                          const struct woqi_operands *operands, uint32_t stage, uint64_t first,
-                          uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
-bool woqi_panel_gemm_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                          const struct woqi_operands *operands, uint32_t stage, uint64_t first,
-                          uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+
+woqi_accepts_fn woqi_panels_accept;
+woqi_step_fn woqi_panel_gemv_step;
+woqi_accepts_fn woqi_panel_gemm_accepts;
+woqi_workspace_fn woqi_panel_gemm_workspace;
+woqi_slice_limit_fn woqi_panel_gemm_slice;
+woqi_step_fn woqi_panel_gemm_step;
 
 /* ---- paths_matrix.c ---- */
 
@@ -49,34 +44,24 @@ bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t 
 /* Is the path's block meant for so many rows of weights in a step, and can the device launch them? */
 bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
                             char *reason, size_t size);
-bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                      size_t size);
-uint32_t woqi_mma_slice(const struct woq_gemm *gemm);
-bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                   const struct woqi_operands *operands, uint32_t stage, uint64_t first,
-                   uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
-bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                       size_t size);
-uint32_t woqi_coop_slice(const struct woq_gemm *gemm);
-bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                    const struct woqi_operands *operands, uint32_t stage, uint64_t first,
-                    uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+woqi_accepts_fn woqi_mma_accepts;
+woqi_slice_limit_fn woqi_mma_slice;
+woqi_step_fn woqi_mma_step;
+woqi_accepts_fn woqi_coop_accepts;
+woqi_slice_limit_fn woqi_coop_slice;
+woqi_step_fn woqi_coop_step;
 
 /* ---- paths_expand.c ---- */
-bool woqi_expand_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                         size_t size);
-uint64_t woqi_expand_workspace(const struct woq_gemm *gemm, uint32_t m);
-uint32_t woqi_expand_pieces(const struct woq_gemm *gemm);
-bool woqi_expand_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                      const struct woqi_operands *operands, uint32_t stage, uint64_t first,
-                      uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+
+woqi_accepts_fn woqi_expand_accepts;
+woqi_workspace_fn woqi_expand_workspace;
+woqi_pieces_fn woqi_expand_pieces;
+woqi_step_fn woqi_expand_step;
 
 /* ---- paths_gemv.c ---- */
-bool woqi_gemv_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                       size_t size);
-bool woqi_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                    const struct woqi_operands *operands, uint32_t stage, uint64_t first,
-                    uint32_t rows, const struct woqi_tile *tile, struct woqi_step *out);
+
+woqi_accepts_fn woqi_gemv_accepts;
+woqi_step_fn woqi_gemv_step;
 /* Key of the path's one kernel, for as many rows as the path's max_m. */
 struct woqi_kernel_key woqi_gemv_key(const struct woq_gemm *gemm, const struct woqi_path *path);
 
