@@ -242,34 +242,69 @@ static int run_shapes(struct request *r)
     return result;
 }
 
-#ifdef WOQ_TOOL_MODEL
-static int measure_models(struct request *r, const struct bench_model *models)
+/* Rows that are measured one after the other, each in processes of its own, and then reported: models and startup. */
+struct series {
+    size_t count;
+    /* Row i; true if it could be measured. *usage: the arguments are to blame, and no other row need be tried. */
+    bool (*measure)(struct series *self, size_t i, const char **usage);
+    void (*print)(const struct series *self, FILE *out);
+    int (*write_json)(const struct series *self, const char *file);
+};
+
+static int run_series(const struct request *r, struct series *s)
 {
-    const struct bench_model_options o = {&r->bench, r->window, r->generate};
-    const size_t count = r->device_count * r->model_count;
-    struct bench_model_row *rows = tool_alloc(count, sizeof *rows);
+    const char *usage = NULL;
     size_t done = 0;
     int result = TOOL_OK;
     bench_catch_interrupt();
-    for (size_t i = 0; i < count && !result && !bench_interrupted(); i++) {
-        bench_model_run(&o, r->devices[i / r->model_count], &models[i % r->model_count], &rows[i]);
-        done += rows[i].done;
-        if (rows[i].usage)
-            result = tool_usage(command, "%s", rows[i].reason);
-    }
-    if (!result && bench_interrupted())
-        result = tool_failed(command, "interrupted");
-    if (!result && (!r->json || strcmp(r->json, "-")))
-        bench_model_print(&o, r->devices, r->device_count, models, r->model_count, rows, stdout);
-    if (!result && r->json)
-        result = bench_model_write_json(command, &o, r->devices, r->device_count, models, r->model_count,
-                                        rows, r->json);
+    for (size_t i = 0; i < s->count && !usage && !bench_interrupted(); i++)
+        done += s->measure(s, i, &usage);
+    if (usage)
+        return tool_usage(command, "%s", usage);
+    if (bench_interrupted())
+        return tool_failed(command, "interrupted");
+    if (!r->json || strcmp(r->json, "-"))
+        s->print(s, stdout);
+    if (r->json)
+        result = s->write_json(s, r->json);
     if (!result && !done)
-        result = tool_failed(command, "nothing could be measured");
-    else if (!result && done < count)
-        result = TOOL_FAILED;
-    free(rows);
-    return result;
+        return tool_failed(command, "nothing could be measured");
+    return !result && done < s->count ? TOOL_FAILED : result;
+}
+
+#ifdef WOQ_TOOL_MODEL
+/* Devices × models. */
+struct model_series {
+    struct series base;
+    const struct request *request;
+    struct bench_model_options options;
+    const struct bench_model *models;
+    struct bench_model_row *rows;
+};
+
+static bool measure_model(struct series *self, size_t i, const char **usage)
+{
+    const struct model_series *s = (struct model_series *)self;
+    const size_t models = s->request->model_count;
+    struct bench_model_row *row = &s->rows[i];
+    bench_model_run(&s->options, s->request->devices[i / models], &s->models[i % models], row);
+    *usage = row->usage ? row->reason : NULL;
+    return row->done;
+}
+
+static void print_models(const struct series *self, FILE *out)
+{
+    const struct model_series *s = (const struct model_series *)self;
+    const struct request *r = s->request;
+    bench_model_print(&s->options, r->devices, r->device_count, s->models, r->model_count, s->rows, out);
+}
+
+static int write_models(const struct series *self, const char *file)
+{
+    const struct model_series *s = (const struct model_series *)self;
+    const struct request *r = s->request;
+    return bench_model_write_json(command, &s->options, r->devices, r->device_count, s->models,
+                                  r->model_count, s->rows, file);
 }
 
 static int run_models(struct request *r)
@@ -284,8 +319,13 @@ static int run_models(struct request *r)
         else if (!given)
             tool_parse_weights("as-stored", &models[i].weights, why);
     }
-    if (!result)
-        result = measure_models(r, models);
+    if (!result) {
+        struct model_series s = {{r->device_count * r->model_count, measure_model, print_models, write_models},
+                                 r, {&r->bench, r->window, r->generate}, models, NULL};
+        s.rows = tool_alloc(s.base.count, sizeof *s.rows);
+        result = run_series(r, &s.base);
+        free(s.rows);
+    }
     for (size_t i = 0; i < r->model_count; i++)
         free(models[i].path);
     free(models);
@@ -299,29 +339,38 @@ static int run_models(struct request *r)
 }
 #endif
 
+struct startup_series {
+    struct series base;
+    const struct request *request;
+    struct bench_startup_row *rows; /* of each device */
+};
+
+static bool measure_startup(struct series *self, size_t i, const char **usage)
+{
+    const struct startup_series *s = (struct startup_series *)self;
+    bench_startup_run(&s->request->bench, s->request->devices[i], &s->rows[i]);
+    *usage = s->rows[i].usage ? s->rows[i].reason : NULL;
+    return s->rows[i].done;
+}
+
+static void print_startup(const struct series *self, FILE *out)
+{
+    const struct startup_series *s = (const struct startup_series *)self;
+    bench_startup_print(s->request->devices, s->rows, self->count, out);
+}
+
+static int write_startup(const struct series *self, const char *file)
+{
+    const struct startup_series *s = (const struct startup_series *)self;
+    return bench_startup_write_json(command, s->request->devices, s->rows, self->count, file);
+}
+
 static int run_startup(struct request *r)
 {
-    struct bench_startup_row *rows = tool_alloc(r->device_count, sizeof *rows);
-    size_t done = 0;
-    int result = TOOL_OK;
-    bench_catch_interrupt();
-    for (size_t i = 0; i < r->device_count && !result && !bench_interrupted(); i++) {
-        bench_startup_run(&r->bench, r->devices[i], &rows[i]);
-        done += rows[i].done;
-        if (rows[i].usage)
-            result = tool_usage(command, "%s", rows[i].reason);
-    }
-    if (!result && bench_interrupted())
-        result = tool_failed(command, "interrupted");
-    if (!result && (!r->json || strcmp(r->json, "-")))
-        bench_startup_print(r->devices, rows, r->device_count, stdout);
-    if (!result && r->json)
-        result = bench_startup_write_json(command, r->devices, rows, r->device_count, r->json);
-    if (!result && !done)
-        result = tool_failed(command, "nothing could be measured");
-    else if (!result && done < r->device_count)
-        result = TOOL_FAILED;
-    free(rows);
+    struct startup_series s = {{r->device_count, measure_startup, print_startup, write_startup}, r, NULL};
+    s.rows = tool_alloc(r->device_count, sizeof *s.rows);
+    const int result = run_series(r, &s.base);
+    free(s.rows);
     return result;
 }
 
