@@ -264,7 +264,8 @@ enum woqi_vk_place {
     WOQI_VK_DEVICE,  /* device local */
     WOQI_VK_SHARED,  /* device local, host visible and coherent; mapped */
     WOQI_VK_UPLOAD,  /* host visible and coherent; mapped */
-    WOQI_VK_READBACK /* likewise, cached if possible */
+    WOQI_VK_READBACK, /* likewise, cached if possible */
+    WOQI_VK_ARGUMENTS /* likewise, device local if possible: every work-group reads them; the host never does */
 };
 /* A buffer with memory of its own. size > 0. */
 enum woq_status woqi_vk_memory_create(struct woq_device *device, uint64_t size,

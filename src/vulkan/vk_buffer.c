@@ -29,6 +29,7 @@ int woqi_vk_memory_type(const struct woqi_vk_device *vk, uint32_t bits, enum woq
                             VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VISIBLE},
         [WOQI_VK_UPLOAD] = {VISIBLE, VISIBLE},
         [WOQI_VK_READBACK] = {VISIBLE | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, VISIBLE},
+        [WOQI_VK_ARGUMENTS] = {VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VISIBLE, VISIBLE},
     };
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t i = 0; i < vk->memory.memoryTypeCount; i++) {
@@ -39,6 +40,24 @@ int woqi_vk_memory_type(const struct woqi_vk_device *vk, uint32_t bits, enum woq
         }
     }
     return -1;
+}
+
+/* The driver need not check its own limit. */
+static VkResult allocate(struct woqi_vk_device *vk, uint64_t size, int type, VkDeviceMemory *out)
+{
+    const VkMemoryAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .allocationSize = size,
+        .memoryTypeIndex = (uint32_t)type,
+    };
+    VkResult result = VK_ERROR_TOO_MANY_OBJECTS;
+    if (atomic_fetch_add(&vk->allocations, 1) < vk->limits.maxMemoryAllocationCount)
+        result = vk->fn.AllocateMemory(vk->handle, &info, NULL, out);
+    if (result) {
+        atomic_fetch_sub(&vk->allocations, 1);
+        *out = VK_NULL_HANDLE;
+    }
+    return result;
 }
 
 /* Allocates memory for out->buffer and binds it. */
@@ -53,18 +72,11 @@ static enum woq_status back_buffer(struct woq_device *device, enum woqi_vk_place
         return woqi_fail(device, WOQ_ERROR_DRIVER,
                          "vkGetBufferMemoryRequirements: no memory type of 0x%x serves (place %d)",
                          need.memoryTypeBits, (int)place);
-    const VkMemoryAllocateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
-        .allocationSize = need.size,
-        .memoryTypeIndex = (uint32_t)type,
-    };
-    /* The driver need not check its own limit. */
-    VkResult result = VK_ERROR_TOO_MANY_OBJECTS;
-    if (atomic_fetch_add(&vk->allocations, 1) < vk->limits.maxMemoryAllocationCount)
-        result = vk->fn.AllocateMemory(vk->handle, &info, NULL, &out->memory);
+    VkResult result = allocate(vk, need.size, type, &out->memory);
+    int other = woqi_vk_memory_type(vk, need.memoryTypeBits, WOQI_VK_UPLOAD);
+    if (result && place == WOQI_VK_ARGUMENTS && other != type) /* the window to device memory may be small */
+        result = allocate(vk, need.size, other, &out->memory);
     if (result) {
-        atomic_fetch_sub(&vk->allocations, 1);
-        out->memory = VK_NULL_HANDLE;
         char call[64];
         snprintf(call, sizeof call, "vkAllocateMemory(%llu bytes)", (unsigned long long)need.size);
         return woqi_vk_fail(device, result, call);

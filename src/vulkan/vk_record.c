@@ -351,7 +351,7 @@ static enum woq_status keep_values(struct woq_device *device, const struct woqi_
                                    struct kept *k, struct woqi_vk_block *block)
 {
     enum woq_status st = woqi_vk_memory_create(device, shape->size, WOQI_VK_BLOCK_USAGE,
-                                               WOQI_VK_UPLOAD, &k->memory);
+                                               WOQI_VK_ARGUMENTS, &k->memory);
     if (!st)
         st = woqi_vk_sets_create(device, shape->dispatches, &k->pool, &k->sets);
     if (st)

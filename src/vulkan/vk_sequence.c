@@ -64,7 +64,7 @@ static enum woq_status create_blocks(struct woqi_sequence *sequence)
     if (overflow || sets > UINT32_MAX / WOQ_BIND_COUNT)
         return woqi_fail(device, WOQ_ERROR_OVERFLOW, "sequence of %u steps: size overflows",
                          sequence->count);
-    enum woq_status st = woqi_vk_memory_create(device, size, WOQI_VK_BLOCK_USAGE, WOQI_VK_UPLOAD,
+    enum woq_status st = woqi_vk_memory_create(device, size, WOQI_VK_BLOCK_USAGE, WOQI_VK_ARGUMENTS,
                                                &s->memory);
     if (!st)
         st = woqi_vk_sets_create(device, (uint32_t)sets, &s->pool, &s->sets);
