@@ -4,7 +4,8 @@
  * fragment_row decodes one row of one unit of a lane's codes (lane.glsl) to four pairs of FP16. EXACT: q − zero, an
  * integer; ROUNDED: rn_F16(scale·(q − zero)), see woq/gemm.h.
  *
- * Integers become FP16 by bits: 0x6400 | q is 1024 + q for q < 1024, and (0x6400 | 16·q)/16 is 64 + q.
+ * Integers become FP16 by bits: 0x6400 | q is 1024 + q for q < 1024, (0x6400 | 16·q)/16 is 64 + q, and so is
+ * 0x5400 | 16·q for q < 64.
  *
  * Of the including kernel: macros CODE_BITS (4, 8, or 16 for FP16) and UNROLL, constant ROUNDED.
  */
@@ -44,9 +45,10 @@ struct RowGroup {
 RowGroup row_group(PairRaw raw, uint g, const uint high)
 {
     bool has_offset = ROUNDED && ZERO_KIND == WOQ_ABI_ZERO_OFFSET;
-    float zero = ZERO_KIND == WOQ_ABI_ZERO_POINT ? float(pair_byte(raw.zero, g, high))
-               : has_offset ? 0.0 : CODE_BITS == 4 ? 8.0 : 128.0;
-    return RowGroup(f16vec2(float16_t(1024.0 + zero)), f16vec2(float16_t(64.0 + zero)),
+    uint zero = ZERO_KIND == WOQ_ABI_ZERO_POINT ? pair_byte(raw.zero, g, high)
+              : has_offset ? 0u : CODE_BITS == 4 ? 8u : 128u;
+    zero *= 0x10001u;
+    return RowGroup(unpackFloat2x16(0x64006400u | zero), unpackFloat2x16(0x54005400u | zero << 4),
                     pair_decode(raw.scale, g, high),
                     f16vec2(unpackFloat2x16(pair_bits(raw.scale, g, high) & 0xffffu).x),
                     has_offset ? pair_decode(raw.zero, g, high) : 0.0);
