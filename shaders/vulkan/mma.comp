@@ -12,7 +12,8 @@
  * needs shared memory to be put in order.
  *
  * Work-group (i, j): strips i·WARPS_N·STRIPS … for the rows j·WARPS_M·COLUMNS·8 … of X. Its subgroups
- * divide strips, rows of X and K (WARPS_K parts of whole steps, added up in order at the end). A step is
+ * divide strips, rows of X and K (WARPS_K parts of whole steps, added up in order at the end; work-groups
+ * (i, j, p) take part p of K each, and give it rows of Y of its own). A step is
  * STEP blocks of 64 columns; what it needs of W and X is loaded a step ahead, without branches. STAGED: the
  * rows of X go through shared memory, double-buffered: after a step's barrier the next one's rows are stored,
  * and those of the one after it begin to load; a row's pieces change halves with its parity (no bank
@@ -163,7 +164,7 @@ void put(uint index, uint first_column, bool gated)
         if (gated)
             up += uintBitsToFloat(pool[p * PART_Y + at + CHUNK * 32u][element]);
     }
-    epilogue(m, n, sum, up);
+    epilogue(gl_WorkGroupID.z * args.m + m, n, sum, up);
 }
 
 /* ---- X: pieces that a thread loads of a step, for itself, [unit][column], or its share ---- */
@@ -224,8 +225,8 @@ void multiply(const bool fast)
 {
     const uint last = (args.scale_stride >> 4) - 1u; /* strip of the tile */
     const uint blocks = (args.k + 63u) >> 6, steps = (blocks + STEP - 1u) / STEP;
-    const uint share = (steps + WARPS_K - 1u) / WARPS_K;
-    const uint begin = min(warp_k * share, steps), end = min(begin + share, steps);
+    const uint parts = WARPS_K * gl_NumWorkGroups.z, share = (steps + parts - 1u) / parts;
+    const uint begin = min((gl_WorkGroupID.z * WARPS_K + warp_k) * share, steps), end = min(begin + share, steps);
     const bool together = STAGED || SOFTWARE != 0; /* all take the same number of steps, for the barriers */
     if (!together && begin >= end)
         return;

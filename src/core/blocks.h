@@ -15,10 +15,11 @@
  * 32·warps_n·warps_m if staged. Shared memory holds, one after the other, X if staged (2·warps_k·warps_m·
  * columns·step · 1024 bytes), and 16 KiB of sums at most, or those of 8 rows of X.
  *
- * WOQI_MMA_FEW(P), WOQI_MMA_MORE(P): P(block, path, max_m, fill), before and after the paths of gemv_frag, in order of
- * preference: the first that takes M and the format wins.
+ * WOQI_MMA_FEW(P), WOQI_MMA_MORE(P, S): P(block, path, max_m, fill) and S(block, path, max_m, fill, splits), before and
+ * after the paths of gemv_frag, in order of preference: the first that takes M and the format wins.
  *   max_m    rows of X up to which the planner takes it; 0 = any
  *   fill     for weights that give a compute unit at most so many work-groups at max_m; 0 = any
+ *   splits   parts of K that have work-groups of their own; a second kernel adds up their sums
  * Few rows of X: bandwidth counts, that is, loads on their way; parts of K where there are few rows of weights.
  * Many: products of one subgroup hide what the others load and decode, and X is shared by all of them.
  */
@@ -48,17 +49,24 @@
     P(N32M8K8, "skinny", 8, 4)                                                                     \
     P(N32M8K4, "skinny", 8, 0)
 
-#define WOQI_MMA_MORE(P)                                                                           \
+#define WOQI_MMA_MORE(P, S)                                                                        \
     P(N32M16K8, "skinny", 16, 2)                                                                   \
     P(N64M16K4, "skinny", 16, 2)                                                                   \
     P(N64M16K2, "skinny", 16, 0)                                                                   \
     P(N32M16K4, "skinny", 16, 0)                                                                   \
+    S(N32M32K8, "skinny", 32, 1, 2)                                                                \
     P(N32M32K8, "skinny", 32, 2)                                                                   \
     P(N256M32K2, "skinny", 32, 0)                                                                  \
     P(N256M32K2E, "skinny", 32, 0)                                                                 \
+    S(N128M64K2, "skinny", 64, 1, 8)                                                               \
+    S(N128M64K2, "skinny", 64, 1, 4)                                                               \
+    S(N128M64K2, "skinny", 64, 1, 2)                                                               \
     P(N64M32K4, "skinny", 64, 1)                                                                   \
-    P(N128M64K2, "gemm", 64, 1)                                                                    \
+    P(N128M64K2, "skinny", 64, 1)                                                                  \
+    S(N128M64K2, "gemm", 128, 1, 4)                                                                \
+    S(N128M64K2, "gemm", 128, 1, 2)                                                                \
     P(N128M64K2, "gemm", 128, 1)                                                                   \
+    S(N128M64K2, "gemm", 256, 1, 2)                                                                \
     P(N128M64K2, "gemm", 256, 1)                                                                   \
     P(N256M64, "gemm", 0, 0)                                                                       \
     P(N128M64E, "gemm", 0, 0)

@@ -162,7 +162,7 @@ static enum woq_status take_path(struct woq_gemm *gemm, const struct woqi_path *
         range->max_m = path->max_m;
     for (uint32_t i = 0; i < path->kernel_count && !st; i++)
         st = woqi_device_kernel(gemm->device, keys[i], &range->kernels[i]);
-    const uint64_t bytes = path->workspace(gemm, range->max_m);
+    const uint64_t bytes = path->workspace(gemm, path, range->max_m);
     if (bytes > gemm->workspace)
         gemm->workspace = bytes;
     return st;
@@ -309,6 +309,15 @@ static uint32_t count_steps(const struct woq_gemm *gemm, uint32_t m)
     return counter.steps + slicing.stages - 1;
 }
 
+/* The one that multiplies: it has the block, or is the last. */
+static const struct woqi_kernel *main_kernel(const struct woqi_range *range)
+{
+    uint32_t i = range->path->kernel_count - 1;
+    while (i && range->path->block && !range->kernels[i]->key.block)
+        i--;
+    return range->kernels[i];
+}
+
 enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct woq_explain *out)
 {
     enum woq_status st = WOQI_CHECK_NULL(NULL, out);
@@ -325,11 +334,11 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
                          gemm->params.max_m);
     const struct woqi_range *range = woqi_gemm_range(gemm, m);
     out->path = range->path->name;
-    out->kernel = range->kernels[range->path->kernel_count - 1]->name;
+    out->kernel = main_kernel(range)->name;
     out->layout = woqi_layout_name(gemm->weights->layout);
     out->math = range->math;
     out->steps = count_steps(gemm, m);
-    out->workspace = range->path->workspace(gemm, m);
+    out->workspace = range->path->workspace(gemm, range->path, m);
     out->rejected_count = range->rejected_count;
     out->quarantine = woqi_verdict_fingerprint(gemm->device);
     for (uint32_t i = 0; i < range->rejected_count; i++) {

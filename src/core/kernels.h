@@ -24,7 +24,10 @@
  * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16.
  *         Built for one kind of codes and one block (blocks.h). Work-group (i, j) computes the rows
  *         i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
- *         of X; warps_k parts of K are summed in the work-group, in a fixed order.
+ *         of X; warps_k parts of K are summed in the work-group, in a fixed order. Work-groups (i, j, p) of
+ *         groups[2] > 1: part p of K alone, as row p·m + j of Y; no residual then.
+ * reduce  X is FP32, k parts of m rows each, part p of row j as row p·m + j, with an element for each row of the
+ *         weights: sums of the parts, in order, to Y. groups as in floor.
  * gemv_frag  Layout FRAG16, m ≤ rows of its key (1, 2, 4 or 8). Work-groups of 32·parts; work-group i computes
  *         whole strips i, i + groups[0], … (gated: pairs of strips) for all m rows; parts of K are summed in the
  *         work-group, in a fixed order. Needs shared memory (woqi_gemv_shared), and nothing else.
@@ -56,6 +59,7 @@
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
+    K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
     K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")

@@ -11,15 +11,15 @@ static bool accepts_any(const struct woq_gemm *gemm, const struct woqi_path *pat
     return true;
 }
 
-static uint64_t no_workspace(const struct woq_gemm *gemm, uint32_t m)
+static uint64_t no_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
-    (void)gemm, (void)m;
+    (void)gemm, (void)path, (void)m;
     return 0;
 }
 
-static uint32_t no_limit(const struct woq_gemm *gemm)
+static uint32_t no_limit(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
-    (void)gemm;
+    (void)gemm, (void)path;
     return 0;
 }
 
@@ -43,36 +43,41 @@ enum {
 };
 
 const struct woqi_path woqi_paths[] = {
-    {"gemv", WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT,
+    {"gemv", WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
      woqi_panels_accept, no_workspace, no_limit, 0, woqi_panel_gemv_step, NULL},
-    {"gemm", 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT,
+    {"gemm", 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
      woqi_panel_gemm_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2,
      woqi_panel_gemm_step, NULL},
 #define MMA_PATH(id, path, max_m, fill)                                                            \
-    {path, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, (enum woq_math)MATH_OF_##id,        \
+    {path, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, 0, (enum woq_math)MATH_OF_##id,     \
      woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_mma_step, NULL},
+#define SPLIT_PATH(id, path, max_m, fill, splits)                                                  \
+    {path, max_m, 2, {WOQI_KERNEL_MMA, WOQI_KERNEL_REDUCE}, WOQI_BLOCK_##id, fill, splits,         \
+     (enum woq_math)MATH_OF_##id, woqi_split_accepts, woqi_split_workspace, woqi_split_slice, 2,   \
+     woqi_split_step, NULL},
     WOQI_MMA_FEW(MMA_PATH)
 #define GEMV_PATH(rows)                                                                            \
-    {"gemv", rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT,                  \
+    {"gemv", rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,                  \
      woqi_gemv_accepts, no_workspace, no_limit, 0, woqi_gemv_step, NULL}
     GEMV_PATH(1), GEMV_PATH(2), GEMV_PATH(4), GEMV_PATH(WOQI_GEMV_MAX_M),
 #undef GEMV_PATH
-    WOQI_MMA_MORE(MMA_PATH)
+    WOQI_MMA_MORE(MMA_PATH, SPLIT_PATH)
+#undef SPLIT_PATH
 #undef MMA_PATH
 #define COOP_PATH(id, path, max_m)                                                                 \
-    {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, WOQ_MATH_ROUNDED,                     \
+    {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,                  \
      woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_coop_step, NULL},
     WOQI_COOP_PATHS(COOP_PATH)
 #undef COOP_PATH
 #define EXPAND_PATH(kernel, id, max_m)                                                             \
-    {"expand", max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0,           \
+    {"expand", max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0,        \
      WOQ_MATH_ROUNDED, woqi_expand_accepts, woqi_expand_workspace, woqi_coop_slice, 0,             \
      woqi_expand_step, woqi_expand_pieces}
     EXPAND_PATH(MMA, N256M64, 0),
     EXPAND_PATH(COOP, C64X64, 128), EXPAND_PATH(COOP, C128X128, 0), EXPAND_PATH(COOP, C64X64, 0),
     EXPAND_PATH(COOP, C32X32, 0),
 #undef EXPAND_PATH
-    {"floor", 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, WOQ_MATH_DEFAULT, accepts_any,
+    {"floor", 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
 };
 const uint32_t woqi_path_total = sizeof woqi_paths / sizeof *woqi_paths;
@@ -96,7 +101,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     uint32_t step = 1;
     if (key.id == WOQI_KERNEL_GEMV_FRAG)
         return woqi_gemv_key(gemm, path);
-    if (path->block && i + 1 == path->kernel_count)
+    if (key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_COOP)
         key.block = path->block;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)
         return key;

@@ -60,9 +60,9 @@ struct woqi_slicing {
 typedef bool woqi_accepts_fn(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                              size_t size);
 /* Bytes; rises with m. */
-typedef uint64_t woqi_workspace_fn(const struct woq_gemm *gemm, uint32_t m);
+typedef uint64_t woqi_workspace_fn(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m);
 /* Rows of a slice beyond which the path's own needs forbid to go; 0 = any. */
-typedef uint32_t woqi_slice_limit_fn(const struct woq_gemm *gemm);
+typedef uint32_t woqi_slice_limit_fn(const struct woq_gemm *gemm, const struct woqi_path *path);
 /* The step of a slice (rows first … first+rows−1; rows 0 = off) and tile in a stage; false if the
  * stage has none for this tile. */
 typedef bool woqi_step_fn(const struct woq_gemm *gemm, const struct woqi_range *range,
@@ -78,9 +78,10 @@ struct woqi_path {
     const char *name;
     uint32_t max_m; /* 0 = any */
     uint32_t kernel_count;
-    enum woqi_kernel_id kernels[WOQI_PATH_KERNELS]; /* the last one is the main step's */
-    enum woqi_block_id block; /* of the main kernel, which is then built for it and the kind of codes */
+    enum woqi_kernel_id kernels[WOQI_PATH_KERNELS]; /* in the order of their stages */
+    enum woqi_block_id block; /* of MMA or COOP, which is then built for it and the kind of codes */
     uint32_t fill; /* the block is for weights that give a compute unit so many work-groups at max_m; 0 = any */
+    uint32_t splits;          /* parts of K, of work-groups of their own; 0 as 1 */
     enum woq_math math;       /* the only one it computes in; DEFAULT = each, EXACT if not asked */
     woqi_accepts_fn *accepts;
     woqi_workspace_fn *workspace;

@@ -39,8 +39,9 @@ static uint64_t prepared_stride(const struct woq_gemm *gemm)
     return woqi_div_up(gemm->weights->k_packed * 4, 64) * 64;
 }
 
-uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm)
+uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
+    (void)path;
     uint64_t stride = prepared_stride(gemm);
     const struct woq_device_info *info = &gemm->device->info;
     uint64_t rows = woqi_min(PREPARED_BYTES, woqi_min(info->max_binding, info->max_allocation)) /
@@ -61,9 +62,9 @@ bool woqi_panel_gemm_accepts(const struct woq_gemm *gemm, const struct woqi_path
     return woqi_panels_accept(gemm, path, reason, size);
 }
 
-uint64_t woqi_panel_gemm_workspace(const struct woq_gemm *gemm, uint32_t m)
+uint64_t woqi_panel_gemm_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
-    return woqi_min(m, woqi_panel_gemm_slice(gemm)) * prepared_stride(gemm);
+    return woqi_min(m, woqi_panel_gemm_slice(gemm, path)) * prepared_stride(gemm);
 }
 
 static bool prepare_step(const struct woq_gemm *gemm, const struct woqi_range *range,

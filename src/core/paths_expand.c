@@ -69,9 +69,9 @@ static uint64_t place_bytes(const struct woq_gemm *gemm)
     return expanded_shape(gemm->weights, rows, &shape) ? shape.size : 0;
 }
 
-uint64_t woqi_expand_workspace(const struct woq_gemm *gemm, uint32_t m)
+uint64_t woqi_expand_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
-    (void)m;
+    (void)path, (void)m;
     return place_bytes(gemm) * (woqi_expand_pieces(gemm) > 1 ? 2 : 1);
 }
 

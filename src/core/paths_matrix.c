@@ -37,8 +37,9 @@ bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path 
 {
     uint32_t block_rows, block_columns;
     woqi_block_tile(path->block, &block_rows, &block_columns);
-    uint64_t groups = woqi_div_up(rows, block_rows), groups_m = woqi_div_up(path->max_m, block_columns);
-    if (path->fill && groups * groups_m > path->fill * woqi_gpu_units(gemm)) {
+    uint64_t groups = woqi_div_up(rows, block_rows);
+    uint64_t all = groups * woqi_div_up(path->max_m, block_columns) * (path->splits ? path->splits : 1);
+    if (path->fill && all > path->fill * woqi_gpu_units(gemm)) {
         snprintf(reason, size, "block %s is for fewer rows of weights", woqi_block_name(path->block));
         return false;
     }
@@ -67,8 +68,9 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
            groups_fit(gemm, path, reason, size);
 }
 
-uint32_t woqi_mma_slice(const struct woq_gemm *gemm)
+uint32_t woqi_mma_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
+    (void)path;
     uint64_t rows = gemm->device->info.max_groups[1] * 8ull; /* the narrowest block has 8 rows of X */
     return (uint32_t)woqi_min(rows, UINT32_MAX);
 }
@@ -93,8 +95,9 @@ bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path
            woqi_matrix_block_fits(gemm, path, gemm->weights->tiles[0].shape.rows, reason, size);
 }
 
-uint32_t woqi_coop_slice(const struct woq_gemm *gemm)
+uint32_t woqi_coop_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
+    (void)path;
     uint64_t rows = gemm->device->info.max_groups[1] * 16ull; /* of the smallest block */
     return (uint32_t)woqi_min(rows, UINT32_MAX);
 }

@@ -6,14 +6,15 @@
 
 #include "alloc.h"
 #include "log.h"
+#include "step.h"
 #include "verdict.h"
 
 /* ---- the problem: integers, and scales that are powers of two, so that every sum is exact ---- */
 
-#define TEST_K 328 /* five blocks of 64 columns and a tail */
+#define TEST_K 328 /* five blocks of 64 columns and a tail; more if K is split */
 
 struct problem {
-    uint32_t n, m, groups;
+    uint32_t n, m, k, groups;
     struct woq_format format;
     uint8_t *codes, *zeros;
     uint8_t *scales;
@@ -55,7 +56,7 @@ static double scale_value(const struct problem *p, uint32_t n, uint32_t group)
 static double expected(const struct problem *p, uint32_t m, uint32_t n)
 {
     double sum = 0;
-    for (uint32_t k = 0; k < TEST_K; k++) {
+    for (uint32_t k = 0; k < p->k; k++) {
         uint32_t group = p->format.group ? k / (uint32_t)p->format.group : 0;
         sum += x_value(m, k) * scale_value(p, n, group) *
                ((int)code_value(p, n, k) - (int)zero_value(p, n, group));
@@ -65,9 +66,9 @@ static double expected(const struct problem *p, uint32_t m, uint32_t n)
 
 static void fill_row(struct problem *p, uint32_t n)
 {
-    for (uint32_t k = 0; k < TEST_K; k++) {
+    for (uint32_t k = 0; k < p->k; k++) {
         uint32_t code = code_value(p, n, k);
-        uint64_t at = (uint64_t)n * TEST_K + k;
+        uint64_t at = (uint64_t)n * p->k + k;
         if (p->format.code == WOQ_CODE_U4)
             p->codes[at / 2] |= (uint8_t)(code << at % 2 * 4);
         else if (p->format.code == WOQ_CODE_U8)
@@ -100,31 +101,32 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
 {
     static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 32, 20, 128};
     memset(p, 0, sizeof *p);
+    p->k = path->splits ? (uint32_t)woqi_split_columns(path) + 72 : TEST_K;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
-    p->format.code = (enum woq_code)key.code;
-    if (key.code != WOQ_ABI_WF16) {
+    p->format.code = key.code ? (enum woq_code)key.code : WOQ_CODE_U4; /* REDUCE knows no weights */
+    if (p->format.code != WOQ_CODE_F16) {
         p->format.zero = key.scale ? (enum woq_zero)key.zero : WOQ_ZERO_POINT;
         p->format.scale = key.scale ? (enum woq_type)key.scale : WOQ_F16;
         p->format.group = groups[key.fine];
-        p->groups = (TEST_K + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
+        p->groups = (p->k + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
     }
     woqi_block_tile(path->block, &p->n, &p->m);
     p->n += 5;
     p->m += 3;
     if (path->max_m && p->m > path->max_m)
         p->m = path->max_m;
-    p->codes = woqi_alloc(device, (uint64_t)p->n * TEST_K, 2);
+    p->codes = woqi_alloc(device, (uint64_t)p->n * p->k, 2);
     p->zeros = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 4);
     p->scales = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 4);
-    p->x = woqi_alloc(device, (uint64_t)p->m * TEST_K, 2);
+    p->x = woqi_alloc(device, (uint64_t)p->m * p->k, 2);
     p->y = woqi_alloc(device, (uint64_t)p->m * p->n, sizeof *p->y);
     if (!p->codes || !p->zeros || !p->scales || !p->x || !p->y)
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "self-test: out of host memory");
     for (uint32_t n = 0; n < p->n; n++)
         fill_row(p, n);
     for (uint32_t m = 0; m < p->m; m++)
-        for (uint32_t k = 0; k < TEST_K; k++)
-            woqi_store(WOQ_F16, p->x, (uint64_t)m * TEST_K + k, (float)x_value(m, k));
+        for (uint32_t k = 0; k < p->k; k++)
+            woqi_store(WOQ_F16, p->x, (uint64_t)m * p->k + k, (float)x_value(m, k));
     return WOQ_OK;
 }
 
@@ -143,11 +145,11 @@ static enum woq_status make_objects(struct woq_device *device, const struct woqi
     struct woq_weights_source source = WOQ_WEIGHTS_SOURCE_INIT;
     struct woq_weights_params weights = {sizeof weights, &source, 1, false};
     struct woq_gemm_params gemm = WOQ_GEMM_PARAMS_INIT;
-    struct woq_buffer_params x = {sizeof x, (uint64_t)p->m * TEST_K * 2, 0};
+    struct woq_buffer_params x = {sizeof x, (uint64_t)p->m * p->k * 2, 0};
     struct woq_buffer_params y = {sizeof y, (uint64_t)p->m * p->n * sizeof *p->y, 0};
     source.format = p->format;
     source.n = p->n;
-    source.k = TEST_K;
+    source.k = p->k;
     source.codes = p->codes;
     source.scales = p->groups ? p->scales : NULL;
     source.zeros = p->groups && p->format.zero != WOQ_ZERO_SYMMETRIC ? p->zeros : NULL;
@@ -216,7 +218,7 @@ static enum woq_status test_kernel(struct woq_device *device, const struct woqi_
     return st;
 }
 
-/* Where the kernel shows what it is worth: the path that runs it alone, or first. */
+/* Where the kernel shows what it is worth: the path that runs it first. */
 static const struct woqi_path *path_of(const struct woqi_path *path, struct woqi_kernel_key key)
 {
     for (uint32_t i = 0; i < woqi_path_total && path->kernels[0] != key.id; i++)

@@ -39,7 +39,7 @@ static enum woq_status slice_rows(const struct woq_gemm *gemm, const struct woqi
                                   const struct woqi_operands *o, uint32_t *out)
 {
     const struct woq_weights *w = gemm->weights;
-    uint32_t own = path->slice_limit(gemm);
+    uint32_t own = path->slice_limit(gemm, path);
     uint64_t rows = own ? own : UINT32_MAX;
     uint64_t y_row = w->tiles[0].count * woq_type_size(gemm->params.y_type); /* the widest tile */
     uint64_t bias = woq_type_size(gemm->params.bias_type);

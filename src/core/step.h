@@ -51,6 +51,15 @@ woqi_accepts_fn woqi_coop_accepts;
 woqi_slice_limit_fn woqi_coop_slice;
 woqi_step_fn woqi_coop_step;
 
+/* ---- paths_split.c ---- */
+
+woqi_accepts_fn woqi_split_accepts;
+woqi_workspace_fn woqi_split_workspace;
+woqi_slice_limit_fn woqi_split_slice;
+woqi_step_fn woqi_split_step;
+/* Columns of the weights from which on it is worth a second kernel. */
+uint64_t woqi_split_columns(const struct woqi_path *path);
+
 /* ---- paths_expand.c ---- */
 
 woqi_accepts_fn woqi_expand_accepts;
