@@ -142,6 +142,9 @@ static void test_info(void **state)
     assert_true(budget.total > 0 && budget.available <= budget.total);
     EXPECT_BAD("out", woq_device_memory(dev, NULL));
     EXPECT_BAD("device", woq_device_memory(NULL, &budget));
+    EXPECT_BAD("count", woq_device_quarantine(dev, NULL, NULL));
+    EXPECT_BAD("device", woq_device_quarantine(NULL, NULL, &count));
+    assert_int_equal(count, 0);
     EXPECT_OK(woq_devices_list(NULL, NULL, &count));
     EXPECT_OK(woq_devices_list(NULL, entries, &rows));
     assert_int_equal(rows, count);

@@ -121,6 +121,42 @@ static void test_entries(void **state)
     assert_int_equal(strspn(text, "0123456789abcdef"), 16);
 }
 
+struct found {
+    unsigned count;
+    char rest[2][16];
+    size_t sizes[2];
+};
+
+static void note(void *user, const char *rest, const void *data, size_t size)
+{
+    struct found *f = user;
+    assert_true(f->count < 2);
+    snprintf(f->rest[f->count], sizeof(f->rest[0]), "%s", rest);
+    f->sizes[f->count++] = size;
+    assert_true(!size || !memcmp(data, "content", size));
+}
+
+/* Entries by the beginning of their key. */
+static void test_each(void **state)
+{
+    struct found f = {0};
+    (void)state;
+    woqi_cache_store(dev, "a | one", "content", 8);
+    woqi_cache_store(dev, "a | two", NULL, 0);
+    woqi_cache_store(dev, "b | one", "other", 5);
+    woqi_cache_each(dev, "a | ", note, &f);
+    assert_int_equal(f.count, 2);
+    const unsigned one = strcmp(f.rest[0], "one") != 0;
+    assert_string_equal(f.rest[one], "one");
+    assert_int_equal(f.sizes[one], 8);
+    assert_string_equal(f.rest[!one], "two");
+    assert_int_equal(f.sizes[!one], 0);
+    f.count = 0;
+    woqi_cache_each(dev, "a | one and more", note, &f);
+    assert_int_equal(f.count, 0);
+    assert_entry("b | one", "other", 5); /* none was taken for corrupt */
+}
+
 static size_t read_file(const char *path, uint8_t *bytes, size_t size)
 {
     FILE *file = fopen(path, "rb");
@@ -327,8 +363,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_entries), TEST(test_corrupt),       TEST(test_foreign), TEST(test_off),
-        TEST(test_places),  TEST(test_two_processes), TEST(test_killed)};
+        TEST(test_entries), TEST(test_each),   TEST(test_corrupt),       TEST(test_foreign),
+        TEST(test_off),     TEST(test_places), TEST(test_two_processes), TEST(test_killed)};
 #undef TEST
     if (!mkdtemp(folder))
         return 1;

@@ -112,25 +112,76 @@ static void test_honest(void **state)
     assert_true(test_close(&device));
 }
 
+static const char liar[] = "mma_u4_N32M8K16"; /* what few_rows would run on */
+
+/* The quarantine names the liar once, and runs nothing to know it. */
+static void check_quarantine(struct woq_device *device)
+{
+    struct woq_quarantined all[16];
+    size_t count = 0, room = sizeof all / sizeof *all, none = 0, named = 0;
+    const unsigned before = tested;
+    assert_int_equal(woq_device_quarantine(device, NULL, &count), WOQ_OK);
+    assert_int_equal(woq_device_quarantine(device, all, &room), WOQ_OK);
+    assert_int_equal(woq_device_quarantine(device, all, &none), WOQ_OK);
+    assert_true(count == room && none == 0);
+    for (size_t i = 0; i < count; i++) {
+        assert_non_null(strstr(all[i].found, "must be"));
+        assert_true(!i || strcmp(all[i - 1].kernel, all[i].kernel) < 0);
+        named += !strcmp(all[i].kernel, liar);
+    }
+    assert_int_equal(named, 1);
+    assert_int_equal(tested, before);
+}
+
+/* `woq devices` with the cache in `base`/woq has a line with the liar and `wanted` in its quarantine. */
+static void check_program(const char *base, const char *options, const char *wanted)
+{
+    const char *program = getenv("WOQ_PROGRAM");
+    char command[600], line[512];
+    bool quarantine = false, found = false;
+    if (!program)
+        return;
+    snprintf(command, sizeof command, "OCL_ICD_VENDORS=/none VK_DRIVER_FILES=/none XDG_CACHE_HOME=%s '%s' devices %s",
+             base, program, options);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    while (fgets(line, sizeof line, out)) {
+        quarantine |= strstr(line, "quarantine") != NULL;
+        found |= quarantine && strstr(line, liar) && strstr(line, wanted);
+    }
+    assert_int_equal(pclose(out), 0);
+    assert_true(found);
+}
+
 static void test_liar(void **state)
 {
     struct woq_explain explain;
-    char rejected[256], folder[] = "/tmp/woq-selftest-XXXXXX", command[64];
+    char rejected[256], base[] = "/tmp/woq-selftest-XXXXXX", folder[64], command[64];
+    size_t count = 1;
     (void)state;
-    assert_non_null(mkdtemp(folder));
+    assert_non_null(mkdtemp(base));
+    snprintf(folder, sizeof folder, "%s/woq", base);
     lies = true;
     tested = 0;
     for (int again = 0; again < 2; again++) { /* the second time by the cache */
         struct woq_device *device = open_matrix(folder, false);
         tested = 0;
+        if (again)
+            check_quarantine(device);
+        else
+            assert_int_equal(woq_device_quarantine(device, NULL, &count), WOQ_OK);
+        assert_int_equal(again ? 1 : count, again);
         run(device, few_rows, PRODUCT_PASSED, &explain, rejected, sizeof rejected);
+        check_quarantine(device);
         assert_string_equal(explain.path, "floor");
         assert_non_null(strstr(rejected, "failed its self-test"));
         assert_true(explain.quarantine != 0);
         assert_true(again ? tested == 0 : tested > 0);
         assert_true(test_close(&device));
     }
-    snprintf(command, sizeof command, "rm -r %s", folder);
+    check_program(base, "", ": y[");
+    check_program(base, "--json", "\"kernel\": ");
+    snprintf(command, sizeof command, "rm -r %s", base);
     assert_int_equal(system(command), 0);
 }
 

@@ -9,7 +9,8 @@ static const char command[] = "woq devices";
 static const char help[] =
     "usage: woq devices [--verbose] [--json]\n\n"
     "Lists every device of every backend, with the name that WOQ_DEVICE and --device take, and\n"
-    "each backend or driver that could not be used, with the reason.\n\n"
+    "each backend or driver that could not be used, with the reason. Kernels that gave wrong\n"
+    "numbers when they were tested on a device are named as its quarantine; none is tested for it.\n\n"
     "  -v, --verbose   all limits\n"
     "  -j, --json      as JSON, with everything that --verbose shows\n"
     "  -l, --log LEVEL the library's messages on stderr: error, warning, info or debug\n"
@@ -24,6 +25,8 @@ struct found {
     const struct woq_device_entry *entry;
     struct woq_device_info info, plain;
     struct woq_memory_budget budget;
+    struct woq_quarantined *quarantine;
+    size_t quarantined;
     bool open;        /* info is valid */
     bool emulated;    /* plain is valid and info was lowered by WOQ_EMULATE */
     char reason[512]; /* why it could not be opened */
@@ -82,6 +85,9 @@ static enum woq_status examine(struct found *f, enum woq_log_level level)
     f->open = true;
     if (woq_device_memory(dev, &f->budget))
         f->budget = (struct woq_memory_budget){f->info.memory, 0, 0};
+    woq_device_quarantine(dev, NULL, &f->quarantined);
+    f->quarantine = tool_alloc(f->quarantined, sizeof *f->quarantine);
+    woq_device_quarantine(dev, f->quarantine, &f->quarantined);
     woq_device_destroy(&dev);
 
     const char *emulate = getenv("WOQ_EMULATE");
@@ -157,6 +163,9 @@ static void print_device(const struct found *f, bool verbose)
                tool_bytes(i->max_binding, b), i->max_workgroup, tool_bytes(i->shared_memory, c));
     if (f->emulated)
         print_emulation(f);
+    for (size_t q = 0; q < f->quarantined; q++)
+        printf("    %-10s  %s: %s\n", q ? "" : "quarantine", f->quarantine[q].kernel,
+               f->quarantine[q].found);
     if (!verbose)
         return;
     for (size_t l = 0; l < LIMITS; l++) {
@@ -223,6 +232,12 @@ static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
     list_limits(f, limits);
     for (size_t l = 0; l < LIMITS; l++)
         yyjson_mut_obj_add_uint(doc, o, limits[l].key, limits[l].value);
+    yyjson_mut_val *quarantine = yyjson_mut_obj_add_arr(doc, o, "quarantine");
+    for (size_t q = 0; q < f->quarantined; q++) {
+        yyjson_mut_val *kernel = yyjson_mut_arr_add_obj(doc, quarantine);
+        yyjson_mut_obj_add_str(doc, kernel, "kernel", f->quarantine[q].kernel);
+        yyjson_mut_obj_add_str(doc, kernel, "found", f->quarantine[q].found);
+    }
     if (!f->emulated)
         return;
     yyjson_mut_val *lowered = yyjson_mut_obj_add_obj(doc, o, "without_emulation");
@@ -307,6 +322,8 @@ int cmd_devices(int argc, char **argv)
         result = print_json(found, count);
     else if (!result)
         print_text(found, count, verbose);
+    for (size_t i = 0; i < count; i++)
+        free(found[i].quarantine);
     free(found);
     free(entries);
     return result;

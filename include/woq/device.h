@@ -112,6 +112,12 @@ struct woq_device_params {
 #define WOQ_DEVICE_PARAMS_INIT                                                                     \
     {sizeof(struct woq_device_params), NULL, NULL, (enum woq_log_level)0, NULL, NULL, NULL, false}
 
+/* A kernel that gave wrong numbers in its self-test on a device and driver, and is not used there. */
+struct woq_quarantined {
+    char kernel[48]; /* its name, as in woq_explain.kernel */
+    char found[96];  /* the first wrong number: "y[3][5] is 4, must be 7" */
+};
+
 /* Bytes of device memory. */
 struct woq_memory_budget {
     uint64_t total;     /* of the device */
@@ -156,6 +162,15 @@ WOQ_API const struct woq_device_info *woq_device_get_info(const struct woq_devic
 
 /* Returns WOQ_OK; INVALID_ARGUMENT; DEVICE_LOST; DRIVER. */
 WOQ_API enum woq_status woq_device_memory(struct woq_device *device, struct woq_memory_budget *out);
+
+/*
+ * Kernels in quarantine on this device and driver, in the order of their names: those that failed in
+ * this process or, by the cache, in another one. Tests nothing: what has not been needed yet is not
+ * known. entries and *count as in woq_devices_list. Blocks while a kernel is tested.
+ * Returns WOQ_OK; INVALID_ARGUMENT (device or count NULL).
+ */
+WOQ_API enum woq_status woq_device_quarantine(struct woq_device *device,
+                                              struct woq_quarantined *entries, size_t *count);
 
 /* "reference", "opencl", "vulkan", "cuda"; "none" for other values. Static storage. */
 WOQ_API const char *woq_backend_name(enum woq_backend backend);

@@ -1,6 +1,7 @@
 /* cache.c: compiled kernels on disk, one file an entry. */
 #include "cache.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #define MAGIC     "woqcache"
 #define MAX_ENTRY (256u << 20) /* bytes; anything larger is no entry of ours */
+#define MAX_KEY   4096u        /* likewise */
 
 struct woqi_cache {
     char folder[512];
@@ -129,21 +131,24 @@ static bool write_all(int file, const void *from, size_t size)
 
 enum entry { ENTRY_WHOLE, ENTRY_CORRUPT, ENTRY_UNREAD };
 
-/* The entry's key and data in one block. CORRUPT: not whole or not ours; UNREAD: no memory for it. */
-static enum entry read_entry(struct woq_device *device, int file, const char *key, struct header *h,
+/* The entry's key and data in one block, if its key begins with `prefix`. CORRUPT: not whole or not
+ * ours; UNREAD: no memory for it. */
+static enum entry read_entry(struct woq_device *device, int file, const char *prefix, struct header *h,
                              uint8_t **out)
 {
     struct stat info;
-    size_t key_size = strlen(key);
+    size_t prefix_size = strlen(prefix);
     if (fstat(file, &info) || !read_all(file, h, sizeof *h) ||
-        memcmp(h->magic, MAGIC, sizeof h->magic) || h->version != 1 || h->key_size != key_size ||
-        h->data_size > MAX_ENTRY || (uint64_t)info.st_size != sizeof *h + key_size + h->data_size)
+        memcmp(h->magic, MAGIC, sizeof h->magic) || h->version != 1 || h->key_size < prefix_size ||
+        h->key_size > MAX_KEY || h->data_size > MAX_ENTRY ||
+        (uint64_t)info.st_size != sizeof *h + h->key_size + h->data_size)
         return ENTRY_CORRUPT;
-    size_t size = key_size + (size_t)h->data_size;
+    size_t size = h->key_size + (size_t)h->data_size;
     uint8_t *block = woqi_alloc(device, size, 1);
     if (!block)
         return ENTRY_UNREAD;
-    if (read_all(file, block, size) && !memcmp(block, key, key_size) &&
+    if (read_all(file, block, prefix_size) && !memcmp(block, prefix, prefix_size) &&
+        read_all(file, block + prefix_size, size - prefix_size) &&
         hash(1, block, size) == h->checksum) {
         *out = block;
         return ENTRY_WHOLE;
@@ -167,6 +172,10 @@ bool woqi_cache_load(struct woq_device *device, const char *key, void **data, si
     uint8_t *block = NULL;
     enum entry entry = read_entry(device, file, key, &h, &block);
     close(file);
+    if (entry == ENTRY_WHOLE && h.key_size != strlen(key)) { /* as good as foreign */
+        woqi_free(device, block);
+        entry = ENTRY_CORRUPT;
+    }
     if (entry == ENTRY_CORRUPT) {
         woqi_log(device, WOQ_LOG_INFO, "cache: %s is corrupt or foreign, deleted", path);
         unlink(path);
@@ -207,6 +216,31 @@ void woqi_cache_store(struct woq_device *device, const char *key, const void *da
         unlink(aside);
     }
     woqi_free(device, block);
+}
+
+void woqi_cache_each(struct woq_device *device, const char *prefix, woqi_cache_found_fn *found,
+                     void *user)
+{
+    const size_t prefix_size = strlen(prefix);
+    DIR *folder = device->cache ? opendir(device->cache->folder) : NULL;
+    for (struct dirent *e; folder && (e = readdir(folder));) {
+        char rest[MAX_KEY + 1];
+        struct header h;
+        uint8_t *block = NULL;
+        int file = openat(dirfd(folder), e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (file < 0)
+            continue;
+        if (read_entry(device, file, prefix, &h, &block) == ENTRY_WHOLE) {
+            const size_t rest_size = h.key_size - prefix_size;
+            memcpy(rest, block + prefix_size, rest_size);
+            rest[rest_size] = 0;
+            found(user, rest, block + h.key_size, (size_t)h.data_size);
+        }
+        close(file);
+        woqi_free(device, block);
+    }
+    if (folder)
+        closedir(folder);
 }
 
 void woqi_cache_drop(struct woq_device *device, const char *key)

@@ -26,6 +26,11 @@ bool woqi_cache_load(struct woq_device *device, const char *key, void **data, si
 /* size 0 stores a negative entry: known to fail. */
 void woqi_cache_store(struct woq_device *device, const char *key, const void *data, size_t size);
 
+/* Calls `found` for each entry whose key begins with `prefix`, in no order; the key is told without it. */
+typedef void woqi_cache_found_fn(void *user, const char *rest, const void *data, size_t size);
+void woqi_cache_each(struct woq_device *device, const char *prefix, woqi_cache_found_fn *found,
+                     void *user);
+
 /* Forgets an entry that its driver refused. */
 void woqi_cache_drop(struct woq_device *device, const char *key);
 

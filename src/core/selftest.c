@@ -241,11 +241,11 @@ bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *pat
         if (st)
             snprintf(reason, size, "its self-test could not run: %.100s", woq_last_message());
         else
-            woqi_verdict_store(device, kernel, passed);
+            woqi_verdict_store(device, kernel, wrong);
     }
     if (!passed && (v || *wrong))
-        snprintf(reason, size, "kernel %s failed its self-test on this device%s%s", kernel,
-                 *wrong ? ": " : "", wrong);
+        snprintf(reason, size, "kernel %s failed its self-test on this device: %s", kernel,
+                 v ? v->what.found : wrong);
     pthread_mutex_unlock(&device->selftest_lock);
     return passed;
 }
