@@ -131,7 +131,9 @@ static void print_emulation(const struct found *f)
     uint32_t taken = f->plain.features & ~f->info.features;
     if (taken)
         printf("%swithout %s", separator, features(taken, lost, sizeof lost));
-    if (!taken && !*separator)
+    if (f->plain.kind != f->info.kind)
+        printf("%splanned for as a %s", taken ? ", " : separator, tool_kind(f->info.kind));
+    else if (!taken && !*separator)
         printf("nothing: WOQ_EMULATE asks for no less than the device has");
     putchar('\n');
 }

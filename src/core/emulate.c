@@ -46,6 +46,10 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         e->software_matrix = true;
         return WOQ_OK;
     }
+    if (equal(item, length, "gpu")) {
+        e->gpu = true;
+        return WOQ_OK;
+    }
     const struct {
         const char *key;
         uint64_t *value;
@@ -74,7 +78,7 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         NULL, WOQ_ERROR_INVALID_ARGUMENT,
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
-        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, software_matrix",
+        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, software_matrix, gpu",
         (int)length, item);
 }
 
@@ -107,6 +111,8 @@ void woqi_emulation_apply(const struct woqi_emulation *e, struct woq_device_info
     info->max_workgroup = (uint32_t)lower(info->max_workgroup, e->max_workgroup);
     for (int i = 0; i < 3; i++)
         info->max_groups[i] = (uint32_t)lower(info->max_groups[i], e->max_groups);
+    if (e->gpu)
+        info->kind = WOQ_DEVICE_KIND_DISCRETE_GPU;
     if (e->software_matrix)
         info->features |= WOQ_FEATURE_MATRIX;
     info->features &= ~e->without;

@@ -8,7 +8,7 @@
 struct woqi_emulation {
     uint64_t max_binding, max_allocation, shared_memory, max_workgroup, max_groups;
     uint32_t without; /* enum woq_feature, or-ed */
-    bool software_matrix;
+    bool software_matrix, gpu;
 };
 
 /* text as woq_device_params.emulate; NULL = environment. */
