@@ -16,23 +16,28 @@
 
 #include "core/blocks.h"
 #include "core/core.h"
+#include "core/step.h"
 #include "radv_statistics.h"
 #include "support/device.h"
 #include "vulkan/vk_backend.h"
 
 /* Kernels built for everything, then matrix kernels for each block, kind of codes and kind of groups, then expand for
  * each kind of codes and of groups, then gemv kernels for each kind of codes, type and number of rows of X, both kinds
- * of groups and of weights, and one part of K and four. */
+ * of groups and of weights, and one part of K and four, then tile kernels for each block, kind of codes, type of X and
+ * both kinds of groups. */
 #define CODES 3u
-#define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u) * CODES * WOQI_GROUPS_COUNT)
+#define TILE_BLOCK(...) +1u
+#define TILE_BLOCKS (0u WOQI_TILE_BLOCKS(TILE_BLOCK)) /* the last of all blocks */
+#define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u - TILE_BLOCKS) * CODES * WOQI_GROUPS_COUNT)
 
 #define EXPAND_KEYS (2u * WOQI_GROUPS_COUNT)
 
 #define GEMV_KEYS   (4u * 3u * 4u * 2u * 2u * 2u)
+#define TILE_KEYS   (TILE_BLOCKS * 4u * 3u * 2u)
 
 static uint32_t key_count(void)
 {
-    return WOQI_KERNEL_MMA + MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS;
+    return WOQI_KERNEL_MMA + MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS + TILE_KEYS;
 }
 
 /* Takes its choice among `count` off *i. */
@@ -57,12 +62,33 @@ static struct woqi_kernel_key gemv_key(uint32_t i)
     return key;
 }
 
+/* Is there a path with the tile block that is not for CPUs alone? */
+static bool for_gpus(uint32_t block)
+{
+    for (uint32_t i = 0; i < woqi_path_total; i++)
+        if (woqi_paths[i].block == block && woqi_paths[i].accepts != woqi_tile_cpu_accepts)
+            return true;
+    return false;
+}
+
+static struct woqi_kernel_key tile_key(uint32_t i)
+{
+    struct woqi_kernel_key key = {.id = WOQI_KERNEL_TILE};
+    key.code = WOQ_ABI_U4 + take(&i, 4);
+    key.x = WOQ_ABI_F32 + take(&i, 3);
+    key.fine = take(&i, 2) ? WOQI_GROUPS_ANY : WOQI_GROUPS_BLOCK;
+    key.block = WOQI_BLOCK_COUNT - TILE_BLOCKS + i;
+    return key;
+}
+
 static struct woqi_kernel_key key_at(uint32_t i)
 {
     struct woqi_kernel_key key = {.id = (enum woqi_kernel_id)i};
     if (i < WOQI_KERNEL_MMA)
         return key;
     i -= WOQI_KERNEL_MMA;
+    if (i >= MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS)
+        return tile_key(i - MATRIX_KEYS - EXPAND_KEYS - GEMV_KEYS);
     if (i >= MATRIX_KEYS + EXPAND_KEYS)
         return gemv_key(i - MATRIX_KEYS - EXPAND_KEYS);
     if (i >= MATRIX_KEYS) {
@@ -118,7 +144,9 @@ static void compile_keys(const char *emulate, uint32_t subgroup, uint32_t stride
         const struct woqi_kernel_key key = key_at(i);
         struct woqi_kernel *kernel = NULL;
         char reason[256] = "";
-        if (key.code == WOQ_ABI_WF16 && key.fine) /* no groups */
+        if (key.code >= WOQ_ABI_WF16 && key.fine) /* no groups */
+            continue;
+        if (key.id == WOQI_KERNEL_TILE && !for_gpus(key.block))
             continue;
         if (!device->backend->kernel_probe(device, key, reason, sizeof(reason))) {
             if (strcmp(reason, refusal))

@@ -17,6 +17,7 @@
 #endif
 
 layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Fragments { uvec4 w_vectors[]; };
+layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pairs[]; };
 
 /* 16-byte vectors of a lane for 64 columns. */
 const uint LANE_VECTORS = uint(CODE_BITS) / 4u;
@@ -47,7 +48,29 @@ LaneCodes second_unit(LaneCodes codes)
     return codes;
 }
 
-layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pairs[]; };
+/* Codes of one unit, for kernels that take units one by one: of U4, half of what the lane has side by side. */
+#if CODE_BITS == 4
+struct UnitCodes {
+    uvec2 v;
+};
+#else
+struct UnitCodes {
+    uvec4 v[LANE_VECTORS / 2u];
+};
+#endif
+
+/* at: of the strip's first vector of this lane. */
+UnitCodes unit_load(uint at, uint unit)
+{
+    UnitCodes codes;
+#if CODE_BITS == 4
+    codes.v = w_pairs[(at + (unit >> 1) * 32u) * 2u + (unit & 1u)];
+#else
+    UNROLL for (uint i = 0u; i < LANE_VECTORS / 2u; i++)
+        codes.v[i] = w_vectors[at + (unit * (LANE_VECTORS / 2u) + i) * 32u];
+#endif
+    return codes;
+}
 
 /* Scales and zeros of a lane's rows g and g+8 of a strip in a group, as they lie in memory, side by side: the 4 or 8
  * bytes that hold them. Loaded a block ahead and decoded when needed; always loaded, without a branch,

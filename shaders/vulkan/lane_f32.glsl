@@ -30,6 +30,13 @@ void lane_row(LaneCodes codes, const uint unit, const uint high, out float w[8])
         w[2u * i + 1u] = pair.y;
     }
 }
+
+/* Columns 4·half_ … 4·half_+3 of a lane's 8, of one unit. */
+vec4 unit_four(UnitCodes codes, const uint high, uint half_)
+{
+    uvec2 pairs = half_ == 0u ? codes.v[high].xy : codes.v[high].zw;
+    return vec4(pair_decode(pairs.x, PLAIN_BF16), pair_decode(pairs.y, PLAIN_BF16));
+}
 #else
 /* A row in a group of columns. */
 struct LaneRow {
@@ -94,6 +101,23 @@ void lane_row(LaneCodes codes, const uint unit, const uint high, LaneRow r, out 
     if (WEIGHTED)
         UNROLL for (uint i = 0u; i < 8u; i++)
             w[i] = weight_round(fma(r.scale, w[i], r.offset));
+}
+
+/* Columns 4·half_ … 4·half_+3 of a lane's 8, of one unit; WEIGHTED. */
+vec4 unit_four(UnitCodes codes, const uint high, uint half_, LaneRow r)
+{
+#if CODE_BITS == 4
+    uint low = codes.v[high] >> (8u * half_);
+#else
+    uvec2 both = high == 0u ? codes.v[0].xy : codes.v[0].zw;
+    uint low = half_ == 0u ? both.x : both.y;
+#endif
+    float bias = 8388608.0 + r.zero, bias_next = float(1u << (23u - CODE_BITS)) + r.zero;
+    vec4 w = vec4(code_decode(low, 0u, bias), code_decode(low >> 16, 0u, bias),
+                  code_decode(low, CODE_BITS, bias_next), code_decode(low >> 16, CODE_BITS, bias_next));
+    UNROLL for (uint i = 0u; i < 4u; i++)
+        w[i] = weight_round(fma(r.scale, w[i], r.offset));
+    return w;
 }
 #endif
 

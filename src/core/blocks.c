@@ -72,14 +72,59 @@ uint32_t woqi_coop_block_shared(const struct woqi_coop_block *b, uint32_t matrix
     return stages > sums ? stages : sums;
 }
 
+static const struct woqi_tile_block tile_blocks[WOQI_BLOCK_COUNT] = {
+#define TILE_ENTRY(id, rows_w, rows_x, thread_w, thread_x, parts, buffers)                         \
+    [WOQI_BLOCK_##id] = {#id, rows_w, rows_x, thread_w, thread_x, parts, buffers},
+    WOQI_TILE_BLOCKS(TILE_ENTRY)
+#undef TILE_ENTRY
+};
+
+/* What tile.comp takes for granted: whole groups of 32 lanes that load 4 times at most, the same for all threads. */
+#define TILE_PART(rows_w, rows_x, thread_w, thread_x) ((rows_w) / (thread_w) * ((rows_x) / (thread_x)))
+#define TILE_LOADS(items, part) ((items) % (part) == 0 && (items) / (part) <= 4)
+#define TILE_CHECK(id, rows_w, rows_x, thread_w, thread_x, parts, buffers)                         \
+    _Static_assert((rows_w) % 32 == 0 && (rows_x) % 16 == 0 &&                                     \
+                       TILE_PART(rows_w, rows_x, thread_w, thread_x) % 32 == 0 &&                  \
+                       TILE_LOADS((rows_w) * 2, TILE_PART(rows_w, rows_x, thread_w, thread_x)) &&  \
+                       TILE_LOADS((rows_x) * 4, TILE_PART(rows_w, rows_x, thread_w, thread_x)),    \
+                   "block " #id);
+WOQI_TILE_BLOCKS(TILE_CHECK)
+#undef TILE_CHECK
+#undef TILE_LOADS
+#undef TILE_PART
+
+const struct woqi_tile_block *woqi_tile_block(enum woqi_block_id block)
+{
+    return &tile_blocks[block];
+}
+
+uint32_t woqi_tile_block_threads(const struct woqi_tile_block *b)
+{
+    return b->rows_w / b->thread_w * (b->rows_x / b->thread_x) * b->parts;
+}
+
+uint32_t woqi_tile_block_shared(const struct woqi_tile_block *b)
+{
+    uint32_t stages = b->parts * b->buffers * (b->rows_w + b->rows_x + 16) * 64;
+    uint32_t sums = b->parts * (b->rows_x / b->thread_x) * b->rows_w * 4;
+    return stages > sums ? stages : sums;
+}
+
 const char *woqi_block_name(enum woqi_block_id block)
 {
-    return blocks[block].name ? blocks[block].name : coop_blocks[block].name;
+    return blocks[block].name        ? blocks[block].name
+           : coop_blocks[block].name ? coop_blocks[block].name
+                                     : tile_blocks[block].name;
 }
 
 void woqi_block_tile(enum woqi_block_id block, uint32_t *rows, uint32_t *columns)
 {
     const bool mma = blocks[block].name != NULL;
-    *rows = mma ? woqi_block_rows(&blocks[block]) : coop_blocks[block].rows_w;
-    *columns = mma ? woqi_block_columns(&blocks[block]) : coop_blocks[block].rows_x;
+    const bool coop = coop_blocks[block].name != NULL;
+    *rows = mma    ? woqi_block_rows(&blocks[block])
+            : coop ? coop_blocks[block].rows_w
+                   : tile_blocks[block].rows_w;
+    *columns = mma    ? woqi_block_columns(&blocks[block])
+               : coop ? coop_blocks[block].rows_x
+                      : tile_blocks[block].rows_x;
 }

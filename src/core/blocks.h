@@ -100,11 +100,50 @@
     P(C64X64, "gemm", 0)                                                                           \
     P(C32X32, "gemm", 0)
 
-/* Numbers of both tables' blocks. */
+/*
+ * WOQI_TILE_BLOCKS(B): B(ID, rows_w, rows_x, thread_w, thread_x, parts, buffers), of the kernel tile, which has no
+ * matrix units.
+ *   rows_w, rows_x       rows of the weights (whole pairs of strips) and of X in a work-group
+ *   thread_w, thread_x   of them, a thread's: 4 or 8
+ *   parts                of K, each of rows_w/thread_w · rows_x/thread_x threads, a multiple of 32
+ *   buffers              tiles in shared memory: 1, or 2, one stored while the other is multiplied
+ * Shared memory: parts · buffers · (rows_w + rows_x + 16) · 64 bytes.
+ *
+ * WOQI_TILE_PATHS(P): P(block, path, max_m, use) in order of preference, as above; use: for any device; for a CPU,
+ * whose cores run a subgroup's threads in vector registers: many sums a thread, and no parts of K; or for
+ * weights that are full, with rows for a work-group on every second compute unit. The last of a name is for
+ * 16 KiB of shared memory and work-groups of 64.
+ */
+#define WOQI_TILE_BLOCKS(B)                                                                        \
+    B(T32X16K4, 32, 16, 4, 4, 4, 1)                                                                \
+    B(T32X32K4, 32, 32, 4, 4, 4, 1)                                                                \
+    B(T32X32, 32, 32, 4, 4, 1, 1)                                                                  \
+    B(T64X16, 64, 16, 8, 4, 1, 1)                                                                  \
+    B(T64X32, 64, 32, 8, 8, 1, 1)                                                                  \
+    B(T64X64, 64, 64, 8, 4, 1, 2)                                                                  \
+    B(T128X64, 128, 64, 8, 8, 1, 1)                                                                \
+    B(T128X128, 128, 128, 8, 8, 1, 1)
+
+#define WOQI_TILE_PATHS(P)                                                                         \
+    P(T64X16, "skinny", 16, cpu)                                                                   \
+    P(T32X16K4, "skinny", 16, any)                                                                 \
+    P(T64X32, "skinny", 32, cpu)                                                                   \
+    P(T32X32K4, "skinny", 32, any)                                                                 \
+    P(T32X32, "skinny", 32, any)                                                                   \
+    P(T128X64, "gemm", 64, cpu)                                                                    \
+    P(T128X128, "gemm", 0, cpu)                                                                    \
+    P(T64X64, "gemm", 128, any)                                                                    \
+    P(T128X128, "gemm", 0, full)                                                                  \
+    P(T64X64, "gemm", 512, any)                                                                    \
+    P(T128X128, "gemm", 0, any)                                                                    \
+    P(T64X64, "gemm", 0, any)                                                                      \
+    P(T32X32, "gemm", 0, any)
+
+/* Numbers of the tables' blocks. */
 enum woqi_block_id {
     WOQI_BLOCK_NONE,
 #define WOQI_BLOCK_ENUM(id, ...) WOQI_BLOCK_##id,
-    WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM)
+    WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM) WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM)
 #undef WOQI_BLOCK_ENUM
         WOQI_BLOCK_COUNT
 };
@@ -120,6 +159,11 @@ struct woqi_block {
 struct woqi_coop_block {
     const char *name;
     uint32_t rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k;
+};
+
+struct woqi_tile_block {
+    const char *name;
+    uint32_t rows_w, rows_x, thread_w, thread_x, parts, buffers;
 };
 
 /* block: of this table. */
@@ -140,7 +184,14 @@ uint32_t woqi_coop_block_subgroups(const struct woqi_coop_block *block);
 /* Bytes of shared memory with matrices of `matrix_m` rows of X. */
 uint32_t woqi_coop_block_shared(const struct woqi_coop_block *block, uint32_t matrix_m);
 
-/* block: of either table. Its name; rows of the weights and of X in a work-group. */
+/* block: of WOQI_TILE_BLOCKS. */
+const struct woqi_tile_block *woqi_tile_block(enum woqi_block_id block);
+/* Threads of a work-group. */
+uint32_t woqi_tile_block_threads(const struct woqi_tile_block *block);
+/* Bytes of shared memory. */
+uint32_t woqi_tile_block_shared(const struct woqi_tile_block *block);
+
+/* block: of any table. Its name; rows of the weights and of X in a work-group. */
 const char *woqi_block_name(enum woqi_block_id block);
 void woqi_block_tile(enum woqi_block_id block, uint32_t *rows, uint32_t *columns);
 

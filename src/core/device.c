@@ -321,8 +321,9 @@ void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
                  woqi_block_name((enum woqi_block_id)key.block), types[key.scale], zeros[key.zero],
                  groups[key.fine]);
     else if (key.block)
-        snprintf(out, size, "%s_%s_%s%s", entry, codes[key.code],
-                 woqi_block_name((enum woqi_block_id)key.block), groups[key.fine]);
+        snprintf(out, size, "%s_%s%s%s_%s%s", entry, codes[key.code], key.x ? "_" : "",
+                 key.x ? types[key.x] : "", woqi_block_name((enum woqi_block_id)key.block),
+                 groups[key.fine]);
     else if (key.code)
         snprintf(out, size, "%s_%s%s", entry, codes[key.code], groups[key.fine]);
     else
@@ -344,6 +345,8 @@ static enum woq_status make_kernel(struct woq_device *device, struct woqi_kernel
         kernel->local_x = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
     if (key.rows)
         kernel->local_x = woqi_gemv_threads(&key);
+    if (key.id == WOQI_KERNEL_TILE)
+        kernel->local_x = woqi_tile_block_threads(woqi_tile_block((enum woqi_block_id)key.block));
     woqi_kernel_name(key, kernel->name, sizeof kernel->name);
     enum woq_status st = device->backend->kernel_create(kernel);
     if (st)

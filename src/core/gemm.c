@@ -117,7 +117,8 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
     }
-    for (uint32_t i = path->block && choice->trusts ? path->kernel_count : 0; i-- > 0 && !*distrusted;)
+    const bool tested = path->block && path->kernels[0] != WOQI_KERNEL_TILE && choice->trusts;
+    for (uint32_t i = tested ? path->kernel_count : 0; i-- > 0 && !*distrusted;)
         *distrusted = !choice->trusts(gemm->device, path, keys[i], reason, WOQI_REASON_SIZE);
     return !*distrusted;
 }

@@ -36,6 +36,10 @@
  *         math ROUNDED. Built for one kind of codes and one block (WOQI_COOP_BLOCKS). Work-group (i, j)
  *         computes the rows i·rows_w onwards of the weights for the rows j·rows_x onwards of X. Its size
  *         is the backend's: the block's subgroups times their size.
+ * tile    Layout FRAG16, any format, group, type and order of X, both math modes, without matrix units. Built for
+ *         one kind of codes, one type of X and one block (WOQI_TILE_BLOCKS). Work-group (i, j) computes the rows
+ *         i·rows_w onwards of the weights for the rows j·rows_x onwards of X; parts of K are summed in the
+ *         work-group, in a fixed order. Needs the block's threads and shared memory, and nothing else.
  *
  * expand  Layout FRAG16, codes U4 or U8, any group. Writes n rows of the weights (whole strips, from codes_off,
  *         scales_off and zeros_off on) as plain FP16 weights of the same layout: binding Y, strips y_stride
@@ -58,11 +62,12 @@
     K(XPREP, xprep, "gemm", 64, "X to FP32, gathered")                                             \
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
-    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
+    K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
-    K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")
+    K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")                          \
+    K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")
 
 enum woqi_kernel_id {
 #define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
@@ -86,13 +91,13 @@ struct woqi_kernel_key {
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
     uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
+    uint32_t x;     /* GEMV_FRAG and TILE, else 0: WOQ_ABI_F32 …, of X */
     /* MMA with quantized weights, else 0. */
     uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */
     uint32_t zero;  /* WOQ_ABI_ZERO_… */
     /* GEMV_FRAG, else 0. */
     uint32_t rows;     /* of X at most: 1, 2, 4 or 8 */
     uint32_t parts;    /* of K, 32 threads each */
-    uint32_t x;        /* WOQ_ABI_F32 …, of X */
     uint32_t weighted; /* 1 = weights are scaled one by one: math ROUNDED, or float offsets */
 };
 

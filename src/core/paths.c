@@ -69,6 +69,11 @@ const struct woqi_path woqi_paths[] = {
      woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_coop_step, NULL},
     WOQI_COOP_PATHS(COOP_PATH)
 #undef COOP_PATH
+#define TILE_PATH(id, path, max_m, use)                                                            \
+    {path, max_m, 1, {WOQI_KERNEL_TILE}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_DEFAULT,                  \
+     woqi_tile_##use##_accepts, no_workspace, woqi_tile_slice, 0, woqi_tile_step, NULL},
+    WOQI_TILE_PATHS(TILE_PATH)
+#undef TILE_PATH
 #define EXPAND_PATH(kernel, id, max_m)                                                             \
     {"expand", max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0,        \
      WOQ_MATH_ROUNDED, woqi_expand_accepts, woqi_expand_workspace, woqi_coop_slice, 0,             \
@@ -101,6 +106,8 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     uint32_t step = 1;
     if (key.id == WOQI_KERNEL_GEMV_FRAG)
         return woqi_gemv_key(gemm, path);
+    if (key.id == WOQI_KERNEL_TILE)
+        return woqi_tile_key(gemm, path);
     if (key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_COOP)
         key.block = path->block;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)

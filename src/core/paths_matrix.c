@@ -91,6 +91,10 @@ bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
 bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
 {
+    if (gemm->device->info.kind == WOQ_DEVICE_KIND_CPU) {
+        snprintf(reason, size, "a CPU is faster without matrices");
+        return false;
+    }
     return woqi_matrix_operands_fit(gemm, reason, size) &&
            woqi_matrix_block_fits(gemm, path, gemm->weights->tiles[0].shape.rows, reason, size);
 }

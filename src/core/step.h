@@ -74,4 +74,15 @@ woqi_step_fn woqi_gemv_step;
 /* Key of the path's one kernel, for as many rows as the path's max_m. */
 struct woqi_kernel_key woqi_gemv_key(const struct woq_gemm *gemm, const struct woqi_path *path);
 
+/* ---- paths_tile.c ---- */
+
+/* Any device; CPUs; weights that give half of the compute units a work-group. */
+woqi_accepts_fn woqi_tile_any_accepts;
+woqi_accepts_fn woqi_tile_cpu_accepts;
+woqi_accepts_fn woqi_tile_full_accepts;
+woqi_slice_limit_fn woqi_tile_slice;
+woqi_step_fn woqi_tile_step;
+/* Key of the path's one kernel. */
+struct woqi_kernel_key woqi_tile_key(const struct woq_gemm *gemm, const struct woqi_path *path);
+
 #endif

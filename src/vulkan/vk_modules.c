@@ -151,6 +151,19 @@ static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key k
     return false;
 }
 
+static bool probe_tile(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
+                       size_t size)
+{
+    const struct woqi_tile_block *b = woqi_tile_block((enum woqi_block_id)key.block);
+    const struct woq_device_info *info = &device->info;
+    if (woqi_tile_block_threads(b) <= info->max_workgroup &&
+        woqi_tile_block_shared(b) <= info->shared_memory)
+        return true;
+    snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", b->name,
+             woqi_tile_block_threads(b), woqi_tile_block_shared(b));
+    return false;
+}
+
 static bool probe_expand(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
                          size_t size)
 {
@@ -222,6 +235,23 @@ static uint32_t gemv_constants(const struct woqi_kernel *kernel, uint32_t out[WO
     return 8;
 }
 
+static uint32_t tile_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])
+{
+    const struct woqi_kernel_key *key = &kernel->key;
+    const struct woqi_tile_block *b = woqi_tile_block((enum woqi_block_id)key->block);
+    out[1] = b->rows_w;
+    out[2] = b->rows_x;
+    out[3] = b->thread_w;
+    out[4] = b->thread_x;
+    out[5] = b->parts;
+    out[6] = b->buffers;
+    out[7] = key->x;
+    out[8] = key->fine == WOQI_GROUPS_ANY;
+    out[9] = key->code == WOQ_ABI_WBF16;
+    out[10] = keeps_subnormals(kernel->device);
+    return 11;
+}
+
 static uint32_t expand_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])
 {
     out[1] = kernel->key.fine;
@@ -239,6 +269,7 @@ static const struct kind {
     [WOQI_KERNEL_COOP] = {probe_coop, coop_constants},
     [WOQI_KERNEL_EXPAND] = {probe_expand, expand_constants},
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, gemv_constants},
+    [WOQI_KERNEL_TILE] = {probe_tile, tile_constants},
 };
 
 bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
