@@ -140,13 +140,13 @@ const char *design_large_case(size_t index)
         "code=u4,zero=symmetric,scale=f16,group=tensor,n=2101,k=18,m=130,x=f16,y=f16,y_pad=1,"
         "residual=in_place,activation=silu_mul,data=random",
         /* few rows of weights and many columns: parts of K */
-        "code=u4,zero=point,scale=f16,group=128,n=140,k=4400,m=20,x=f16,y=f16,bias=f16,residual=in_place,"
+        "code=u4,zero=point,scale=f16,group=128,n=45,k=16448,m=20,x=f16,y=f16,bias=f16,residual=in_place,"
         "data=random",
-        "code=u8,zero=symmetric,scale=f32,group=64,n=45,k=4100,m=19,x=f16,y=f32,y_pad=3,activation=silu_mul,"
+        "code=u8,zero=symmetric,scale=f32,group=64,n=40,k=16400,m=19,x=f16,y=f32,y_pad=3,activation=silu_mul,"
         "data=integers",
-        "code=u4,zero=symmetric,scale=bf16,group=32,n=260,k=3400,m=50,x=f16,y=bf16,activation=silu_mul,bias=f32,"
+        "code=u4,zero=symmetric,scale=bf16,group=32,n=260,k=8300,m=50,x=f16,y=bf16,activation=silu_mul,bias=f32,"
         "data=random",
-        "code=f16,n=300,k=2100,m=70,x=f16,y=f16,residual=own,data=random",
+        "code=f16,n=300,k=4200,m=70,x=f16,y=f16,residual=own,data=random",
     };
     return index < sizeof(lines) / sizeof(lines[0]) ? lines[index] : NULL;
 }

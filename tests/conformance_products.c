@@ -52,9 +52,11 @@ static void try_case(struct run *r, const struct test_case *c)
 
 static bool fits(struct woq_device *device, const struct test_case *c)
 {
-    const uint64_t limit = woq_device_get_info(device)->max_allocation;
+    const struct woq_device_info *info = woq_device_get_info(device);
+    const uint64_t limit = info->max_allocation;
     const uint64_t x = c->m * (c->k + c->x_pad) * 4, y = c->m * (c->n + c->y_pad) * 4;
-    return x + 1024 <= limit && y + 1024 <= limit;
+    const uint64_t strips = 32 * c->k * 2; /* gate and up, packed, of 16 bits at most */
+    return x + 1024 <= limit && y + 1024 <= limit && strips + strips / 8 <= info->max_binding;
 }
 
 static void try_large_cases(struct run *r)

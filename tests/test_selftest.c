@@ -112,12 +112,12 @@ static void test_honest(void **state)
     assert_true(test_close(&device));
 }
 
-static const char liar[] = "mma_u4_N32M8K16"; /* what few_rows would run on */
+static const char liar[] = "mma_u4_N32M8K16_f16_point"; /* what few_rows would run on */
 
 /* The quarantine names the liar once, and runs nothing to know it. */
 static void check_quarantine(struct woq_device *device)
 {
-    struct woq_quarantined all[16];
+    struct woq_quarantined all[64];
     size_t count = 0, room = sizeof all / sizeof *all, none = 0, named = 0;
     const unsigned before = tested;
     assert_int_equal(woq_device_quarantine(device, NULL, &count), WOQ_OK);

@@ -60,8 +60,8 @@
     P(N256M32K2E, "skinny", 32, 0)                                                                 \
     S(N128M64K2, "skinny", 64, 1, 8)                                                               \
     S(N128M64K2, "skinny", 64, 1, 4)                                                               \
-    S(N128M64K2, "skinny", 64, 1, 2)                                                               \
     P(N64M32K4, "skinny", 64, 1)                                                                   \
+    S(N128M64K2, "skinny", 64, 1, 2)                                                               \
     P(N128M64K2, "skinny", 64, 1)                                                                  \
     S(N128M64K2, "gemm", 128, 1, 4)                                                                \
     S(N128M64K2, "gemm", 128, 1, 2)                                                                \

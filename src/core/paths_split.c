@@ -10,7 +10,9 @@
 #include "alloc.h"
 #include "step.h"
 
-#define PART_BLOCKS 4 /* of 64 columns, at least, that a subgroup multiplies */
+/* Blocks of 64 columns, at least, that a subgroup multiplies: a part costs a second kernel, and a beginning and an
+ * end of its own. */
+#define PART_BLOCKS 16
 
 uint64_t woqi_split_columns(const struct woqi_path *path)
 {

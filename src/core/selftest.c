@@ -111,6 +111,10 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
         p->groups = (p->k + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
     }
     woqi_block_tile(path->block, &p->n, &p->m);
+    if (path->splits) { /* for REDUCE, which knows no blocks; K is long */
+        p->n = 37;
+        p->m = 2;
+    }
     p->n += 5;
     p->m += 3;
     if (path->max_m && p->m > path->max_m)
@@ -218,13 +222,20 @@ static enum woq_status test_kernel(struct woq_device *device, const struct woqi_
     return st;
 }
 
-/* Where the kernel shows what it is worth: the path that runs it first. */
+/* Where the kernel shows what it is worth: the path that runs it alone, or else first. */
 static const struct woqi_path *path_of(const struct woqi_path *path, struct woqi_kernel_key key)
 {
-    for (uint32_t i = 0; i < woqi_path_total && path->kernels[0] != key.id; i++)
-        if (woqi_paths[i].kernels[0] == key.id && woqi_paths[i].block == path->block)
-            path = &woqi_paths[i];
-    return path;
+    const struct woqi_path *first = path;
+    for (uint32_t i = 0; i < woqi_path_total; i++) {
+        const struct woqi_path *p = &woqi_paths[i];
+        if (p->kernels[0] != key.id || p->block != path->block)
+            continue;
+        if (p->kernel_count == 1)
+            return p;
+        if (first->kernels[0] != key.id)
+            first = p;
+    }
+    return first;
 }
 
 bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *path,
