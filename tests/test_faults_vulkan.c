@@ -17,6 +17,8 @@
 #include "faults/fault_life.h"
 #include "faults/fault_vulkan.h"
 #include "faults/vulkan_app.h"
+#include "support/cases.h"
+#include "support/product.h"
 
 static enum woq_status open_guest(void *user, const struct woq_device_params *params,
                                   struct woq_device **out)
@@ -302,6 +304,58 @@ static void test_cache(void **state)
     end(&app, folder, &life);
 }
 
+/* Pipelines that were built since `before` calls were left. */
+static int64_t built_since(const struct fault_life *life, int64_t before)
+{
+    return before - life->control->countdown;
+}
+
+/* A product for up to 8 rows has four kernels. None is built for its plan, one for a run, all to be prepared; and a
+ * refusal comes from the run, which can be made again. */
+static void test_lazy(void **state)
+{
+    enum { MANY = 1000 };
+    static const char build[] = "vkCreateComputePipelines";
+    static const char line[] = "code=u4,zero=symmetric,scale=f16,group=64,n=33,k=129,m=2,max_m=8,x=f16,y=f32,data=integers";
+    struct woq_device_params params = test_params();
+    struct woq_binding b[5];
+    struct woq_device *device = NULL;
+    struct woq_gemm *gemm = NULL;
+    struct woq_commands *commands = NULL;
+    struct vulkan_app app;
+    struct fault_life life;
+    struct test_case c;
+    struct product p;
+    char folder[64];
+    size_t count;
+    (void)state;
+    begin(&app, true, folder, &life);
+    params.cache_dir = "";
+    assert_int_equal(open_guest(&app, &params, &device), WOQ_OK);
+    assert_true(case_parse(line, &c) && product_create(device, &c, &p));
+    fault_arm(life.control, build, VK_ERROR_UNKNOWN, MANY);
+    assert_true(product_gemm(&p, "gemv", &gemm));
+    assert_int_equal(woq_commands_create(device, NULL, &commands), WOQ_OK);
+    assert_true(product_record(&p, gemm, commands, b, &count));
+    assert_int_equal(woq_commands_end(commands), WOQ_OK);
+    assert_int_equal(built_since(&life, MANY), 0);
+    fault_arm(life.control, build, VK_ERROR_UNKNOWN, 0);
+    assert_int_equal(woq_commands_run(commands, b, count, NULL), WOQ_ERROR_COMPILE);
+    assert_non_null(strstr(woq_last_message(), "gemv_frag"));
+    fault_arm(life.control, build, VK_ERROR_UNKNOWN, MANY);
+    assert_int_equal(woq_commands_run(commands, b, count, NULL), WOQ_OK);
+    assert_int_equal(built_since(&life, MANY), 1);
+    assert_int_equal(woq_commands_prepare(commands), WOQ_OK);
+    assert_int_equal(built_since(&life, MANY), 4);
+    assert_int_equal(product_run(&p, "gemv"), PRODUCT_PASSED);
+    assert_int_equal(built_since(&life, MANY), 4);
+    woq_commands_destroy(&commands);
+    woq_gemm_destroy(&gemm);
+    product_destroy(&p);
+    assert_true(test_close(&device));
+    end(&app, folder, &life);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_codes),      cmocka_unit_test(test_lost),
         cmocka_unit_test(test_timeouts),   cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_lazy),
     };
     struct vulkan_app app;
     setvbuf(stdout, NULL, _IOLBF, 0);

@@ -154,7 +154,10 @@ static void compile_keys(const char *emulate, uint32_t subgroup, uint32_t stride
             memcpy(refusal, reason, sizeof(refusal));
             continue;
         }
-        const enum woq_status st = woqi_device_kernel(device, key, &kernel);
+        enum woq_status st = woqi_device_kernel(device, key, &kernel);
+        const struct woqi_step step = {.kind = WOQI_STEP_DISPATCH, .kernel = kernel};
+        if (!st)
+            st = woqi_vk_kernels_build(device, &step, 1);
         if (st)
             printf("  %s: %s\n", names[key.id], woq_last_message());
         assert_int_equal(st, WOQ_OK);

@@ -106,8 +106,9 @@ struct woq_explain {
 };
 
 /*
- * Plans for every M in 1…max_m and builds the kernels needed, as far as the driver lets that be done
- * before the first recording. Blocks (compiles). Ownership: *out is the caller's.
+ * Plans for every M in 1…max_m. Blocks: kernels for matrix units that are new to this device and driver
+ * are compiled and tested, on CUDA all are loaded. Others compile when a run, woq_commands_prepare or a
+ * guest's recording first needs them. Ownership: *out is the caller's.
  * Returns WOQ_OK; INVALID_ARGUMENT (NULL, unknown enum, max_m 0, gated activation on plain stacked
  * weights or the reverse, unknown path name, weights of another device); UNSUPPORTED (no path can do
  * it; the message gives each path's reason); OVERFLOW; OUT_OF_MEMORY; OUT_OF_DEVICE_MEMORY; COMPILE;

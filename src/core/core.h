@@ -24,7 +24,7 @@ float woqi_dequantize(const struct woq_format *format, unsigned code, const void
 void woqi_device_ref(struct woq_device *device);
 void woqi_device_unref(struct woq_device *device); /* closes with the last reference */
 
-/* The device's kernel, built on first need. Blocks while another thread builds one. */
+/* The device's kernel, made on first need. Blocks while another thread makes one. */
 enum woq_status woqi_device_kernel(struct woq_device *device, struct woqi_kernel_key key,
                                    struct woqi_kernel **out);
 

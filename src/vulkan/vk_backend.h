@@ -7,7 +7,8 @@
  *
  * Objects: struct woqi_vk_device, _buffer, _kernel are the impl of the core objects of these names.
  *
- * Locks: `queue_lock` for vkQueueSubmit, `transfer.lock` for staging; transfer.lock is taken first.
+ * Locks: `queue_lock` for vkQueueSubmit, `transfer.lock` for staging; transfer.lock is taken first. A kernel's
+ * lock while its pipeline is built, `cache_lock` while the pipeline cache is written; neither with another.
  */
 #ifndef WOQI_VK_BACKEND_H
 #define WOQI_VK_BACKEND_H
@@ -61,6 +62,8 @@ struct woqi_vk_device_table {
     WOQI_VK_DEVICE_FUNCTIONS(WOQI_VK_MEMBER)
 };
 #undef WOQI_VK_MEMBER
+
+#define WOQI_VK_CONSTANTS 16 /* specialization constants; no kernel has more */
 
 /* An instance of ours, or the guest's. */
 struct woqi_vk_instance {
@@ -136,7 +139,8 @@ struct woqi_vk_device {
     struct woqi_vk_coop coop;
     struct woqi_vk_layout frozen, live; /* live: sets updatable after binding; null without it */
     VkPipelineCache cache;
-    size_t cache_size; /* as stored on disk; guarded by core's one-at-a-time kernel_create */
+    pthread_mutex_t cache_lock; /* cache_size */
+    size_t cache_size;          /* as stored on disk */
     char cache_key[192];
     struct woqi_vk_transfer transfer;
 };
@@ -148,8 +152,19 @@ struct woqi_vk_buffer {
     VkBufferUsageFlags usage;
 };
 
+/* What a pipeline is made from. */
+struct woqi_vk_module {
+    const unsigned char *code; /* SPIR-V; may be unaligned */
+    size_t size;               /* bytes */
+    uint32_t constants[WOQI_VK_CONSTANTS], constant_count; /* number 0 is the work-group size */
+    uint32_t subgroup;                                     /* size to require; 0 = the driver's choice */
+    bool full_subgroups;
+};
+
 struct woqi_vk_kernel {
-    VkPipeline pipeline;
+    struct woqi_vk_module spirv;
+    pthread_mutex_t lock; /* held while the pipeline is built */
+    VkPipeline pipeline;  /* null until woqi_vk_kernels_build; never changes again */
 };
 
 /* backend.record's target. */
@@ -284,17 +299,6 @@ woqi_buffer_unmap_fn woqi_vk_buffer_unmap;
 
 /* ---- vk_modules.c ---- */
 
-#define WOQI_VK_CONSTANTS 16 /* no kernel has more */
-
-/* What a pipeline is made from. */
-struct woqi_vk_module {
-    const unsigned char *code; /* SPIR-V; may be unaligned */
-    size_t size;               /* bytes */
-    uint32_t constants[WOQI_VK_CONSTANTS], constant_count; /* number 0 is the work-group size */
-    uint32_t subgroup;                                     /* size to require; 0 = the driver's choice */
-    bool full_subgroups;
-};
-
 woqi_kernel_probe_fn woqi_vk_kernel_probe;
 /* Sets kernel->local_x too where it is the backend's to choose. False: the kernel is not written for Vulkan. */
 bool woqi_vk_module_find(struct woqi_kernel *kernel, struct woqi_vk_module *out);
@@ -306,9 +310,17 @@ void woqi_vk_kernels_close(struct woq_device *device);
 /* The layout that pipelines and sets of this device use. */
 const struct woqi_vk_layout *woqi_vk_layout_of(const struct woq_device *device);
 woqi_kernel_create_fn woqi_vk_kernel_create;
+/* Builds the pipelines that dispatches among the steps lack, switched off or not. */
+enum woq_status woqi_vk_kernels_build(struct woq_device *device, const struct woqi_step *steps,
+                                      uint32_t count);
 woqi_kernel_destroy_fn woqi_vk_kernel_destroy;
 
 /* ---- vk_record.c ---- */
+
+static inline bool woqi_vk_is_dispatch(const struct woqi_step *step)
+{
+    return step->kind == WOQI_STEP_DISPATCH || step->kind == WOQI_STEP_OFF;
+}
 
 /* Are recordings replayed, with sets updated after they were bound? */
 bool woqi_vk_replays(const struct woq_device *device);

@@ -199,6 +199,7 @@ static void close_device(struct woq_device *device)
     woqi_vk_instance_destroy(&vk->instance);
     pthread_mutex_destroy(&vk->transfer.lock);
     pthread_mutex_destroy(&vk->queue_lock);
+    pthread_mutex_destroy(&vk->cache_lock);
     woqi_free(device, vk);
     device->impl = NULL;
 }
@@ -212,6 +213,7 @@ static enum woq_status open_device(struct woq_device *device, uint32_t index, co
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "vulkan:%u: out of host memory", index);
     device->impl = vk;
     pthread_mutex_init(&vk->queue_lock, NULL);
+    pthread_mutex_init(&vk->cache_lock, NULL);
     pthread_mutex_init(&vk->transfer.lock, NULL);
 
     enum woq_status st = guest ? open_guest(device, guest, &list) : open_own(device, index, &list);

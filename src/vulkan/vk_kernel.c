@@ -1,4 +1,7 @@
-/* vk_kernel.c: descriptor and pipeline layouts, the pipeline cache, and pipelines. */
+/*
+ * vk_kernel.c: descriptor and pipeline layouts, the pipeline cache, and pipelines, which are built when a recording
+ * first needs them: a product has kernels for ranges of M that may never be run.
+ */
 #include "vk_backend.h"
 
 #include <string.h>
@@ -101,14 +104,16 @@ static void store_cache(struct woq_device *device)
 {
     struct woqi_vk_device *vk = woqi_vk_of(device);
     size_t size = 0;
-    if (!device->cache || vk->fn.GetPipelineCacheData(vk->handle, vk->cache, &size, NULL) ||
-        size <= vk->cache_size)
+    if (!device->cache)
         return;
-    void *data = woqi_alloc(device, 1, size);
+    pthread_mutex_lock(&vk->cache_lock);
+    VkResult result = vk->fn.GetPipelineCacheData(vk->handle, vk->cache, &size, NULL);
+    void *data = !result && size > vk->cache_size ? woqi_alloc(device, 1, size) : NULL;
     if (data && !vk->fn.GetPipelineCacheData(vk->handle, vk->cache, &size, data)) {
         woqi_cache_store(device, vk->cache_key, data, size);
         vk->cache_size = size;
     }
+    pthread_mutex_unlock(&vk->cache_lock);
     woqi_free(device, data);
 }
 
@@ -208,32 +213,59 @@ static enum woq_status create_pipeline(struct woqi_kernel *kernel, const struct 
     }
 }
 
-enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel)
+/* The caller holds the kernel's lock. */
+static enum woq_status build(struct woqi_kernel *kernel)
 {
     struct woq_device *device = kernel->device;
     struct woqi_vk_device *vk = woqi_vk_of(device);
+    struct woqi_vk_kernel *k = kernel->impl;
     VkShaderModule module = VK_NULL_HANDLE;
-    struct woqi_vk_module spirv;
-    if (!woqi_vk_module_find(kernel, &spirv))
-        return woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for Vulkan",
-                         kernel->name);
+    enum woq_status st = create_module(device, &k->spirv, &module);
+    if (st)
+        return st;
+    st = create_pipeline(kernel, &k->spirv, module, &k->pipeline);
+    if (st)
+        k->pipeline = VK_NULL_HANDLE;
+    vk->fn.DestroyShaderModule(vk->handle, module, NULL);
+    return st;
+}
+
+enum woq_status woqi_vk_kernels_build(struct woq_device *device, const struct woqi_step *steps,
+                                      uint32_t count)
+{
+    enum woq_status st = WOQ_OK;
+    bool built = false;
+    for (uint32_t i = 0; i < count && !st; i++) {
+        struct woqi_vk_kernel *k = woqi_vk_is_dispatch(&steps[i]) ? steps[i].kernel->impl : NULL;
+        if (!k)
+            continue;
+        pthread_mutex_lock(&k->lock);
+        if (!k->pipeline) {
+            st = build(steps[i].kernel);
+            built |= !st;
+        }
+        pthread_mutex_unlock(&k->lock);
+    }
+    if (built)
+        store_cache(device);
+    return st;
+}
+
+enum woq_status woqi_vk_kernel_create(struct woqi_kernel *kernel)
+{
+    struct woq_device *device = kernel->device;
     struct woqi_vk_kernel *k = woqi_alloc(device, 1, sizeof *k);
     if (!k)
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
                          kernel->name);
-    enum woq_status st = create_module(device, &spirv, &module);
-    if (st)
-        goto fail;
-    st = create_pipeline(kernel, &spirv, module, &k->pipeline);
-    vk->fn.DestroyShaderModule(vk->handle, module, NULL);
-    if (st)
-        goto fail;
+    if (!woqi_vk_module_find(kernel, &k->spirv)) {
+        woqi_free(device, k);
+        return woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for Vulkan",
+                         kernel->name);
+    }
+    pthread_mutex_init(&k->lock, NULL);
     kernel->impl = k;
-    store_cache(device);
     return WOQ_OK;
-fail:
-    woqi_free(device, k);
-    return st;
 }
 
 void woqi_vk_kernel_destroy(struct woqi_kernel *kernel)
@@ -242,7 +274,9 @@ void woqi_vk_kernel_destroy(struct woqi_kernel *kernel)
     struct woqi_vk_kernel *k = kernel->impl;
     if (!k)
         return;
-    vk->fn.DestroyPipeline(vk->handle, k->pipeline, NULL);
+    if (k->pipeline)
+        vk->fn.DestroyPipeline(vk->handle, k->pipeline, NULL);
+    pthread_mutex_destroy(&k->lock);
     woqi_free(kernel->device, k);
     kernel->impl = NULL;
 }

@@ -23,11 +23,6 @@ bool woqi_vk_replays(const struct woq_device *device)
 
 /* ---- argument blocks ---- */
 
-static bool is_dispatch(const struct woqi_step *step)
-{
-    return step->kind == WOQI_STEP_DISPATCH || step->kind == WOQI_STEP_OFF;
-}
-
 enum woq_status woqi_vk_block_measure(struct woq_device *device, const struct woqi_step *steps,
                                       uint32_t count, struct woqi_vk_block_shape *shape)
 {
@@ -35,7 +30,7 @@ enum woq_status woqi_vk_block_measure(struct woq_device *device, const struct wo
     bool overflow = false;
     memset(shape, 0, sizeof *shape);
     for (uint32_t i = 0; i < count; i++)
-        shape->dispatches += is_dispatch(&steps[i]);
+        shape->dispatches += woqi_vk_is_dispatch(&steps[i]);
     shape->stride = woqi_align_up(sizeof(struct woqi_args), limits->minUniformBufferOffsetAlignment,
                                   &overflow);
     shape->indirect = woqi_mul(shape->dispatches, shape->stride, &overflow);
@@ -53,7 +48,7 @@ void woqi_vk_block_fill(const struct woqi_vk_block *block, const struct woqi_vk_
     uint8_t *args = block->map + block->offset;
     uint8_t *sizes = args + shape->indirect;
     for (uint32_t i = 0; i < count; i++) {
-        if (!is_dispatch(&steps[i]))
+        if (!woqi_vk_is_dispatch(&steps[i]))
             continue;
         VkDispatchIndirectCommand size = {0, 0, 0};
         if (steps[i].kind == WOQI_STEP_DISPATCH) {
@@ -361,7 +356,7 @@ static enum woq_status keep_values(struct woq_device *device, const struct woqi_
     woqi_vk_block_fill(block, shape, steps, count);
     uint32_t dispatch = 0;
     for (uint32_t i = 0; i < count; i++)
-        if (is_dispatch(&steps[i]))
+        if (woqi_vk_is_dispatch(&steps[i]))
             woqi_vk_bind_step(device, block, shape, dispatch++, &steps[i]);
     return WOQ_OK;
 }
@@ -376,6 +371,8 @@ enum woq_status woqi_vk_record(struct woq_device *device, const struct woqi_step
     enum woq_status st = woqi_vk_check_copies(device, steps, count);
     if (!st)
         st = woqi_vk_block_measure(device, steps, count, &shape);
+    if (!st)
+        st = woqi_vk_kernels_build(device, steps, count);
     if (st)
         return st;
     if (shape.dispatches) {

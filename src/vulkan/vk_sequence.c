@@ -143,6 +143,8 @@ enum woq_status woqi_vk_sequence_create(struct woqi_sequence *sequence,
         if (steps[i].kind == WOQI_STEP_TIMESTAMP)
             s->index[s->timestamps++] = steps[i].index;
     enum woq_status st = woqi_vk_block_measure(device, steps, sequence->count, &s->shape);
+    if (!st)
+        st = woqi_vk_kernels_build(device, steps, sequence->count);
     if (st)
         goto fail;
     s->bound = woqi_alloc(device, (size_t)sequence->count * sequence->instances,
