@@ -10,7 +10,7 @@
 
 #include "bench_child.h"
 
-/* The first product: W4A16 in groups of 128, one row. */
+/* The first product: W4A16 in groups of 128, one row; planned for more, as applications do. */
 static const struct tool_shape shape = {BENCH_FIRST, BENCH_FIRST};
 static const struct woq_format format = {sizeof(struct woq_format), WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC,
                                          WOQ_F16, 128, false};
@@ -44,7 +44,7 @@ static enum woq_status create(const struct task *task, struct woq_device *device
     const struct woq_buffer_params x = {sizeof x, shape.k * 2, 0}, y = {sizeof y, shape.n * 2, 0};
     enum woq_status st = woq_weights_create(device, &weights, &p->weights);
     gemm.weights = p->weights;
-    gemm.max_m = 1;
+    gemm.max_m = BENCH_FIRST_M;
     if (!st)
         st = woq_gemm_create(device, &gemm, &p->gemm);
     if (!st)

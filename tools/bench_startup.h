@@ -6,7 +6,8 @@
 
 enum {
     BENCH_COLD = 5, BENCH_WARM = 9, /* processes, odd */
-    BENCH_FIRST = 1024              /* rows and columns of the first product's weights */
+    BENCH_FIRST = 1024,             /* rows and columns of the first product's weights */
+    BENCH_FIRST_M = 64              /* rows of X that it is planned for; it has one */
 };
 
 /* Medians, in seconds from before woq_device_open. */

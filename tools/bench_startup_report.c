@@ -30,8 +30,8 @@ void bench_startup_print(char *const *selectors, const struct bench_startup_row 
     if (done)
         fprintf(out, "\nms, medians over processes that open their first device: %d with empty caches on "
                      "disk, %d with caches\nthat a run before has filled. product: until the result of "
-                     "a first one (%d×%d w4g128, M 1), from\nbefore opening.\n",
-                BENCH_COLD, BENCH_WARM, BENCH_FIRST, BENCH_FIRST);
+                     "a first one (%d×%d w4g128, M 1,\nplanned for up to %d), from before opening.\n",
+                BENCH_COLD, BENCH_WARM, BENCH_FIRST, BENCH_FIRST, BENCH_FIRST_M);
 }
 
 static void json_times(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key,
