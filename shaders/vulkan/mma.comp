@@ -26,8 +26,8 @@
  * Macros CODE_BITS: 4, 8, or 16 for FP16 weights; SOFTWARE 1: without matrix units, to test all else
  * anywhere. Specialization constants: woqi_block of blocks.h, and the format's.
  *
- * Needs: VK_KHR_cooperative_matrix with 16 × 8 × 16 FP16 → FP32, subgroups of 32, shaderFloat16,
- * storageBuffer16BitAccess.
+ * Needs: VK_KHR_cooperative_matrix with 16 × 8 × 16 FP16 → FP32, subgroups of 32 with shuffles,
+ * shaderFloat16, storageBuffer16BitAccess.
  */
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -44,6 +44,7 @@
 #extension GL_KHR_memory_scope_semantics : require
 #endif
 #extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_spirv_intrinsics : require
 
 /* RoundingModeRTE for 16 bits: conversions and products round to nearest, ties to even. */
@@ -60,9 +61,10 @@ layout(constant_id = 9) const uint STEP = 1u;        /* blocks of 64 columns, 1 
 layout(constant_id = 10) const uint SPAN = 64u;      /* columns of one scale: 32, 64 or 128, at most a step */
 layout(constant_id = 11) const uint SCALE_TYPE = 2u; /* WOQ_ABI_F16 … */
 layout(constant_id = 12) const uint ZERO_KIND = 1u;  /* WOQ_ABI_ZERO_… */
+layout(constant_id = 13) const bool PIECES_DIFFER = false; /* 32 columns have several scales, a lane's 8 one */
 
 /* Arrays have the largest block's size, as GLSL does not copy those sized by constants given later. */
-const uint MAX_STRIPS = 4u, MAX_COLUMNS = 8u, MAX_STEP = 2u, MAX_SPANS = 4u, MAX_PIECES = 8u;
+const uint MAX_STRIPS = 4u, MAX_COLUMNS = 8u, MAX_STEP = 2u, MAX_PIECES = 8u, MAX_SCALES = 16u;
 
 #define STORAGE16 1
 #define SPECIALIZED 1
@@ -77,7 +79,12 @@ const uint THREADS = PART_THREADS * WARPS_K;
 const uint ROWS_W = WARPS_N * STRIPS * 16u; /* of the weights in a work-group */
 const uint ROWS_X = WARPS_M * COLUMNS * 8u;
 const uint UNITS = 2u * STEP;
-const uint SPANS = 64u * STEP / SPAN;
+/* Scales of a step, of a row of each strip: [span][strip]. A lane loads them all, or the four lanes of a row share them:
+ * fewer loads, where these are what counts, for a shuffle at each use. */
+const uint SPANS = 64u * STEP / SPAN, SCALES = SPANS * STRIPS;
+const bool SHARE = !STAGED && !PIECES_DIFFER;
+const uint SCALE_LOADS = SHARE ? (SCALES + 3u) / 4u : SCALES;
+const uint COUNTERS = SHARE ? SCALE_LOADS : SPANS;
 const uint PIECES = 8u * STEP; /* of a row of X in a step */
 
 /* Shared memory, in vectors: X twice for each part of K; later sums, of tiles of 16 rows of W × 8 of X. */
@@ -207,18 +214,37 @@ uint x_number(uint i, uint step)
             codes[b * STRIPS + n] = lane_load(min(strip_at + n * strip_vectors, last_at),          \
                                               min((step) * STEP + b, blocks - 1u));
 
-/* Scales of the next step, [span][strip], and on to the step after it. */
+/* Which of the SCALES a lane loads as its number i. */
+uint scale_number(uint i)
+{
+    return SHARE ? min(4u * i + t, SCALES - 1u) : i;
+}
+
+/* Scales of the next step, and on to the step after it. */
 #define SCALES_LOAD                                                                                \
-    UNROLL for (uint s = 0u; s < SPANS; s++) {                                                     \
-        UNROLL for (uint n = 0u; n < STRIPS; n++)                                                  \
-            raw[s * STRIPS + n] = pair_raw(min(group, last_group), min(strip + n, last), g);       \
-        place += span_columns;                                                                     \
-        group += span_groups;                                                                      \
-        if (place >= group_columns) {                                                              \
-            place -= group_columns;                                                                \
-            group++;                                                                               \
+    UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)                                                 \
+        raw[i] = pair_raw(min(group[SHARE ? i : i / STRIPS], last_group),                          \
+                          min(strip + scale_number(i) % STRIPS, last), g);                         \
+    UNROLL for (uint i = 0u; i < COUNTERS; i++) {                                                  \
+        place[i] += step_columns;                                                                  \
+        group[i] += step_groups;                                                                   \
+        if (place[i] >= group_columns) {                                                           \
+            place[i] -= group_columns;                                                             \
+            group[i]++;                                                                            \
         }                                                                                          \
     }
+
+/* As lane `from` of the row's four has it. */
+PairRaw quad_scale(PairRaw raw, uint from)
+{
+    const uint other = (gl_SubgroupInvocationID & ~3u) | from;
+    return PairRaw(subgroupShuffle(raw.scale, other), subgroupShuffle(raw.zero, other));
+}
+
+/* Of a strip in a span. */
+#define SCALE_OF(raw, span, n)                                                                     \
+    (SHARE ? quad_scale(raw[((span) * STRIPS + (n)) / 4u], ((span) * STRIPS + (n)) % 4u)           \
+           : raw[(span) * STRIPS + (n)])
 
 /* The steps of this subgroup's part of K. */
 void multiply(const bool fast)
@@ -241,13 +267,18 @@ void multiply(const bool fast)
         x_at[i] = x_row_at(group_y * ROWS_X + x_row(i));
     X_LOAD(min(begin, steps - 1u))
 #if CODE_BITS != 16
-    /* The next span's group of columns, and its place there; lanes of ROUNDED may differ within 32 columns. */
+    /* For each scale, or span of them, the group of its columns in the next step, and their place there. */
     const uint group_columns = args.group < args.k ? args.group : 0x7fffffffu;
     const uint last_group = (args.k - 1u) / group_columns;
-    const uint span_groups = SPAN / group_columns, span_columns = SPAN % group_columns;
-    const uint column = begin * STEP * 64u + (ROUNDED && SPAN == 32u ? t * 8u : 0u);
-    uint group = column / group_columns, place = column % group_columns;
-    PairRaw raw[MAX_SPANS * MAX_STRIPS];
+    const uint step_groups = STEP * 64u / group_columns, step_columns = STEP * 64u % group_columns;
+    uint group[MAX_SCALES], place[MAX_SCALES];
+    PairRaw raw[MAX_SCALES];
+    UNROLL for (uint i = 0u; i < COUNTERS; i++) {
+        const uint span = SHARE ? scale_number(i) / STRIPS : i;
+        const uint column = begin * STEP * 64u + span * SPAN + (PIECES_DIFFER ? t * 8u : 0u);
+        group[i] = column / group_columns;
+        place[i] = column % group_columns;
+    }
     SCALES_LOAD
 #endif
     /* STAGED, in vectors of the pool: where this thread stores, where it fetches each unit, and which half. */
@@ -271,8 +302,8 @@ void multiply(const bool fast)
             now[i] = codes[i];
         CODES_LOAD(step + 1u)
 #if CODE_BITS != 16
-        PairRaw raw_now[MAX_SPANS * MAX_STRIPS];
-        UNROLL for (uint i = 0u; i < SPANS * STRIPS; i++)
+        PairRaw raw_now[MAX_SCALES];
+        UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
             raw_now[i] = raw[i];
         SCALES_LOAD
 #endif
@@ -306,8 +337,8 @@ void multiply(const bool fast)
                 fragment_plain(mine, unit % 2u, 0u, low);
                 fragment_plain(mine, unit % 2u, 1u, high);
 #else
-                const RowGroup low_row = row_group(raw_now[unit * 32u / SPAN * STRIPS + n], g, 0u);
-                const RowGroup high_row = row_group(raw_now[unit * 32u / SPAN * STRIPS + n], g, 1u);
+                const PairRaw scale = SCALE_OF(raw_now, unit * 32u / SPAN, n);
+                const RowGroup low_row = row_group(scale, g, 0u), high_row = row_group(scale, g, 1u);
                 fragment_row(mine, unit % 2u, 0u, low_row, low);
                 fragment_row(mine, unit % 2u, 1u, high_row, high);
 #endif

@@ -309,7 +309,7 @@ static const struct {
 void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
 {
     static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
-    static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any", "_pair"};
+    static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any", "_pair", "_unit"};
     static const char *const zeros[] = {"", "_symmetric", "_point", "_offset"};
     static const char *const types[] = {"any", "f32", "f16", "bf16"};
     const char *entry = kernel_list[key.id].entry;

@@ -226,6 +226,7 @@ enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm
     gemm->weights = params->weights;
     gemm->params = *params;
     gemm->params.path = forced;
+    gemm->single = path != NULL;
     gemm->n = gemm->weights->gated ? gemm->weights->n / 2 : gemm->weights->n;
     atomic_init(&gemm->refs, 1);
     woqi_device_ref(device);

@@ -76,12 +76,13 @@ enum woqi_kernel_id {
         WOQI_KERNEL_COUNT
 };
 
-/* Columns that share a scale: blocks of 64, pieces of 8, fewer, or pairs of blocks. */
+/* Columns that share a scale: blocks of 64, pieces of 8, fewer, pairs of blocks, or units of 32. */
 enum woqi_groups {
     WOQI_GROUPS_BLOCK,
     WOQI_GROUPS_PIECE,
     WOQI_GROUPS_ANY,
     WOQI_GROUPS_PAIR, /* MMA, in steps of a pair */
+    WOQI_GROUPS_UNIT, /* MMA */
     WOQI_GROUPS_COUNT
 };
 

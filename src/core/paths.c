@@ -50,7 +50,7 @@ const struct woqi_path woqi_paths[] = {
      woqi_panel_gemm_step, NULL},
 #define MMA_PATH(id, path, max_m, fill)                                                            \
     {path, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, 0, (enum woq_math)MATH_OF_##id,     \
-     woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_mma_step, NULL},
+     woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_block_product_step, NULL},
 #define SPLIT_PATH(id, path, max_m, fill, splits)                                                  \
     {path, max_m, 2, {WOQI_KERNEL_MMA, WOQI_KERNEL_REDUCE}, WOQI_BLOCK_##id, fill, splits,         \
      (enum woq_math)MATH_OF_##id, woqi_split_accepts, woqi_split_workspace, woqi_split_slice, 2,   \
@@ -66,12 +66,12 @@ const struct woqi_path woqi_paths[] = {
 #undef MMA_PATH
 #define COOP_PATH(id, path, max_m)                                                                 \
     {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,                  \
-     woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_coop_step, NULL},
+     woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_block_product_step, NULL},
     WOQI_COOP_PATHS(COOP_PATH)
 #undef COOP_PATH
 #define TILE_PATH(id, path, max_m, use)                                                            \
     {path, max_m, 1, {WOQI_KERNEL_TILE}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_DEFAULT,                  \
-     woqi_tile_##use##_accepts, no_workspace, woqi_tile_slice, 0, woqi_tile_step, NULL},
+     woqi_tile_##use##_accepts, no_workspace, woqi_tile_slice, 0, woqi_block_product_step, NULL},
     WOQI_TILE_PATHS(TILE_PATH)
 #undef TILE_PATH
 #define EXPAND_PATH(kernel, id, max_m)                                                             \
@@ -87,12 +87,16 @@ const struct woqi_path woqi_paths[] = {
 };
 const uint32_t woqi_path_total = sizeof woqi_paths / sizeof *woqi_paths;
 
-/* How the kernel's loops see the groups of columns; step: blocks of 64 columns in a step of it. */
+/* How the kernel's loops see the groups of columns; step: of MMA, blocks of 64 columns, else 0. */
 static uint32_t groups_of(const struct woq_weights *w, uint32_t step)
 {
     const bool whole = w->group >= w->k_packed;
+    if (!w->group)
+        return WOQI_GROUPS_BLOCK;
     if (step == 2 && (whole || w->group % (2 * WOQI_FRAG_COLUMNS) == 0))
-        return w->group ? WOQI_GROUPS_PAIR : WOQI_GROUPS_BLOCK;
+        return WOQI_GROUPS_PAIR;
+    if (step && !whole && w->group % WOQI_FRAG_COLUMNS == WOQI_FRAG_COLUMNS / 2)
+        return WOQI_GROUPS_UNIT;
     return whole || w->group % WOQI_FRAG_COLUMNS == 0 ? WOQI_GROUPS_BLOCK
            : w->group % WOQI_FRAG_PIECE == 0          ? WOQI_GROUPS_PIECE
                                                       : WOQI_GROUPS_ANY;
@@ -103,7 +107,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
 {
     const struct woq_weights *w = gemm->weights;
     struct woqi_kernel_key key = {.id = path->kernels[i]};
-    uint32_t step = 1;
+    uint32_t step = 0;
     if (key.id == WOQI_KERNEL_GEMV_FRAG)
         return woqi_gemv_key(gemm, path);
     if (key.id == WOQI_KERNEL_TILE)

@@ -35,6 +35,7 @@ struct woq_gemm {
     struct woq_weights *weights;
     struct woq_gemm_params params; /* path is NULL or a static string */
     uint64_t n;                    /* columns of Y */
+    bool single;                   /* built for one path, whatever the planner prefers */
     uint64_t workspace;            /* maximum over 1 … max_m */
     uint32_t range_count;
     struct woqi_range ranges[WOQI_MAX_RANGES];

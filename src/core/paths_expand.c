@@ -127,7 +127,7 @@ static void multiply(const struct woq_gemm *gemm, const struct woqi_range *range
                      const struct woqi_bind *place, uint64_t first, uint32_t rows, struct woqi_step *s)
 {
     const struct woq_weights *w = gemm->weights;
-    uint32_t ways = w->gated ? 2 : 1, rows_w, rows_x;
+    uint32_t ways = w->gated ? 2 : 1;
     uint64_t before = piece->row / ways;
     const struct woqi_tile tile = {place->buffer, piece->tile->first + before,
                                    woqi_min(piece->rows / ways, piece->tile->count - before), *expanded};
@@ -136,10 +136,7 @@ static void multiply(const struct woq_gemm *gemm, const struct woqi_range *range
     s->bind[WOQ_BIND_WEIGHTS] = *place;
     s->args.group = 0;
     s->args.flags = woqi_step_flags_of(gemm, &plain, WOQ_TYPE_NONE, gemm->params.x_type, w->perm);
-    woqi_block_tile(range->path->block, &rows_w, &rows_x);
-    s->groups[0] = (uint32_t)woqi_div_up(piece->rows, rows_w);
-    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, rows_x);
-    s->groups[2] = 1;
+    woqi_step_blocks(range->path, piece->rows, s);
 }
 
 bool woqi_expand_step(const struct woq_gemm *gemm, const struct woqi_range *range, const struct woqi_operands *o,

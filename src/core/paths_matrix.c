@@ -75,23 +75,10 @@ uint32_t woqi_mma_slice(const struct woq_gemm *gemm, const struct woqi_path *pat
     return (uint32_t)woqi_min(rows, UINT32_MAX);
 }
 
-bool woqi_mma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                   const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
-                   const struct woqi_tile *tile, struct woqi_step *s)
-{
-    (void)stage;
-    const struct woqi_block *block = woqi_block(range->path->block);
-    woqi_step_direct(gemm, range, o, first, rows, tile, s);
-    s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, woqi_block_rows(block));
-    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, woqi_block_columns(block));
-    s->groups[2] = 1;
-    return true;
-}
-
 bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
 {
-    if (gemm->device->info.kind == WOQ_DEVICE_KIND_CPU) {
+    if (gemm->device->info.kind == WOQ_DEVICE_KIND_CPU && !gemm->single) {
         snprintf(reason, size, "a CPU is faster without matrices");
         return false;
     }
@@ -104,17 +91,4 @@ uint32_t woqi_coop_slice(const struct woq_gemm *gemm, const struct woqi_path *pa
     (void)path;
     uint64_t rows = gemm->device->info.max_groups[1] * 16ull; /* of the smallest block */
     return (uint32_t)woqi_min(rows, UINT32_MAX);
-}
-
-bool woqi_coop_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                    const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
-                    const struct woqi_tile *tile, struct woqi_step *s)
-{
-    (void)stage;
-    const struct woqi_coop_block *block = woqi_coop_block(range->path->block);
-    woqi_step_direct(gemm, range, o, first, rows, tile, s);
-    s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, block->rows_w);
-    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, block->rows_x);
-    s->groups[2] = 1;
-    return true;
 }

@@ -55,7 +55,6 @@ bool woqi_split_step(const struct woq_gemm *gemm, const struct woqi_range *range
                      struct woqi_step *s)
 {
     const struct woqi_path *path = range->path;
-    const struct woqi_block *block = woqi_block(path->block);
     const uint64_t stride = sums_bytes(gemm);
     struct woqi_args *a = &s->args;
     woqi_step_direct(gemm, range, o, first, rows, tile, s);
@@ -66,8 +65,7 @@ bool woqi_split_step(const struct woq_gemm *gemm, const struct woqi_range *range
         a->n = (uint32_t)tile->shape.rows;
         a->y_off = 0;
         a->y_stride = (uint32_t)stride;
-        s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, woqi_block_rows(block));
-        s->groups[1] = (uint32_t)woqi_div_up(a->m, woqi_block_columns(block));
+        woqi_step_blocks(path, tile->shape.rows, s);
         s->groups[2] = path->splits;
         return true;
     }

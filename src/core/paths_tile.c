@@ -55,16 +55,3 @@ uint32_t woqi_tile_slice(const struct woq_gemm *gemm, const struct woqi_path *pa
     uint64_t rows = gemm->device->info.max_groups[1] * 16ull; /* of the smallest block */
     return (uint32_t)woqi_min(rows, UINT32_MAX);
 }
-
-bool woqi_tile_step(const struct woq_gemm *gemm, const struct woqi_range *range,
-                    const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
-                    const struct woqi_tile *tile, struct woqi_step *s)
-{
-    (void)stage;
-    const struct woqi_tile_block *block = woqi_tile_block(range->path->block);
-    woqi_step_direct(gemm, range, o, first, rows, tile, s);
-    s->groups[0] = (uint32_t)woqi_div_up(tile->shape.rows, block->rows_w);
-    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, block->rows_x);
-    s->groups[2] = 1;
-    return true;
-}

@@ -99,7 +99,7 @@ static void problem_free(struct woq_device *device, struct problem *p)
 static enum woq_status problem_make(struct woq_device *device, const struct woqi_path *path,
                                     struct woqi_kernel_key key, struct problem *p)
 {
-    static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 32, 20, 128};
+    static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 24, 20, 128, 32};
     memset(p, 0, sizeof *p);
     p->k = path->splits ? (uint32_t)woqi_split_columns(path) + 72 : TEST_K;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;

@@ -99,6 +99,25 @@ void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o
     s->args.x_stride = live > 1 ? (uint32_t)o->x.row_stride : 0;
 }
 
+void woqi_step_blocks(const struct woqi_path *path, uint64_t rows, struct woqi_step *s)
+{
+    uint32_t block_rows, block_columns;
+    woqi_block_tile(path->block, &block_rows, &block_columns);
+    s->groups[0] = (uint32_t)woqi_div_up(rows, block_rows);
+    s->groups[1] = (uint32_t)woqi_div_up(s->args.m, block_columns);
+    s->groups[2] = 1;
+}
+
+bool woqi_block_product_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                             const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
+                             const struct woqi_tile *tile, struct woqi_step *s)
+{
+    (void)stage;
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
+    woqi_step_blocks(range->path, tile->shape.rows, s);
+    return true;
+}
+
 uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis)
 {
     return (uint32_t)woqi_min(groups, gemm->device->info.max_groups[axis]);

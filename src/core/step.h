@@ -21,6 +21,10 @@ uint32_t woqi_step_flags_of(const struct woq_gemm *gemm, const struct woq_format
 void woqi_step_direct(const struct woq_gemm *gemm, const struct woqi_range *range,
                       const struct woqi_operands *operands, uint64_t first, uint32_t rows,
                       const struct woqi_tile *tile, struct woqi_step *out);
+/* Work-groups of the path's block for `rows` rows of weights and the step's rows of X. */
+void woqi_step_blocks(const struct woqi_path *path, uint64_t rows, struct woqi_step *out);
+/* The one step of a path with a block whose kernel takes X as the caller bound it. */
+woqi_step_fn woqi_block_product_step;
 /* At most what the device launches along the axis. */
 uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis);
 /* Are the weights packed so? If not, why the path needs it. */
@@ -46,10 +50,8 @@ bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path 
                             char *reason, size_t size);
 woqi_accepts_fn woqi_mma_accepts;
 woqi_slice_limit_fn woqi_mma_slice;
-woqi_step_fn woqi_mma_step;
 woqi_accepts_fn woqi_coop_accepts;
 woqi_slice_limit_fn woqi_coop_slice;
-woqi_step_fn woqi_coop_step;
 
 /* ---- paths_split.c ---- */
 
@@ -81,7 +83,6 @@ woqi_accepts_fn woqi_tile_any_accepts;
 woqi_accepts_fn woqi_tile_cpu_accepts;
 woqi_accepts_fn woqi_tile_full_accepts;
 woqi_slice_limit_fn woqi_tile_slice;
-woqi_step_fn woqi_tile_step;
 /* Key of the path's one kernel. */
 struct woqi_kernel_key woqi_tile_key(const struct woq_gemm *gemm, const struct woqi_path *path);
 

@@ -76,7 +76,8 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
 {
     const struct woqi_block *block = woqi_block((enum woqi_block_id)key.block);
     const struct woq_device_info *info = &device->info;
-    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_MATRIX;
+    const uint32_t needed =
+        WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
     const uint32_t bits = woqi_code_bits((enum woq_code)key.code);
     const uint32_t shared = woqi_block_shared(block, bits) +
                             (device->software_matrix ? woqi_block_threads(block) * 24 : 0);
@@ -190,10 +191,11 @@ static uint32_t mma_constants(const struct woqi_kernel *kernel, uint32_t out[WOQ
     out[7] = b->strips;
     out[8] = b->columns;
     out[9] = woqi_block_step(b, woqi_code_bits((enum woq_code)key.code));
-    out[10] = key.fine == WOQI_GROUPS_PAIR ? 128 : key.fine == WOQI_GROUPS_PIECE ? 32 : 64;
+    out[10] = key.fine == WOQI_GROUPS_PAIR ? 128 : key.fine == WOQI_GROUPS_BLOCK ? 64 : 32;
     out[11] = key.scale;
     out[12] = key.zero;
-    return 13;
+    out[13] = key.fine == WOQI_GROUPS_PIECE;
+    return 14;
 }
 
 static uint32_t coop_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])

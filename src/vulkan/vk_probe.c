@@ -388,8 +388,9 @@ static uint32_t describe_features(struct woqi_vk_device *vk, const struct proper
         features |= WOQ_FEATURE_STORAGE16;
     if (vk->caps.storage8)
         features |= WOQ_FEATURE_STORAGE8;
+    const VkSubgroupFeatureFlags operations = VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
     if ((c->subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-        (c->subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
+        (c->subgroup.supportedOperations & operations) == operations)
         features |= WOQ_FEATURE_SUBGROUPS;
     if (vk->caps.matrix)
         features |= WOQ_FEATURE_MATRIX;
