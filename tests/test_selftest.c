@@ -200,7 +200,7 @@ static void test_lying_expansion(void **state)
     assert_true(case_parse(few_rows, &c));
     assert_true(product_create(device, &c, &p));
     assert_int_equal(product_run(&p, "expand"), PRODUCT_REFUSED);
-    assert_non_null(strstr(p.refusal, "kernel expand_u4 failed its self-test"));
+    assert_non_null(strstr(p.refusal, "kernel expand_u4 failed"));
     assert_null(strstr(p.refusal, "kernel mma"));
     product_destroy(&p);
     run(device, "code=f16,n=129,k=65,m=65,max_m=130,x=f16,y=f32,data=random", PRODUCT_PASSED, &explain, rejected,

@@ -113,6 +113,10 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     }
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
+    if (m < path->min_m) {
+        snprintf(reason, WOQI_REASON_SIZE, "takes at least %u rows", path->min_m);
+        return false;
+    }
     if (path->max_m && m > path->max_m) {
         snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
         return false;
@@ -184,6 +188,9 @@ static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *ch
         if (path_fits(gemm, choice, path, m, keys, reason, &distrusted))
             return take_path(gemm, path, keys, range);
         reject(range, path->name, reason, distrusted);
+        if (m < path->min_m && path->min_m <= range->max_m &&
+            path_fits(gemm, choice, path, path->min_m, keys, reason, &distrusted))
+            range->max_m = path->min_m - 1; /* where it will be preferred */
     }
     for (uint32_t i = 0, used = 0; i < range->rejected_count && used < sizeof reasons; i++)
         used += (uint32_t)snprintf(reasons + used, sizeof reasons - used, "; %s: %s",

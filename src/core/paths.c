@@ -43,46 +43,47 @@ enum {
 };
 
 const struct woqi_path woqi_paths[] = {
-    {"gemv", WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
+    {"gemv", 0, WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
      woqi_panels_accept, no_workspace, no_limit, 0, woqi_panel_gemv_step, NULL},
-    {"gemm", 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
+    {"gemm", 0, 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
      woqi_panel_gemm_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2,
      woqi_panel_gemm_step, NULL},
 #define MMA_PATH(id, path, max_m, fill)                                                            \
-    {path, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, 0, (enum woq_math)MATH_OF_##id,     \
+    {path, 0, max_m, 1, {WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, 0, (enum woq_math)MATH_OF_##id,     \
      woqi_mma_accepts, no_workspace, woqi_mma_slice, 0, woqi_block_product_step, NULL},
 #define SPLIT_PATH(id, path, max_m, fill, splits)                                                  \
-    {path, max_m, 2, {WOQI_KERNEL_MMA, WOQI_KERNEL_REDUCE}, WOQI_BLOCK_##id, fill, splits,         \
+    {path, 0, max_m, 2, {WOQI_KERNEL_MMA, WOQI_KERNEL_REDUCE}, WOQI_BLOCK_##id, fill, splits,         \
      (enum woq_math)MATH_OF_##id, woqi_split_accepts, woqi_split_workspace, woqi_split_slice, 2,   \
      woqi_split_step, NULL},
     WOQI_MMA_FEW(MMA_PATH)
 #define GEMV_PATH(rows)                                                                            \
-    {"gemv", rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,                  \
+    {"gemv", 0, rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,                  \
      woqi_gemv_accepts, no_workspace, no_limit, 0, woqi_gemv_step, NULL}
     GEMV_PATH(1), GEMV_PATH(2), GEMV_PATH(4), GEMV_PATH(WOQI_GEMV_MAX_M),
 #undef GEMV_PATH
+#define EXPAND_PATH(kernel, id, min_m, max_m, use)                                                 \
+    {"expand", min_m, max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0, \
+     WOQ_MATH_ROUNDED, woqi_expand_##use##_accepts, woqi_expand_workspace, woqi_coop_slice, 0,     \
+     woqi_expand_step, woqi_expand_pieces}
+    EXPAND_PATH(MMA, N256M64, 2048, 0, fine), /* scales are what mma takes longest for then */
     WOQI_MMA_MORE(MMA_PATH, SPLIT_PATH)
 #undef SPLIT_PATH
 #undef MMA_PATH
 #define COOP_PATH(id, path, max_m)                                                                 \
-    {path, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,                  \
+    {path, 0, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,                  \
      woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_block_product_step, NULL},
     WOQI_COOP_PATHS(COOP_PATH)
 #undef COOP_PATH
 #define TILE_PATH(id, path, max_m, use)                                                            \
-    {path, max_m, 1, {WOQI_KERNEL_TILE}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_DEFAULT,                  \
+    {path, 0, max_m, 1, {WOQI_KERNEL_TILE}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_DEFAULT,                  \
      woqi_tile_##use##_accepts, no_workspace, woqi_tile_slice, 0, woqi_block_product_step, NULL},
     WOQI_TILE_PATHS(TILE_PATH)
 #undef TILE_PATH
-#define EXPAND_PATH(kernel, id, max_m)                                                             \
-    {"expand", max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0,        \
-     WOQ_MATH_ROUNDED, woqi_expand_accepts, woqi_expand_workspace, woqi_coop_slice, 0,             \
-     woqi_expand_step, woqi_expand_pieces}
-    EXPAND_PATH(MMA, N256M64, 0),
-    EXPAND_PATH(COOP, C64X64, 128), EXPAND_PATH(COOP, C128X128, 0), EXPAND_PATH(COOP, C64X64, 0),
-    EXPAND_PATH(COOP, C32X32, 0),
+    EXPAND_PATH(MMA, N256M64, 0, 0, any), EXPAND_PATH(COOP, C64X64, 0, 128, any),
+    EXPAND_PATH(COOP, C128X128, 0, 0, any), EXPAND_PATH(COOP, C64X64, 0, 0, any),
+    EXPAND_PATH(COOP, C32X32, 0, 0, any),
 #undef EXPAND_PATH
-    {"floor", 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
+    {"floor", 0, 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
 };
 const uint32_t woqi_path_total = sizeof woqi_paths / sizeof *woqi_paths;

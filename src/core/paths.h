@@ -77,7 +77,7 @@ typedef uint32_t woqi_pieces_fn(const struct woq_gemm *gemm);
 /* Several may have one name: then the first that can is meant. */
 struct woqi_path {
     const char *name;
-    uint32_t max_m; /* 0 = any */
+    uint32_t min_m, max_m; /* 0 = any */
     uint32_t kernel_count;
     enum woqi_kernel_id kernels[WOQI_PATH_KERNELS]; /* in the order of their stages */
     enum woqi_block_id block; /* of MMA or COOP, which is then built for it and the kind of codes */

@@ -75,7 +75,7 @@ uint64_t woqi_expand_workspace(const struct woq_gemm *gemm, const struct woqi_pa
     return place_bytes(gemm) * (woqi_expand_pieces(gemm) > 1 ? 2 : 1);
 }
 
-bool woqi_expand_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+bool woqi_expand_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
     uint64_t rows = piece_rows(gemm);
     if (!woqi_matrix_operands_fit(gemm, reason, size))
@@ -86,6 +86,15 @@ bool woqi_expand_accepts(const struct woq_gemm *gemm, const struct woqi_path *pa
         return false;
     }
     return woqi_matrix_block_fits(gemm, path, woqi_min(rows, gemm->weights->tiles[0].shape.rows), reason, size);
+}
+
+bool woqi_expand_fine_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    if (w->group && w->group < w->k_packed && w->group % WOQI_FRAG_COLUMNS != 0)
+        return woqi_expand_any_accepts(gemm, path, reason, size);
+    snprintf(reason, size, "is not worth it for groups of whole blocks of %d columns", WOQI_FRAG_COLUMNS);
+    return false;
 }
 
 /* The piece to its place. rows: of X, as for any step. */

@@ -222,20 +222,19 @@ static enum woq_status test_kernel(struct woq_device *device, const struct woqi_
     return st;
 }
 
-/* Where the kernel shows what it is worth: the path that runs it alone, or else first. */
+/* Where the kernel shows what it is worth with few rows: the path that runs it alone, or else first, or at all. */
 static const struct woqi_path *path_of(const struct woqi_path *path, struct woqi_kernel_key key)
 {
-    const struct woqi_path *first = path;
+    const struct woqi_path *first = NULL;
     for (uint32_t i = 0; i < woqi_path_total; i++) {
         const struct woqi_path *p = &woqi_paths[i];
-        if (p->kernels[0] != key.id || p->block != path->block)
+        if (p->kernels[0] != key.id || p->block != path->block || p->min_m > 1)
             continue;
         if (p->kernel_count == 1)
             return p;
-        if (first->kernels[0] != key.id)
-            first = p;
+        first = first ? first : p;
     }
-    return first;
+    return first ? first : path;
 }
 
 bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *path,

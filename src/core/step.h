@@ -64,7 +64,9 @@ uint64_t woqi_split_columns(const struct woqi_path *path);
 
 /* ---- paths_expand.c ---- */
 
-woqi_accepts_fn woqi_expand_accepts;
+/* Any weights; those whose groups have fewer than 64 columns. */
+woqi_accepts_fn woqi_expand_any_accepts;
+woqi_accepts_fn woqi_expand_fine_accepts;
 woqi_workspace_fn woqi_expand_workspace;
 woqi_pieces_fn woqi_expand_pieces;
 woqi_step_fn woqi_expand_step;
