@@ -9,6 +9,7 @@ usage: tools/setup.sh [--cuda] [--fuzz] [--python] [--help]
 Installs compilers, headers, PoCL and the Vulkan tools with apt-get (as root or through sudo), and unpacks into
 build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them:
   lavapipe/  Vulkan on the CPU, from trixie-backports (cooperative matrices)
+  lavapipe25/  the same of Debian 13 (none), for tests
   radv/      AMD's Vulkan driver, from trixie, for compiling without hardware
   intel/     Intel's OpenCL runtime for CPUs, from PyPI (x86-64 only)
   cuda/      with --cuda and no nvcc on the machine: the CUDA compiler, from PyPI (x86-64 only)
@@ -351,6 +352,8 @@ write_env() {
 export WOQ_DRIVERS_DIR='$dir'
 export OCL_ICD_VENDORS='$dir/opencl'
 export VK_DRIVER_FILES='$dir/lavapipe/icd.json'
+# An older lavapipe, without cooperative matrices.
+export WOQ_LAVAPIPE25_ICD='$dir/lavapipe25/icd.json'
 # For RADV on null hardware: VK_DRIVER_FILES=\$WOQ_RADV_ICD RADV_FORCE_FAMILY=navi31
 export WOQ_RADV_ICD='$dir/radv/icd.json'
 END
@@ -358,6 +361,7 @@ END
 
 install_packages
 unpack_mesa lavapipe 26.1.6 trixie-backports lvp
+unpack_mesa lavapipe25 25.0.7 trixie lvp
 unpack_mesa radv 25.0.7 trixie radeon
 unpack_intel
 unpack_cuda
