@@ -147,6 +147,10 @@ const char *design_large_case(size_t index)
         "code=u4,zero=symmetric,scale=bf16,group=32,n=260,k=8300,m=50,x=f16,y=bf16,activation=silu_mul,bias=f32,"
         "data=random",
         "code=f16,n=300,k=4200,m=70,x=f16,y=f16,residual=own,data=random",
+        /* what is lost of BF16 X that becomes FP16 */
+        "code=u4,zero=point,scale=bf16,group=64,n=150,k=1000,m=70,x=bf16,y=f32,x_offset=3,data=outliers",
+        "code=u8,zero=symmetric,scale=f32,group=32,order=uneven,n=70,k=900,m=20,x=bf16,y=f32,x_pad=8,data=outliers",
+        "code=f16,n=300,k=1001,m=40,x=bf16,y=f32,data=outliers",
     };
     return index < sizeof(lines) / sizeof(lines[0]) ? lines[index] : NULL;
 }

@@ -143,6 +143,11 @@ static double make_plain(struct generator *g)
     return ((double)random_below(r, 33) - 16) / 2;
 }
 
+static bool is_outlier(const struct generator *g, uint64_t column)
+{
+    return g->c->data == CASE_OUTLIERS && column == g->c->k / 2;
+}
+
 static double make_x(struct generator *g, uint64_t row, uint64_t column)
 {
     struct test_random *r = &g->random;
@@ -163,6 +168,10 @@ static double make_x(struct generator *g, uint64_t row, uint64_t column)
         return random_normal(r);
     default: break;
     }
+    if (is_outlier(g, column))
+        return 1024;
+    if (g->c->data == CASE_OUTLIERS)
+        return ldexp(random_normal(r), -20 - (int)random_below(r, 26));
     if (g->c->data == CASE_RANDOM)
         return random_normal(r);
     return (double)random_below(r, 7) - 3;
@@ -260,10 +269,11 @@ static bool make_source(struct generator *g, struct test_data *d, struct woq_wei
         for (uint64_t column = 0; column < s->k; column++) {
             if (g->plain) {
                 oracle_encode(line, g->c->code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, column,
-                              make_plain(g));
+                              is_outlier(g, column) ? 0 : make_plain(g));
                 continue;
             }
-            const uint32_t q = make_code(g, zero_of(g, s, row, column));
+            const uint32_t zero = zero_of(g, s, row, column);
+            const uint32_t q = is_outlier(g, column) ? zero : make_code(g, zero);
             if (bits == 8)
                 line[column] = (uint8_t)q;
             else if (column % 2)

@@ -267,12 +267,15 @@ static double largest_scale(const struct oracle_product *p)
 static bool one_product(const struct oracle_product *p, const double *w, const double *size,
                         const double *x, struct oracle_output *out)
 {
-    double sum = 0, bound = 0, whole = 0;
+    double sum = 0, bound = 0, whole = 0, largest = 0, weights = 0;
     for (uint64_t k = 0; k < p->k; k++) {
         sum += x[k] * w[k];
         bound += fabs(x[k]) * size[k];
         whole += fabs(x[k] * w[k]);
+        largest = isfinite(x[k]) ? fmax(largest, fabs(x[k])) : largest;
+        weights += fabs(w[k]) + size[k]; /* γ·|w| is in size */
     }
+    bound += p->halved ? 0x1p-40 * largest * weights : 0;
     *out = (struct oracle_output){sum, isfinite(sum) && !p->exact ? bound : 0, false};
     return !p->exact || whole * 2 < 0x1p24; /* exact data are multiples of 1/2 */
 }

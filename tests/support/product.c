@@ -96,7 +96,8 @@ void product_destroy(struct product *p)
     data_destroy(&p->data);
     free(p->want[0]);
     free(p->want[1]);
-    p->want[0] = p->want[1] = NULL;
+    free(p->want_halved);
+    p->want[0] = p->want[1] = p->want_halved = NULL;
 }
 
 static enum woq_status create_gemm(const struct product *p, const char *path, struct woq_gemm **out)
@@ -154,7 +155,7 @@ bool product_record(struct product *p, struct woq_gemm *gemm, struct woq_command
 /* The expected values for `math`, made on first need. */
 static const struct oracle_output *wanted(struct product *p, enum woq_math math)
 {
-    struct oracle_output **slot = &p->want[math == WOQ_MATH_ROUNDED];
+    struct oracle_output **slot = p->halved ? &p->want_halved : &p->want[math == WOQ_MATH_ROUNDED];
     if (*slot)
         return *slot;
     const struct oracle_product product = {
@@ -162,7 +163,7 @@ static const struct oracle_output *wanted(struct product *p, enum woq_math math)
         .k = p->c.k, .x = p->data.x, .x_type = (enum woq_type)p->c.x, .bias = p->data.bias,
         .bias_type = (enum woq_type)p->c.bias, .residual = p->data.residual,
         .y_type = (enum woq_type)p->c.y, .activation = (enum woq_activation)p->c.activation,
-        .math = math, .exact = p->data.exact};
+        .math = math, .halved = p->halved, .exact = p->data.exact};
     *slot = calloc(p->c.m * p->c.n, sizeof(**slot));
     if (*slot && oracle_product(&product, *slot) != p->c.n) {
         fprintf(stderr, "the oracle refused the case\n");
@@ -200,7 +201,7 @@ bool product_check(struct product *p, enum woq_math math)
 }
 
 /* A forced path and a wanted math mode must be what explain tells. */
-static bool explained(const struct product *p, const struct woq_gemm *gemm, const char *path,
+static bool explained(struct product *p, const struct woq_gemm *gemm, const char *path,
                       enum woq_math *math)
 {
     struct woq_explain e = {.struct_size = sizeof(e)};
@@ -209,6 +210,7 @@ static bool explained(const struct product *p, const struct woq_gemm *gemm, cons
         !test_ok(woq_gemm_workspace(gemm, &workspace), "woq_gemm_workspace"))
         return false;
     *math = e.math;
+    p->halved = p->c.x == WOQ_BF16 && e.kernel && !strncmp(e.kernel, "mma", 3);
     const bool good = e.path && e.kernel && e.layout && (!path || !strcmp(path, e.path)) &&
                       (e.math == WOQ_MATH_EXACT || e.math == WOQ_MATH_ROUNDED) &&
                       (p->c.math == WOQ_MATH_DEFAULT || (uint64_t)e.math == p->c.math) &&
