@@ -17,7 +17,7 @@
 #include "support/device.h"
 #include "support/product.h"
 
-static bool lies, expands; /* expands: EXPAND is there too, and writes nothing */
+static bool lies, expands, prepares; /* expands, prepares: EXPAND, XHALF is there too, and writes nothing */
 static unsigned tested; /* dispatches of matrix kernels */
 
 static enum woqi_layout frag16(struct woq_device *device, const struct woq_format *format)
@@ -30,6 +30,7 @@ static bool takes_matrix(struct woq_device *device, struct woqi_kernel_key key, 
                          size_t size)
 {
     return key.id == WOQI_KERNEL_MMA || (expands && key.id == WOQI_KERNEL_EXPAND) ||
+           (prepares && key.id == WOQI_KERNEL_XHALF) ||
            woqi_backend_reference.kernel_probe(device, key, reason, size);
 }
 
@@ -39,11 +40,15 @@ static enum woq_status submit(struct woqi_sequence *sequence, uint32_t instance,
     struct woqi_step *copy = malloc(sequence->count * sizeof *copy);
     assert_non_null(copy);
     memcpy(copy, steps, sequence->count * sizeof *copy);
-    for (uint32_t i = 0; i < sequence->count; i++)
-        if (copy[i].kernel && copy[i].kernel->key.id == WOQI_KERNEL_MMA) {
+    for (uint32_t i = 0; i < sequence->count; i++) {
+        const enum woqi_kernel_id id = copy[i].kernel ? copy[i].kernel->key.id : WOQI_KERNEL_FLOOR;
+        if (id == WOQI_KERNEL_MMA) {
             copy[i].args.k -= lies ? 8 : 0;
             tested++;
+        } else if (id == WOQI_KERNEL_XHALF) {
+            copy[i].kind = WOQI_STEP_OFF;
         }
+    }
     enum woq_status st = woqi_backend_reference.sequence_submit(sequence, instance, copy);
     free(copy);
     return st;
@@ -211,6 +216,31 @@ static void test_lying_expansion(void **state)
     expands = false;
 }
 
+static void test_lying_preparation(void **state)
+{
+    static const char few_bf16[] = "code=u4,zero=point,scale=f16,group=64,n=65,k=257,m=20,max_m=20,x=bf16,y=f32,"
+                                   "data=integers";
+    struct woq_explain explain;
+    struct test_case c;
+    struct product p;
+    char rejected[256];
+    (void)state;
+    lies = false;
+    prepares = true;
+    struct woq_device *device = open_matrix("", false);
+    assert_true(case_parse(few_bf16, &c));
+    assert_true(product_create(device, &c, &p));
+    assert_int_equal(product_run(&p, "skinny"), PRODUCT_REFUSED);
+    assert_non_null(strstr(p.refusal, "kernel xhalf failed its self-test"));
+    assert_null(strstr(p.refusal, "kernel mma"));
+    product_destroy(&p);
+    run(device, few_bf16, PRODUCT_PASSED, &explain, rejected, sizeof rejected);
+    assert_string_equal(explain.path, "floor");
+    assert_true(explain.quarantine != 0);
+    assert_true(test_close(&device));
+    prepares = false;
+}
+
 /* Who skips the test gets what the kernel gives. */
 static void test_skipped(void **state)
 {
@@ -229,6 +259,7 @@ static void test_skipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_honest), cmocka_unit_test(test_liar),
-                                       cmocka_unit_test(test_lying_expansion), cmocka_unit_test(test_skipped)};
+                                       cmocka_unit_test(test_lying_expansion),
+                                       cmocka_unit_test(test_lying_preparation), cmocka_unit_test(test_skipped)};
     return cmocka_run_group_tests(tests, NULL, NULL) || test_error_count();
 }

@@ -27,6 +27,10 @@
  *           With FP32 scales and offsets a device may round scale·q by itself: add
  *               2·ε_X·Σ|x·ŵ| + 2·u·Σ|x|·(|scale·q| + |offset|),
  *           where ε_X is 2^-11 for F16, 2^-8 for BF16 and 2^-24 for F32.
+ * BF16 X on matrix units for FP16 (explain tells of a kernel "mma_…"; EXACT, or plain F16 weights): a row of X is
+ *           divided by the power of two that brings its largest finite |x| to 2^15 … 2^16, and rounded to FP16; the
+ *           sum is multiplied by it. Elements below 2^-32·max|x| lose bits, at most 2^-40·max|x| each: add
+ *               2^-40·max|x| · (1 + γ(K + 2G + 4)) · Σ |w|,    max|x| over the finite elements of the row.
  * Plain F16 and BF16 weights: w is the stored value in both modes and the bound that of EXACT, G = 0;
  * ROUNDED does not convert them.
  *

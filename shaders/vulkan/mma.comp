@@ -171,6 +171,11 @@ void put(uint index, uint first_column, bool gated)
         if (gated)
             up += uintBitsToFloat(pool[p * PART_Y + at + CHUNK * 32u][element]);
     }
+    if (args.row_scales_off != 0u) {
+        const float scale = uintBitsToFloat(x_words[(args.row_scales_off >> 2) + m]);
+        sum *= scale;
+        up *= scale;
+    }
     epilogue(gl_WorkGroupID.z * args.m + m, n, sum, up);
 }
 

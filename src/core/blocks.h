@@ -20,6 +20,8 @@
  *   max_m    rows of X up to which the planner takes it; 0 = any
  *   fill     for weights that give a compute unit at most so many work-groups at max_m; 0 = any
  *   splits   parts of K that have work-groups of their own; a second kernel adds up their sums
+ * The planner meets the rows P of WOQI_MMA_MORE twice: first for X that kernel xhalf makes FP16 before, BF16 or
+ * gathered through perm; then, with S, for X as it is, which the kernel could gather, too, but slowly.
  * Few rows of X: bandwidth counts, that is, loads on their way; parts of K where there are few rows of weights.
  * Many: products of one subgroup hide what the others load and decode, and X is shared by all of them.
  */

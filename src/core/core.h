@@ -55,6 +55,7 @@ struct woq_weights {
     uint64_t k_packed;        /* physical columns */
     uint64_t group;           /* columns of a physical group; 0 for plain weights */
     bool gated, perm, fp16_safe;
+    bool mild_scales; /* every |scale| is below 2^64 */
     enum woqi_layout layout;
     uint64_t payload_bytes;
     uint32_t tile_count;

@@ -25,7 +25,12 @@
  *         Built for one kind of codes and one block (blocks.h). Work-group (i, j) computes the rows
  *         i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
  *         of X; warps_k parts of K are summed in the work-group, in a fixed order. Work-groups (i, j, p) of
- *         groups[2] > 1: part p of K alone, as row p·m + j of Y; no residual then.
+ *         groups[2] > 1: part p of K alone, as row p·m + j of Y; no residual then. row_scales_off other than 0: the
+ *         sums of row j of X are multiplied by FP32 number j there, in X's binding.
+ * xhalf   X, FP16 or BF16, any alignment, to FP16 [m][k] in the workspace, gathered through perm: binding Y is the
+ *         workspace, y_off 0, y_stride a multiple of 16, zeros behind the k columns. Work-group i converts the rows
+ *         i, i + groups[0], …. BF16: rows are divided by powers of two, which go to row_scales_off (not 0) of
+ *         Y's binding; FP16: row_scales_off is 0.
  * reduce  X is FP32, k parts of m rows each, part p of row j as row p·m + j, with an element for each row of the
  *         weights: sums of the parts, in order, to Y. groups as in floor.
  * gemv_frag  Layout FRAG16, m ≤ rows of its key (1, 2, 4 or 8). Work-groups of 32·parts; work-group i computes
@@ -63,6 +68,7 @@
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
     K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
+    K(XHALF, xhalf, "skinny, gemm", 256, "X to FP16, gathered")                                    \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \

@@ -260,14 +260,32 @@ static bool group_is_safe(const struct woqi_packer *p, const struct woq_weights_
     return true;
 }
 
+/* Scales of a source. */
+static uint64_t scale_count(const struct woqi_packer *p, const struct woq_weights_source *s)
+{
+    return p->format.group == WOQ_GROUP_TENSOR ? 1 : s->n * p->sizes.groups;
+}
+
+bool woqi_packer_mild_scales(const struct woqi_packer *p)
+{
+    if (!p->groups || p->format.scale == WOQ_F16)
+        return true;
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct woq_weights_source *s = &p->sources[i];
+        for (uint64_t index = 0; index < scale_count(p, s); index++)
+            if (!(fabsf(woqi_load(p->format.scale, s->scales, index)) < 0x1p64f))
+                return false;
+    }
+    return true;
+}
+
 bool woqi_packer_fp16_safe(const struct woqi_packer *p)
 {
     if (!p->groups)
         return true;
     for (uint32_t i = 0; i < p->count; i++) {
         const struct woq_weights_source *s = &p->sources[i];
-        uint64_t count = p->format.group == WOQ_GROUP_TENSOR ? 1 : s->n * p->sizes.groups;
-        for (uint64_t index = 0; index < count; index++)
+        for (uint64_t index = 0; index < scale_count(p, s); index++)
             if (!group_is_safe(p, s, index))
                 return false;
     }

@@ -35,6 +35,9 @@ void woqi_packer_clear(struct woqi_packer *packer);
 /* True if every scale·(q − zero), for any code q, is zero or a normal finite binary16. */
 bool woqi_packer_fp16_safe(const struct woqi_packer *packer);
 
+/* True if every |scale| is below 2^64. */
+bool woqi_packer_mild_scales(const struct woqi_packer *packer);
+
 /* `count` granules of codes of a tile that begins at output column `first`, from granule `granule`
  * on: count · codes_stride bytes of out, for ROWS (granule 1) as for the others. */
 void woqi_pack_codes(struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t granule,

@@ -61,6 +61,14 @@ const struct woqi_path woqi_paths[] = {
      woqi_gemv_accepts, no_workspace, no_limit, 0, woqi_gemv_step, NULL}
     GEMV_PATH(1), GEMV_PATH(2), GEMV_PATH(4), GEMV_PATH(WOQI_GEMV_MAX_M),
 #undef GEMV_PATH
+#define HALF_PATH(id, path, max_m, fill)                                                           \
+    {path, 0, max_m, 2, {WOQI_KERNEL_XHALF, WOQI_KERNEL_MMA}, WOQI_BLOCK_##id, fill, 0,            \
+     (enum woq_math)MATH_OF_##id, woqi_half_accepts, woqi_half_workspace, woqi_half_slice, 2,      \
+     woqi_half_step, NULL},
+#define NO_PATH(...)
+    WOQI_MMA_MORE(HALF_PATH, NO_PATH)
+#undef NO_PATH
+#undef HALF_PATH
 #define EXPAND_PATH(kernel, id, min_m, max_m, use)                                                 \
     {"expand", min_m, max_m, 2, {WOQI_KERNEL_EXPAND, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0, \
      WOQ_MATH_ROUNDED, woqi_expand_##use##_accepts, woqi_expand_workspace, woqi_coop_slice, 0,     \
@@ -108,6 +116,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
 {
     const struct woq_weights *w = gemm->weights;
     struct woqi_kernel_key key = {.id = path->kernels[i]};
+    const bool expanded = i && path->kernels[0] == WOQI_KERNEL_EXPAND;
     uint32_t step = 0;
     if (key.id == WOQI_KERNEL_GEMV_FRAG)
         return woqi_gemv_key(gemm, path);
@@ -117,8 +126,8 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         key.block = path->block;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)
         return key;
-    key.code = i ? WOQ_ABI_WF16 : (uint32_t)w->format.code; /* the second kernel's are expanded */
-    if (i)
+    key.code = expanded ? WOQ_ABI_WF16 : (uint32_t)w->format.code;
+    if (expanded)
         return key;
     if (key.id == WOQI_KERNEL_MMA) {
         step = woqi_block_step(woqi_block(path->block), woqi_code_bits(w->format.code));

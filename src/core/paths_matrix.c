@@ -20,16 +20,24 @@ static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path
     return false;
 }
 
-bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
+static bool weights_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
-    const struct woq_weights *w = gemm->weights;
     if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
         return false;
-    if (gemm->params.x_type != WOQ_F16 || w->format.code == WOQ_CODE_BF16) {
-        snprintf(reason, size, "needs FP16 activations, and weights that are not BF16");
+    if (gemm->weights->format.code != WOQ_CODE_BF16)
+        return true;
+    snprintf(reason, size, "needs weights that are not BF16");
+    return false;
+}
+
+bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
+{
+    if (!weights_fit(gemm, reason, size))
         return false;
-    }
-    return true;
+    if (gemm->params.x_type == WOQ_F16)
+        return true;
+    snprintf(reason, size, "needs FP16 activations");
+    return false;
 }
 
 bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
@@ -49,11 +57,11 @@ bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path 
     return false;
 }
 
-bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                      size_t size)
+bool woqi_mma_weights_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                          size_t size)
 {
     const struct woq_weights *w = gemm->weights;
-    if (!woqi_matrix_operands_fit(gemm, reason, size))
+    if (!weights_fit(gemm, reason, size))
         return false;
     if (w->format.zero == WOQ_ZERO_OFFSET && path->math == WOQ_MATH_EXACT) {
         snprintf(reason, size, "weights with float offsets have no integers to multiply");
@@ -66,6 +74,12 @@ bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
     }
     return woqi_matrix_block_fits(gemm, path, w->tiles[0].shape.rows, reason, size) &&
            groups_fit(gemm, path, reason, size);
+}
+
+bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                      size_t size)
+{
+    return woqi_matrix_operands_fit(gemm, reason, size) && woqi_mma_weights_fit(gemm, path, reason, size);
 }
 
 uint32_t woqi_mma_slice(const struct woq_gemm *gemm, const struct woqi_path *path)

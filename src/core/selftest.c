@@ -18,7 +18,9 @@ struct problem {
     struct woq_format format;
     uint8_t *codes, *zeros;
     uint8_t *scales;
-    uint8_t *x; /* FP16 */
+    uint32_t *g_idx; /* NULL: columns in order */
+    enum woq_type x_type;
+    uint8_t *x;
     float *y;
 };
 
@@ -31,9 +33,15 @@ static uint32_t mix(uint32_t a, uint32_t b)
     return v >> 16;
 }
 
-static int x_value(uint32_t m, uint32_t k)
+/* BF16: of rows that differ in size beyond what FP16 holds. */
+static double x_value(const struct problem *p, uint32_t m, uint32_t k)
 {
-    return (int)(mix(m + 1000, k) % 9) - 4;
+    return ((int)(mix(m + 1000, k) % 9) - 4) * (p->x_type == WOQ_BF16 ? 0x1p20 / (1u << m % 4 * 10) : 1);
+}
+
+static uint32_t group_of(const struct problem *p, uint32_t k)
+{
+    return p->g_idx ? p->g_idx[k] : p->format.group ? k / (uint32_t)p->format.group : 0;
 }
 
 static uint32_t code_value(const struct problem *p, uint32_t n, uint32_t k)
@@ -57,8 +65,8 @@ static double expected(const struct problem *p, uint32_t m, uint32_t n)
 {
     double sum = 0;
     for (uint32_t k = 0; k < p->k; k++) {
-        uint32_t group = p->format.group ? k / (uint32_t)p->format.group : 0;
-        sum += x_value(m, k) * scale_value(p, n, group) *
+        uint32_t group = group_of(p, k);
+        sum += x_value(p, m, k) * scale_value(p, n, group) *
                ((int)code_value(p, n, k) - (int)zero_value(p, n, group));
     }
     return sum;
@@ -92,6 +100,7 @@ static void problem_free(struct woq_device *device, struct problem *p)
     woqi_free(device, p->codes);
     woqi_free(device, p->zeros);
     woqi_free(device, p->scales);
+    woqi_free(device, p->g_idx);
     woqi_free(device, p->x);
     woqi_free(device, p->y);
 }
@@ -103,11 +112,15 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     memset(p, 0, sizeof *p);
     p->k = path->splits ? (uint32_t)woqi_split_columns(path) + 72 : TEST_K;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
-    p->format.code = key.code ? (enum woq_code)key.code : WOQ_CODE_U4; /* REDUCE knows no weights */
+    p->x_type = key.id == WOQI_KERNEL_XHALF ? WOQ_BF16 : WOQ_F16;
+    p->format.code = key.code ? (enum woq_code)key.code : WOQ_CODE_U4; /* REDUCE and XHALF know no weights */
+    if (p->x_type == WOQ_BF16 && path->math == WOQ_MATH_ROUNDED)
+        p->format.code = WOQ_CODE_F16; /* others are not for that path */
     if (p->format.code != WOQ_CODE_F16) {
         p->format.zero = key.scale ? (enum woq_zero)key.zero : WOQ_ZERO_POINT;
         p->format.scale = key.scale ? (enum woq_type)key.scale : WOQ_F16;
         p->format.group = groups[key.fine];
+        p->format.g_idx = key.id == WOQI_KERNEL_XHALF;
         p->groups = (p->k + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
     }
     woqi_block_tile(path->block, &p->n, &p->m);
@@ -124,13 +137,16 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     p->scales = woqi_alloc(device, (uint64_t)p->n * (p->groups + 1), 4);
     p->x = woqi_alloc(device, (uint64_t)p->m * p->k, 2);
     p->y = woqi_alloc(device, (uint64_t)p->m * p->n, sizeof *p->y);
-    if (!p->codes || !p->zeros || !p->scales || !p->x || !p->y)
+    p->g_idx = p->format.g_idx ? woqi_alloc(device, p->k, sizeof *p->g_idx) : NULL;
+    if (!p->codes || !p->zeros || !p->scales || !p->x || !p->y || (p->format.g_idx && !p->g_idx))
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "self-test: out of host memory");
+    for (uint32_t k = 0; k < p->k && p->g_idx; k++)
+        p->g_idx[k] = k % p->groups;
     for (uint32_t n = 0; n < p->n; n++)
         fill_row(p, n);
     for (uint32_t m = 0; m < p->m; m++)
         for (uint32_t k = 0; k < p->k; k++)
-            woqi_store(WOQ_F16, p->x, (uint64_t)m * p->k + k, (float)x_value(m, k));
+            woqi_store(p->x_type, p->x, (uint64_t)m * p->k + k, (float)x_value(p, m, k));
     return WOQ_OK;
 }
 
@@ -155,6 +171,7 @@ static enum woq_status make_objects(struct woq_device *device, const struct woqi
     source.n = p->n;
     source.k = p->k;
     source.codes = p->codes;
+    source.g_idx = p->g_idx;
     source.scales = p->groups ? p->scales : NULL;
     source.zeros = p->groups && p->format.zero != WOQ_ZERO_SYMMETRIC ? p->zeros : NULL;
     enum woq_status st = woq_weights_create(device, &weights, &o->weights);
@@ -162,6 +179,7 @@ static enum woq_status make_objects(struct woq_device *device, const struct woqi
         return st;
     gemm.weights = o->weights;
     gemm.max_m = p->m;
+    gemm.x_type = p->x_type;
     gemm.y_type = WOQ_F32;
     st = woqi_gemm_build(device, &gemm, path, NULL, &o->gemm);
     if (!st)

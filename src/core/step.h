@@ -48,6 +48,9 @@ bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t 
 /* Is the path's block meant for so many rows of weights in a step, and can the device launch them? */
 bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
                             char *reason, size_t size);
+/* What mma asks of the weights. */
+bool woqi_mma_weights_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                          size_t size);
 woqi_accepts_fn woqi_mma_accepts;
 woqi_slice_limit_fn woqi_mma_slice;
 woqi_accepts_fn woqi_coop_accepts;
@@ -61,6 +64,13 @@ woqi_slice_limit_fn woqi_split_slice;
 woqi_step_fn woqi_split_step;
 /* Columns of the weights from which on it is worth a second kernel. */
 uint64_t woqi_split_columns(const struct woqi_path *path);
+
+/* ---- paths_half.c ---- */
+
+woqi_accepts_fn woqi_half_accepts;
+woqi_workspace_fn woqi_half_workspace;
+woqi_slice_limit_fn woqi_half_slice;
+woqi_step_fn woqi_half_step;
 
 /* ---- paths_expand.c ---- */
 

@@ -161,6 +161,7 @@ enum woq_status woq_weights_create(struct woq_device *device,
     w->perm = packer.perm != NULL;
     w->layout = layout;
     w->fp16_safe = woqi_packer_fp16_safe(&packer);
+    w->mild_scales = woqi_packer_mild_scales(&packer);
     for (uint32_t i = 0; i < params->count; i++) {
         struct woq_format_sizes sizes;
         woq_format_get_sizes(&packer.format, params->sources[i].n, packer.k, &sizes);

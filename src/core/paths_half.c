@@ -1,0 +1,93 @@
+/*
+ * paths_half.c: matrix units for X that they cannot take as it is, BF16 or gathered through perm: stage 0 makes rows of
+ * FP16 of a slice in the workspace, stage 1 multiplies them.
+ *
+ * In the workspace: rows, whole lines of 128 bytes; behind them, if X is BF16, what each row was divided by.
+ */
+#include <stdio.h>
+
+#include "alloc.h"
+#include "step.h"
+
+#define PREPARED_BYTES (64ull << 20) /* of rows at a time */
+
+static bool is_scaled(const struct woq_gemm *gemm)
+{
+    return gemm->params.x_type == WOQ_BF16;
+}
+
+/* From one row to the next. */
+static uint64_t half_stride(const struct woq_gemm *gemm)
+{
+    return woqi_div_up(gemm->weights->k_packed * 2, 128) * 128;
+}
+
+/* Of a row, what it was divided by included. */
+static uint64_t row_bytes(const struct woq_gemm *gemm)
+{
+    return half_stride(gemm) + (is_scaled(gemm) ? sizeof(float) : 0);
+}
+
+static uint64_t prepared_bytes(const struct woq_gemm *gemm)
+{
+    const struct woq_device_info *info = &gemm->device->info;
+    return woqi_min(PREPARED_BYTES, woqi_min(info->max_binding, info->max_allocation));
+}
+
+bool woqi_half_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    if (!is_scaled(gemm) && !(gemm->params.x_type == WOQ_F16 && w->perm))
+        snprintf(reason, size, "X needs no conversion to FP16, or has none");
+    else if (is_scaled(gemm) && w->group && path->math == WOQ_MATH_ROUNDED)
+        snprintf(reason, size, "block %s rounds weights to FP16, not to BF16", woqi_block_name(path->block));
+    else if (is_scaled(gemm) && !w->mild_scales)
+        snprintf(reason, size, "scales of 2^64 and more could overflow sums of BF16 X");
+    else if (row_bytes(gemm) > prepared_bytes(gemm))
+        snprintf(reason, size, "a row of FP16 activations exceeds what the device can bind");
+    else
+        return woqi_mma_weights_fit(gemm, path, reason, size);
+    return false;
+}
+
+uint32_t woqi_half_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
+{
+    const uint64_t columns = woqi_block_columns(woqi_block(path->block));
+    uint64_t rows = prepared_bytes(gemm) / row_bytes(gemm);
+    if (rows > columns)
+        rows = rows / columns * columns;
+    return (uint32_t)woqi_min(rows, woqi_mma_slice(gemm, path));
+}
+
+uint64_t woqi_half_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
+{
+    return woqi_min(m, woqi_half_slice(gemm, path)) * row_bytes(gemm);
+}
+
+bool woqi_half_step(const struct woq_gemm *gemm, const struct woqi_range *range, const struct woqi_operands *o,
+                    uint32_t stage, uint64_t first, uint32_t rows, const struct woqi_tile *tile,
+                    struct woqi_step *s)
+{
+    const uint32_t stride = (uint32_t)half_stride(gemm);
+    struct woqi_args *a = &s->args;
+    if (stage == 0 && tile != &gemm->weights->tiles[0])
+        return false;
+    woqi_step_product(gemm, range->kernels[stage], o, first, rows, tile, s);
+    const struct woqi_bind halves = {o->workspace.buffer, o->workspace.offset, a->m * row_bytes(gemm)};
+    a->row_scales_off = is_scaled(gemm) ? a->m * stride : 0;
+    if (stage == 0) {
+        woqi_step_bind_x(gemm, o, first, rows, s);
+        s->bind[WOQ_BIND_Y] = s->bind[WOQ_BIND_BIAS] = s->bind[WOQ_BIND_RESIDUAL] = halves;
+        a->y_off = a->bias_off = a->res_off = 0;
+        a->y_stride = stride;
+        a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+        s->groups[0] = woqi_step_groups(gemm, a->m, 0);
+        s->groups[1] = s->groups[2] = 1;
+        return true;
+    }
+    s->bind[WOQ_BIND_X] = halves;
+    a->x_stride = stride;
+    a->flags = woqi_step_flags(gemm, range, WOQ_F16, false);
+    woqi_step_blocks(range->path, tile->shape.rows, s);
+    return true;
+}
