@@ -66,12 +66,28 @@ static enum woq_status look(struct woqi_sequence *sequence, uint32_t instance, c
     return woqi_backend_reference.sequence_submit(sequence, instance, steps);
 }
 
-/* The schedule for m rows on a device that binds 64 KiB. */
-static void run(const char *line)
+static struct woq_device *open_matrix(const char *emulate)
 {
     static struct woqi_backend backend;
     struct woq_device_params params = test_params();
     struct woq_device *device = NULL;
+    backend = woqi_backend_reference;
+    backend.layout = frag16;
+    backend.kernel_probe = takes_all;
+    backend.sequence_submit = look;
+    params.cache_dir = "";
+    params.skip_self_test = true;
+    params.emulate = emulate;
+    assert_int_equal(woq_device_open("reference", &params, &device), WOQ_OK);
+    device->backend = &backend;
+    device->info.compute_units = 64;
+    return device;
+}
+
+/* The schedule for m rows on a device that binds 64 KiB. */
+static void run(const char *line)
+{
+    struct woq_device *device = open_matrix("max_binding=64K");
     struct woq_gemm *gemm = NULL;
     struct woq_commands *commands = NULL;
     struct woq_binding bindings[5];
@@ -79,16 +95,6 @@ static void run(const char *line)
     struct product p;
     size_t count;
     struct woq_explain explain = {.struct_size = sizeof explain};
-    backend = woqi_backend_reference;
-    backend.layout = frag16;
-    backend.kernel_probe = takes_all;
-    backend.sequence_submit = look;
-    params.cache_dir = "";
-    params.skip_self_test = true;
-    params.emulate = "max_binding=64K";
-    assert_int_equal(woq_device_open("reference", &params, &device), WOQ_OK);
-    device->backend = &backend;
-    device->info.compute_units = 64;
     assert_true(case_parse(line, &c));
     assert_true(product_create(device, &c, &p));
     assert_true(product_gemm(&p, "expand", &gemm));
@@ -123,8 +129,43 @@ static void test_many_pieces(void **state)
     assert_true(pieces > 4 && products > pieces);
 }
 
+/* The planned path of m of at most max_m rows, in groups of so many columns. */
+static const char *planned(struct woq_device *device, unsigned group, unsigned m, unsigned max_m)
+{
+    static char path[16];
+    struct woq_explain explain = {.struct_size = sizeof explain};
+    struct woq_gemm *gemm = NULL;
+    struct test_case c;
+    struct product p;
+    char line[128];
+    snprintf(line, sizeof line, "code=u4,scale=f16,group=%u,n=64,k=256,m=%u,max_m=%u,x=f16,y=f16,data=integers", group,
+             m, max_m);
+    assert_true(case_parse(line, &c));
+    assert_true(product_create(device, &c, &p));
+    assert_true(product_gemm(&p, NULL, &gemm));
+    assert_int_equal(woq_gemm_explain(gemm, m, &explain), WOQ_OK);
+    snprintf(path, sizeof path, "%s", explain.path);
+    woq_gemm_destroy(&gemm);
+    product_destroy(&p);
+    return path;
+}
+
+/* The planner prefers it for fine groups from some M on; below, the range of the path it takes ends there. */
+static void test_planned(void **state)
+{
+    struct woq_device *device = open_matrix(NULL);
+    (void)state;
+    assert_string_equal(planned(device, 32, 2047, 4096), "gemm");
+    assert_string_equal(planned(device, 32, 2048, 4096), "expand");
+    assert_string_equal(planned(device, 32, 4096, 4096), "expand");
+    assert_string_equal(planned(device, 32, 2047, 2047), "gemm");
+    assert_string_equal(planned(device, 64, 4096, 4096), "gemm");
+    assert_true(test_close(&device));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_piece), cmocka_unit_test(test_many_pieces)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_piece), cmocka_unit_test(test_many_pieces),
+                                       cmocka_unit_test(test_planned)};
     return cmocka_run_group_tests(tests, NULL, NULL) || test_error_count();
 }

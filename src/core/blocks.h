@@ -175,7 +175,7 @@ uint32_t woqi_block_rows(const struct woqi_block *block);
 uint32_t woqi_block_columns(const struct woqi_block *block);
 uint32_t woqi_block_threads(const struct woqi_block *block);
 /* Weights of `bits` bits: blocks of 64 columns in a step, bytes of shared memory, registers of a thread for codes. */
-uint32_t woqi_block_step(const struct woqi_block *block, uint32_t bits);
+uint32_t woqi_block_depth(const struct woqi_block *block, uint32_t bits);
 uint32_t woqi_block_shared(const struct woqi_block *block, uint32_t bits);
 uint32_t woqi_block_codes(const struct woqi_block *block, uint32_t bits);
 

@@ -130,7 +130,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     if (expanded)
         return key;
     if (key.id == WOQI_KERNEL_MMA) {
-        step = woqi_block_step(woqi_block(path->block), woqi_code_bits(w->format.code));
+        step = woqi_block_depth(woqi_block(path->block), woqi_code_bits(w->format.code));
         key.scale = (uint32_t)w->format.scale;
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }

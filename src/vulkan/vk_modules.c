@@ -190,7 +190,7 @@ static uint32_t mma_constants(const struct woqi_kernel *kernel, uint32_t out[WOQ
     out[6] = b->warps_k;
     out[7] = b->strips;
     out[8] = b->columns;
-    out[9] = woqi_block_step(b, woqi_code_bits((enum woq_code)key.code));
+    out[9] = woqi_block_depth(b, woqi_code_bits((enum woq_code)key.code));
     out[10] = key.fine == WOQI_GROUPS_PAIR ? 128 : key.fine == WOQI_GROUPS_BLOCK ? 64 : 32;
     out[11] = key.scale;
     out[12] = key.zero;
