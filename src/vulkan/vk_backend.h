@@ -273,14 +273,14 @@ enum woq_status woqi_vk_upload(struct woq_device *device, VkBuffer to, uint64_t 
 enum woq_status woqi_vk_download(struct woq_device *device, VkBuffer from, uint64_t offset,
                                  void *to, uint64_t size);
 
-/* ---- vk_buffer.c ---- */
+/* ---- vk_memory.c ---- */
 
 enum woqi_vk_place {
-    WOQI_VK_DEVICE,  /* device local */
-    WOQI_VK_SHARED,  /* device local, host visible and coherent; mapped */
-    WOQI_VK_UPLOAD,  /* host visible and coherent; mapped */
+    WOQI_VK_DEVICE,   /* device local */
+    WOQI_VK_SHARED,   /* device local, host visible and coherent; mapped */
+    WOQI_VK_UPLOAD,   /* host visible and coherent; mapped */
     WOQI_VK_READBACK, /* likewise, cached if possible */
-    WOQI_VK_ARGUMENTS /* likewise, device local if possible: every work-group reads them; the host never does */
+    WOQI_VK_ARGUMENTS /* likewise, device local if possible: every work-group reads them, the host never does */
 };
 /* A buffer with memory of its own. size > 0. */
 enum woq_status woqi_vk_memory_create(struct woq_device *device, uint64_t size,
@@ -289,6 +289,8 @@ enum woq_status woqi_vk_memory_create(struct woq_device *device, uint64_t size,
 void woqi_vk_memory_destroy(struct woq_device *device, struct woqi_vk_memory *memory);
 /* Index of the memory type, or -1. bits: of the memory requirements. */
 int woqi_vk_memory_type(const struct woqi_vk_device *vk, uint32_t bits, enum woqi_vk_place place);
+
+/* ---- vk_buffer.c ---- */
 
 woqi_buffer_create_fn woqi_vk_buffer_create;
 woqi_buffer_destroy_fn woqi_vk_buffer_destroy;
@@ -305,6 +307,8 @@ bool woqi_vk_module_find(struct woqi_kernel *kernel, struct woqi_vk_module *out)
 
 /* ---- vk_kernel.c ---- */
 
+/* Are recordings replayed, with sets updated after they were bound? */
+bool woqi_vk_replays(const struct woq_device *device);
 enum woq_status woqi_vk_kernels_open(struct woq_device *device); /* layouts and pipeline cache */
 void woqi_vk_kernels_close(struct woq_device *device);
 /* The layout that pipelines and sets of this device use. */
@@ -321,9 +325,6 @@ static inline bool woqi_vk_is_dispatch(const struct woqi_step *step)
 {
     return step->kind == WOQI_STEP_DISPATCH || step->kind == WOQI_STEP_OFF;
 }
-
-/* Are recordings replayed, with sets updated after they were bound? */
-bool woqi_vk_replays(const struct woq_device *device);
 
 /* Argument blocks, indirect dispatch sizes and descriptor sets for the dispatches of one list of
  * steps. */

@@ -12,6 +12,11 @@
 
 /* ---- layouts and cache ---- */
 
+bool woqi_vk_replays(const struct woq_device *device)
+{
+    return (device->info.features & WOQ_FEATURE_REPLAY) != 0;
+}
+
 static enum woq_status create_layout(struct woq_device *device, bool live,
                                      struct woqi_vk_layout *layout)
 {

@@ -16,11 +16,6 @@
 #include "../core/alloc.h"
 #include "../core/log.h"
 
-bool woqi_vk_replays(const struct woq_device *device)
-{
-    return (device->info.features & WOQ_FEATURE_REPLAY) != 0;
-}
-
 /* ---- argument blocks ---- */
 
 enum woq_status woqi_vk_block_measure(struct woq_device *device, const struct woqi_step *steps,
