@@ -92,10 +92,18 @@ cl_uint opencl_context_references(cl_context context)
 }
 
 /* Drivers may hold on to what a command used until a thread of theirs has cleaned up. */
+static const struct timespec pause = {0, 1000000};
+
 void opencl_expect_references(cl_mem memory, cl_uint want)
 {
-    const struct timespec pause = {0, 1000000};
     for (int i = 0; i < 2000 && opencl_memory_references(memory) != want; i++)
         nanosleep(&pause, NULL);
     assert_int_equal(opencl_memory_references(memory), want);
+}
+
+void opencl_expect_queue_references(cl_command_queue queue, cl_uint want)
+{
+    for (int i = 0; i < 2000 && opencl_queue_references(queue) != want; i++)
+        nanosleep(&pause, NULL);
+    assert_int_equal(opencl_queue_references(queue), want);
 }

@@ -31,5 +31,6 @@ cl_uint opencl_memory_references(cl_mem memory);
 cl_uint opencl_queue_references(cl_command_queue queue);
 cl_uint opencl_context_references(cl_context context);
 void opencl_expect_references(cl_mem memory, cl_uint want);
+void opencl_expect_queue_references(cl_command_queue queue, cl_uint want);
 
 #endif
