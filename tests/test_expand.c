@@ -1,7 +1,7 @@
 /*
- * test_expand.c: the schedule of path expand. The reference backend stands for a device with matrix units, as in
- * test_selftest.c; its steps are looked at, what they compute is not. (Vulkan adds barriers where windows overlap, and
- * so would hide a place in the workspace that is taken too early.)
+ * test_expand.c: the schedule of path expand. The reference backend stands for a device with matrix units; its steps
+ * are looked at, what they compute is not. (Vulkan adds barriers where windows overlap, and so would hide a place in
+ * the workspace that is taken too early.)
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,19 +10,13 @@
 
 #include <cmocka.h>
 
-#include "core/core.h"
 #include "support/cases.h"
 #include "support/device.h"
+#include "support/matrix_device.h"
 #include "support/product.h"
 
 static unsigned pieces, products;
 static uint64_t columns; /* of Y, in the first slice of M */
-
-static enum woqi_layout frag16(struct woq_device *device, const struct woq_format *format)
-{
-    (void)device, (void)format;
-    return WOQI_LAYOUT_FRAG16;
-}
 
 static bool takes_all(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
 {
@@ -68,20 +62,11 @@ static enum woq_status look(struct woqi_sequence *sequence, uint32_t instance, c
 
 static struct woq_device *open_matrix(const char *emulate)
 {
-    static struct woqi_backend backend;
     struct woq_device_params params = test_params();
-    struct woq_device *device = NULL;
-    backend = woqi_backend_reference;
-    backend.layout = frag16;
-    backend.kernel_probe = takes_all;
-    backend.sequence_submit = look;
     params.cache_dir = "";
     params.skip_self_test = true;
     params.emulate = emulate;
-    assert_int_equal(woq_device_open("reference", &params, &device), WOQ_OK);
-    device->backend = &backend;
-    device->info.compute_units = 64;
-    return device;
+    return matrix_device_open(&params, takes_all, look);
 }
 
 /* The schedule for m rows on a device that binds 64 KiB. */

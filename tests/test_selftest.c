@@ -12,19 +12,13 @@
 
 #include <cmocka.h>
 
-#include "core/core.h"
 #include "support/cases.h"
 #include "support/device.h"
+#include "support/matrix_device.h"
 #include "support/product.h"
 
 static bool lies, expands, prepares; /* expands, prepares: EXPAND, XHALF is there too, and writes nothing */
 static unsigned tested; /* dispatches of matrix kernels */
-
-static enum woqi_layout frag16(struct woq_device *device, const struct woq_format *format)
-{
-    (void)device, (void)format;
-    return WOQI_LAYOUT_FRAG16;
-}
 
 static bool takes_matrix(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                          size_t size)
@@ -57,19 +51,10 @@ static enum woq_status submit(struct woqi_sequence *sequence, uint32_t instance,
 /* The reference device with matrix units; NULL cache: none. */
 static struct woq_device *open_matrix(const char *cache, bool skip)
 {
-    static struct woqi_backend backend;
     struct woq_device_params params = test_params();
-    struct woq_device *device = NULL;
-    backend = woqi_backend_reference;
-    backend.layout = frag16;
-    backend.kernel_probe = takes_matrix;
-    backend.sequence_submit = submit;
     params.cache_dir = cache;
     params.skip_self_test = skip;
-    assert_int_equal(woq_device_open("reference", &params, &device), WOQ_OK);
-    device->backend = &backend;
-    device->info.compute_units = 64;
-    return device;
+    return matrix_device_open(&params, takes_matrix, submit);
 }
 
 /* Runs a product as planned, checks it, and tells the path and the quarantine. */
@@ -191,28 +176,35 @@ static void test_liar(void **state)
     assert_int_equal(system(command), 0);
 }
 
-/* Of a path with two kernels the one that lies is found, and the other one stays. */
-static void test_lying_expansion(void **state)
+/* Of a path with two kernels the one that lies is found, as the refusal says, and the other one stays: `instead` runs
+ * on `taken`. */
+static void check_first_kernel(const char *line, const char *path, const char *wanted, const char *instead,
+                               const char *taken)
 {
     struct woq_explain explain;
     struct test_case c;
     struct product p;
     char rejected[256];
-    (void)state;
     lies = false;
-    expands = true;
     struct woq_device *device = open_matrix("", false);
-    assert_true(case_parse(few_rows, &c));
+    assert_true(case_parse(line, &c));
     assert_true(product_create(device, &c, &p));
-    assert_int_equal(product_run(&p, "expand"), PRODUCT_REFUSED);
-    assert_non_null(strstr(p.refusal, "kernel expand_u4 failed"));
+    assert_int_equal(product_run(&p, path), PRODUCT_REFUSED);
+    assert_non_null(strstr(p.refusal, wanted));
     assert_null(strstr(p.refusal, "kernel mma"));
     product_destroy(&p);
-    run(device, "code=f16,n=129,k=65,m=65,max_m=130,x=f16,y=f32,data=random", PRODUCT_PASSED, &explain, rejected,
-        sizeof rejected);
-    assert_string_equal(explain.path, "gemm");
+    run(device, instead, PRODUCT_PASSED, &explain, rejected, sizeof rejected);
+    assert_string_equal(explain.path, taken);
     assert_true(explain.quarantine != 0);
     assert_true(test_close(&device));
+}
+
+static void test_lying_expansion(void **state)
+{
+    (void)state;
+    expands = true;
+    check_first_kernel(few_rows, "expand", "kernel expand_u4 failed",
+                       "code=f16,n=129,k=65,m=65,max_m=130,x=f16,y=f32,data=random", "gemm");
     expands = false;
 }
 
@@ -220,24 +212,9 @@ static void test_lying_preparation(void **state)
 {
     static const char few_bf16[] = "code=u4,zero=point,scale=f16,group=64,n=65,k=257,m=20,max_m=20,x=bf16,y=f32,"
                                    "data=integers";
-    struct woq_explain explain;
-    struct test_case c;
-    struct product p;
-    char rejected[256];
     (void)state;
-    lies = false;
     prepares = true;
-    struct woq_device *device = open_matrix("", false);
-    assert_true(case_parse(few_bf16, &c));
-    assert_true(product_create(device, &c, &p));
-    assert_int_equal(product_run(&p, "skinny"), PRODUCT_REFUSED);
-    assert_non_null(strstr(p.refusal, "kernel xhalf failed its self-test"));
-    assert_null(strstr(p.refusal, "kernel mma"));
-    product_destroy(&p);
-    run(device, few_bf16, PRODUCT_PASSED, &explain, rejected, sizeof rejected);
-    assert_string_equal(explain.path, "floor");
-    assert_true(explain.quarantine != 0);
-    assert_true(test_close(&device));
+    check_first_kernel(few_bf16, "skinny", "kernel xhalf failed its self-test", few_bf16, "floor");
     prepares = false;
 }
 
