@@ -3,7 +3,7 @@
 
 static const struct woqi_block blocks[WOQI_BLOCK_COUNT] = {
 #define BLOCK_ENTRY(id, warps_n, warps_m, warps_k, strips, columns, math, staged, step4, step8, step16)         \
-    [WOQI_BLOCK_##id] = {#id, warps_n, warps_m, warps_k, strips, columns, WOQ_MATH_##math, staged, step4, step8, \
+    [WOQI_BLOCK_##id] = {warps_n, warps_m, warps_k, strips, columns, WOQ_MATH_##math, staged, step4, step8, \
                          step16},
     WOQI_BLOCKS(BLOCK_ENTRY)
 #undef BLOCK_ENTRY
@@ -12,11 +12,6 @@ static const struct woqi_block blocks[WOQI_BLOCK_COUNT] = {
 const struct woqi_block *woqi_block(enum woqi_block_id block)
 {
     return &blocks[block];
-}
-
-uint32_t woqi_block_rows(const struct woqi_block *b)
-{
-    return b->warps_n * b->strips * 16;
 }
 
 uint32_t woqi_block_columns(const struct woqi_block *b)
@@ -50,7 +45,7 @@ uint32_t woqi_block_shared(const struct woqi_block *b, uint32_t bits)
 
 static const struct woqi_coop_block coop_blocks[WOQI_BLOCK_COUNT] = {
 #define COOP_ENTRY(id, rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k) \
-    [WOQI_BLOCK_##id] = {#id, rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k},
+    [WOQI_BLOCK_##id] = {rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k},
     WOQI_COOP_BLOCKS(COOP_ENTRY)
 #undef COOP_ENTRY
 };
@@ -74,7 +69,7 @@ uint32_t woqi_coop_block_shared(const struct woqi_coop_block *b, uint32_t matrix
 
 static const struct woqi_tile_block tile_blocks[WOQI_BLOCK_COUNT] = {
 #define TILE_ENTRY(id, rows_w, rows_x, thread_w, thread_x, parts, buffers)                         \
-    [WOQI_BLOCK_##id] = {#id, rows_w, rows_x, thread_w, thread_x, parts, buffers},
+    [WOQI_BLOCK_##id] = {rows_w, rows_x, thread_w, thread_x, parts, buffers},
     WOQI_TILE_BLOCKS(TILE_ENTRY)
 #undef TILE_ENTRY
 };
@@ -110,21 +105,26 @@ uint32_t woqi_tile_block_shared(const struct woqi_tile_block *b)
     return stages > sums ? stages : sums;
 }
 
+/* Of the blocks of all tables: names, rows of the weights and of X in a work-group. */
+static const struct {
+    const char *name;
+    uint32_t rows, columns;
+} all[WOQI_BLOCK_COUNT] = {
+#define MMA_SIZE(id, warps_n, warps_m, warps_k, strips, columns, ...)                              \
+    [WOQI_BLOCK_##id] = {#id, warps_n * strips * 16, warps_m * columns * 8},
+#define SIZE(id, rows_w, rows_x, ...) [WOQI_BLOCK_##id] = {#id, rows_w, rows_x},
+    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_TILE_BLOCKS(SIZE)
+#undef SIZE
+#undef MMA_SIZE
+};
+
 const char *woqi_block_name(enum woqi_block_id block)
 {
-    return blocks[block].name        ? blocks[block].name
-           : coop_blocks[block].name ? coop_blocks[block].name
-                                     : tile_blocks[block].name;
+    return all[block].name;
 }
 
 void woqi_block_tile(enum woqi_block_id block, uint32_t *rows, uint32_t *columns)
 {
-    const bool mma = blocks[block].name != NULL;
-    const bool coop = coop_blocks[block].name != NULL;
-    *rows = mma    ? woqi_block_rows(&blocks[block])
-            : coop ? coop_blocks[block].rows_w
-                   : tile_blocks[block].rows_w;
-    *columns = mma    ? woqi_block_columns(&blocks[block])
-               : coop ? coop_blocks[block].rows_x
-                      : tile_blocks[block].rows_x;
+    *rows = all[block].rows;
+    *columns = all[block].columns;
 }

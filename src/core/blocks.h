@@ -151,7 +151,6 @@ enum woqi_block_id {
 };
 
 struct woqi_block {
-    const char *name;
     uint32_t warps_n, warps_m, warps_k, strips, columns;
     enum woq_math math;
     bool staged;
@@ -159,19 +158,16 @@ struct woqi_block {
 };
 
 struct woqi_coop_block {
-    const char *name;
     uint32_t rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k;
 };
 
 struct woqi_tile_block {
-    const char *name;
     uint32_t rows_w, rows_x, thread_w, thread_x, parts, buffers;
 };
 
 /* block: of this table. */
 const struct woqi_block *woqi_block(enum woqi_block_id block);
-/* Of a work-group: rows of the weights, rows of X, threads. */
-uint32_t woqi_block_rows(const struct woqi_block *block);
+/* Of a work-group: rows of X, threads. */
 uint32_t woqi_block_columns(const struct woqi_block *block);
 uint32_t woqi_block_threads(const struct woqi_block *block);
 /* Weights of `bits` bits: blocks of 64 columns in a step, bytes of shared memory, registers of a thread for codes. */

@@ -69,7 +69,7 @@ bool woqi_mma_weights_fit(const struct woq_gemm *gemm, const struct woqi_path *p
     }
     const struct woqi_block *block = woqi_block(path->block);
     if (!block->staged && woqi_block_codes(block, woqi_code_bits(w->format.code)) > CODE_REGISTERS) {
-        snprintf(reason, size, "block %s is for weights of fewer bits", block->name);
+        snprintf(reason, size, "block %s is for weights of fewer bits", woqi_block_name(path->block));
         return false;
     }
     return woqi_matrix_block_fits(gemm, path, w->tiles[0].shape.rows, reason, size) &&

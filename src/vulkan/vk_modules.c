@@ -62,6 +62,11 @@ typedef bool probe_fn(const struct woq_device *device, struct woqi_kernel_key ke
 /* Fills the specialization constants from number 1 on; the number after the last. */
 typedef uint32_t constants_fn(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS]);
 
+static const char *block_name(struct woqi_kernel_key key)
+{
+    return woqi_block_name((enum woqi_block_id)key.block);
+}
+
 /* Modules for 16 bits decode them as FP16. */
 static bool decodes(struct woqi_kernel_key key, char *reason, size_t size)
 {
@@ -84,7 +89,7 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
     if ((!woqi_vk_of(device)->mma && !device->software_matrix) || (info->features & needed) != needed)
         snprintf(reason, size, "needs cooperative matrices of 16 × 8 × 16 for subgroups of 32");
     else if (woqi_block_threads(block) > info->max_workgroup || shared > info->shared_memory)
-        snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", block->name,
+        snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", block_name(key),
                  woqi_block_threads(block), shared);
     else
         return decodes(key, reason, size);
@@ -125,14 +130,14 @@ static bool probe_coop(const struct woq_device *device, struct woqi_kernel_key k
     if (subgroups * coop->subgroup > info->max_workgroup || subgroups > coop->max_subgroups ||
         shared > info->shared_memory)
         snprintf(reason, size, "block %s needs %u threads in %u subgroups and %u bytes of shared memory",
-                 b->name, subgroups * coop->subgroup, subgroups, shared);
+                 block_name(key), subgroups * coop->subgroup, subgroups, shared);
     else if (n % coop->n || m % coop->m || b->rows_w % 32 || m / coop->m > COOP_TILES_M ||
              n / coop->n * (m / coop->m) > COOP_TILES)
         snprintf(reason, size,
                  "block %s: %u × %u sums of a subgroup are no whole matrices of %u × %u, or more than %u",
-                 b->name, m, n, coop->m, coop->n, COOP_TILES);
+                 block_name(key), m, n, coop->m, coop->n, COOP_TILES);
     else if (share(b->rows_w * 2, part) > COOP_W_LOADS || share(b->rows_x * 4, part) > COOP_X_LOADS)
-        snprintf(reason, size, "block %s: %u threads are too few to load its tiles", b->name, part);
+        snprintf(reason, size, "block %s: %u threads are too few to load its tiles", block_name(key), part);
     else
         return decodes(key, reason, size);
     return false;
@@ -160,7 +165,7 @@ static bool probe_tile(const struct woq_device *device, struct woqi_kernel_key k
     if (woqi_tile_block_threads(b) <= info->max_workgroup &&
         woqi_tile_block_shared(b) <= info->shared_memory)
         return true;
-    snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", b->name,
+    snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", block_name(key),
              woqi_tile_block_threads(b), woqi_tile_block_shared(b));
     return false;
 }
