@@ -56,20 +56,17 @@ const bool ROUNDED = true;
 #define STORAGE16 1
 #include "common.glsl"
 #include "dequant.glsl"
-#include "fragment.glsl"
 #include "epilogue.glsl"
 #include "activations.glsl"
 
-/* Threads of a part, and what each brings of a block (weights: lanes of strips; the last may be idle). */
+/* Threads of a part, and the pieces of X in a unit that each brings. */
 const uint THREADS = gl_WorkGroupSize.x / SUBGROUPS_K;
-const uint W_LANES = ROWS_W * 2u, X_PIECES = ROWS_X * 4u; /* X of one unit */
-const uint W_LOADS = (W_LANES + THREADS - 1u) / THREADS, X_LOADS = (X_PIECES + THREADS - 1u) / THREADS;
+const uint X_PIECES = ROWS_X * 4u;
+const uint X_LOADS = (X_PIECES + THREADS - 1u) / THREADS;
 const uint TILES_N = ROWS_W / (SUBGROUPS_N * MATRIX_N), TILES_M = ROWS_X / (SUBGROUPS_M * MATRIX_M);
-const uint UNITS = GROUPS == GROUPS_PIECE ? 2u : 1u; /* of a block, that have scales of their own */
 
-/* Arrays have the largest size, as GLSL does not copy those sized by constants given later; the host
- * checks that it suffices. */
-const uint MAX_W_LOADS = 4u, MAX_X_LOADS = 8u, MAX_TILES_M = 4u, MAX_TILES = 8u;
+/* Arrays have the largest size, as in stage_weights.glsl. */
+const uint MAX_X_LOADS = 8u, MAX_TILES_M = 4u, MAX_TILES = 8u;
 
 /* 32 columns and 16 bytes, which spread 8 rows over all banks. */
 const uint ROW = 5u;
@@ -85,44 +82,17 @@ shared uvec4 pool[POOL_STAGES > POOL_SUMS ? POOL_STAGES : POOL_SUMS];
 
 MATRIX_C total[MAX_TILES]; /* [TILES_M][TILES_N] */
 
-/* What a thread holds of a block, and of the one before, which is multiplied meanwhile. Scales: for each unit
- * that has its own, for the rows g and g+8. */
-LaneCodes codes[MAX_W_LOADS], codes_now[MAX_W_LOADS];
+/* Of X, as of the weights: of a block, and of the one before. */
 uvec4 x[2u * MAX_X_LOADS], x_now[2u * MAX_X_LOADS];
-#if CODE_BITS != 16
-PairRaw raw[2u * MAX_W_LOADS], raw_now[2u * MAX_W_LOADS];
-#endif
 
 /* This thread's place: for loading within its part, and its subgroup's for multiplying. */
 uint part, thread, subgroup_n, subgroup_m, subgroup_k;
 
-/* Load i of a thread's: lane of a strip, and the strip within the tile of the weights; strips beyond it
- * repeat the last. */
-uint lane_of(uint i)
-{
-    return (thread + i * THREADS) & 31u;
-}
-
-uint strip_of(uint i)
-{
-    return min(gl_WorkGroupID.x * (ROWS_W / 16u) + (thread + i * THREADS) / 32u, (args.scale_stride >> 4) - 1u);
-}
+#include "stage_weights.glsl"
 
 void hold(const bool fast, uint block)
 {
-    UNROLL for (uint i = 0u; i < W_LOADS; i++) {
-        if (GROUPS == GROUPS_ANY)
-            break;
-        uint strip = strip_of(i), lane = lane_of(i);
-        codes[i] = lane_load(((args.codes_off + strip * args.codes_stride) >> 4) + lane, block);
-#if CODE_BITS != 16
-        UNROLL for (uint u = 0u; u < UNITS; u++) {
-            uint column = block * 64u + (GROUPS == GROUPS_PIECE ? u * 32u + (lane & 3u) * 8u : 0u);
-            uint group = args.group < args.k ? min(column, args.k - 1u) / args.group : 0u;
-            raw[2u * i + u] = pair_raw(group, strip, lane >> 2);
-        }
-#endif
-    }
+    weights_hold(block);
     UNROLL for (uint i = 0u; i < 2u * X_LOADS; i++) {
         uint piece = thread + i % X_LOADS * THREADS;
         x[i] = x_piece(fast, x_row_at(gl_WorkGroupID.y * ROWS_X + piece / 4u),
@@ -134,33 +104,7 @@ void hold(const bool fast, uint block)
 void stage(uint block, uint unit)
 {
     const uint at = (2u * part + unit) * STAGE;
-    UNROLL for (uint i = 0u; i < W_LOADS; i++) {
-        uint to = (thread + i * THREADS) / 32u * 16u + (lane_of(i) >> 2), piece = lane_of(i) & 3u;
-        if (W_LANES % THREADS != 0u && thread + i * THREADS >= W_LANES)
-            break;
-        LaneCodes now = codes_now[i];
-        if (unit != 0u)
-            now = second_unit(now);
-        UNROLL for (uint high = 0u; high < 2u; high++) {
-            const uint place = at + (to + high * 8u) * ROW + piece;
-            f16vec2 pairs[4];
-#if CODE_BITS == 16
-            fragment_plain(now, 0u, high, pairs);
-#else
-            if (GROUPS == GROUPS_ANY) {
-                pool[place] = fragment_any(strip_of(i) * 16u + high * 8u + (lane_of(i) >> 2),
-                                           block * 64u + unit * 32u + piece * 8u);
-                continue;
-            }
-            PairRaw of_rows = raw_now[2u * i];
-            if (UNITS == 2u && unit != 0u)
-                of_rows = raw_now[2u * i + 1u];
-            fragment_row(now, 0u, high, row_group(of_rows, lane_of(i) >> 2, high), pairs);
-#endif
-            pool[place] = uvec4(packFloat2x16(pairs[0]), packFloat2x16(pairs[1]), packFloat2x16(pairs[2]),
-                                packFloat2x16(pairs[3]));
-        }
-    }
+    weights_stage(at, block, unit);
     UNROLL for (uint i = 0u; i < X_LOADS; i++) {
         uint item = thread + i * THREADS;
         if (X_PIECES % THREADS != 0u && item >= X_PIECES)
@@ -196,12 +140,7 @@ void accumulate()
     const bool fast = x_aligned();
     const uint blocks = (args.k + 63u) >> 6, share = (blocks + SUBGROUPS_K - 1u) / SUBGROUPS_K;
     for (uint i = 0u; i <= share; i++) {
-        UNROLL for (uint j = 0u; j < W_LOADS; j++)
-            codes_now[j] = codes[j];
-#if CODE_BITS != 16
-        UNROLL for (uint j = 0u; j < 2u * W_LOADS; j++)
-            raw_now[j] = raw[j];
-#endif
+        weights_keep();
         UNROLL for (uint j = 0u; j < 2u * X_LOADS; j++)
             x_now[j] = x[j];
         hold(fast, min(part * share + i, blocks - 1u));
