@@ -87,7 +87,8 @@ static void test_emulation(void **state)
 {
     static const char *const malformed[] = {"max_bindin=1M", "max_binding=",   "max_binding=1Q",
                                             "max_binding",   "max_binding=-1", "max_binding=0",
-                                            "no_such",       "no_fp16=1",      "fp16"};
+                                            "no_such",       "no_fp16=1",      "fp16",
+                                            "matrix",        "matrix=",        "matrix=tile"};
     struct woq_device_params p = WOQ_DEVICE_PARAMS_INIT;
     struct woq_device *d = NULL;
     (void)state;

@@ -226,6 +226,7 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
              index);
     woqi_emulation_apply(&emulation, &dev->info);
     dev->software_matrix = emulation.software_matrix;
+    dev->only_matrix = emulation.only_matrix;
     *out = dev;
     return WOQ_OK;
 }

@@ -33,6 +33,25 @@ static bool parse_size(const char *text, size_t length, uint64_t *out)
     return true;
 }
 
+/* "matrix=<name of a kernel for matrix units>"; false if it is no such item. */
+static bool parse_matrix(const char *item, size_t length, struct woqi_emulation *e)
+{
+    static const char *const names[WOQI_KERNEL_COUNT] = {
+#define KERNEL_NAME(ID, name, path, local_x, what) [WOQI_KERNEL_##ID] = #name,
+        WOQI_KERNELS(KERNEL_NAME)
+#undef KERNEL_NAME
+    };
+    const size_t key = strlen("matrix=");
+    if (length < key || strncmp(item, "matrix=", key))
+        return false;
+    for (uint32_t i = 0; i < WOQI_KERNEL_COUNT; i++)
+        if (woqi_kernel_is_matrix((enum woqi_kernel_id)i) && equal(item + key, length - key, names[i])) {
+            e->only_matrix = (enum woqi_kernel_id)i;
+            return true;
+        }
+    return false;
+}
+
 static enum woq_status parse_item(const char *item, size_t length, struct woqi_emulation *e)
 {
     if (length > 3 && !strncmp(item, "no_", 3)) {
@@ -50,6 +69,8 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         e->gpu = true;
         return WOQ_OK;
     }
+    if (parse_matrix(item, length, e))
+        return WOQ_OK;
     const struct {
         const char *key;
         uint64_t *value;
@@ -78,7 +99,8 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         NULL, WOQ_ERROR_INVALID_ARGUMENT,
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
-        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, software_matrix, gpu",
+        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, software_matrix, "
+        "matrix=mma or coop, gpu",
         (int)length, item);
 }
 

@@ -4,11 +4,14 @@
 
 #include <woq/device.h>
 
+#include "kernels.h"
+
 /* Limits to apply; a 0 leaves the device's own. */
 struct woqi_emulation {
     uint64_t max_binding, max_allocation, shared_memory, max_workgroup, max_groups;
     uint32_t without; /* enum woq_feature, or-ed */
     bool software_matrix, gpu;
+    enum woqi_kernel_id only_matrix; /* 0 = any */
 };
 
 /* text as woq_device_params.emulate; NULL = environment. */

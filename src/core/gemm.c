@@ -96,6 +96,14 @@ struct choice {
     woqi_trust_fn *trusts;
 };
 
+static bool kernel_wanted(const struct woq_device *device, enum woqi_kernel_id id, char *reason)
+{
+    if (!device->only_matrix || !woqi_kernel_is_matrix(id) || id == device->only_matrix)
+        return true;
+    snprintf(reason, WOQI_REASON_SIZE, "WOQ_EMULATE asks for another kernel");
+    return false;
+}
+
 /* Can the path do m rows? If so, the keys of its kernels; if not, why. */
 static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
                       const struct woqi_path *path, uint32_t m,
@@ -108,6 +116,8 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     }
     for (uint32_t i = 0; i < path->kernel_count; i++) {
         keys[i] = woqi_path_key(gemm, path, i);
+        if (!kernel_wanted(gemm->device, keys[i].id, reason))
+            return false;
         if (!gemm->device->backend->kernel_probe(gemm->device, keys[i], reason, WOQI_REASON_SIZE))
             return false;
     }

@@ -57,6 +57,7 @@
 #ifndef WOQI_KERNELS_H
 #define WOQI_KERNELS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define WOQI_GEMV_MAX_M 8
@@ -91,6 +92,12 @@ enum woqi_groups {
     WOQI_GROUPS_UNIT, /* MMA */
     WOQI_GROUPS_COUNT
 };
+
+/* For matrix units, of one block? */
+static inline bool woqi_kernel_is_matrix(enum woqi_kernel_id id)
+{
+    return id == WOQI_KERNEL_MMA || id == WOQI_KERNEL_COOP;
+}
 
 /* Which kernel, and what it is built for where it is not built for everything. */
 struct woqi_kernel_key {

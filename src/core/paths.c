@@ -122,7 +122,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         return woqi_gemv_key(gemm, path);
     if (key.id == WOQI_KERNEL_TILE)
         return woqi_tile_key(gemm, path);
-    if (key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_COOP)
+    if (woqi_kernel_is_matrix(key.id))
         key.block = path->block;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)
         return key;

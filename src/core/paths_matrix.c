@@ -20,6 +20,14 @@ static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path
     return false;
 }
 
+bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t size)
+{
+    if (gemm->device->info.kind != WOQ_DEVICE_KIND_CPU || gemm->single || gemm->device->only_matrix)
+        return true;
+    snprintf(reason, size, "a CPU is faster without matrices");
+    return false;
+}
+
 static bool weights_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
@@ -92,11 +100,7 @@ uint32_t woqi_mma_slice(const struct woq_gemm *gemm, const struct woqi_path *pat
 bool woqi_coop_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                        size_t size)
 {
-    if (gemm->device->info.kind == WOQ_DEVICE_KIND_CPU && !gemm->single) {
-        snprintf(reason, size, "a CPU is faster without matrices");
-        return false;
-    }
-    return woqi_matrix_operands_fit(gemm, reason, size) &&
+    return woqi_matrix_kind_fits(gemm, reason, size) && woqi_matrix_operands_fit(gemm, reason, size) &&
            woqi_matrix_block_fits(gemm, path, gemm->weights->tiles[0].shape.rows, reason, size);
 }
 

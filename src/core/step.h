@@ -43,6 +43,8 @@ woqi_step_fn woqi_panel_gemm_step;
 
 /* ---- paths_matrix.c ---- */
 
+/* CPUs are faster without; they take matrices where a test asks for them. */
+bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t size);
 /* What all kernels for matrix units ask of X and the weights. */
 bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size);
 /* Is the path's block meant for so many rows of weights in a step, and can the device launch them? */
