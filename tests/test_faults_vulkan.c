@@ -45,7 +45,7 @@ static enum woq_status open_own(void *user, const struct woq_device_params *para
 /* A life on a device of the application, with an empty cache folder of its own. */
 static void begin(struct vulkan_app *app, bool rich, char folder[64], struct fault_life *life)
 {
-    assert_true(vulkan_app_create(app, rich));
+    assert_true(vulkan_app_create(app, rich ? VULKAN_APP_RICH : VULKAN_APP_BARE));
     fault_life_create(life);
     snprintf(folder, 64, "/tmp/woq-faults-XXXXXX");
     assert_non_null(mkdtemp(folder));
@@ -368,7 +368,7 @@ int main(void)
     };
     struct vulkan_app app;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (!vulkan_app_create(&app, true)) {
+    if (!vulkan_app_create(&app, VULKAN_APP_RICH)) {
         const char *required = getenv("WOQ_REQUIRE_BACKENDS");
         printf("SKIPPED: no device with Vulkan 1.2\n");
         return required && strstr(required, "vulkan") ? 1 : TEST_SKIPPED;

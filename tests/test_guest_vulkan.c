@@ -25,9 +25,9 @@ static const char line[] = "code=u4,zero=point,group=16,n=33,k=64,m=9,max_m=16,x
     (VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |                       \
      VK_BUFFER_USAGE_TRANSFER_DST_BIT)
 
-static void open_app(struct vulkan_app *app, bool rich)
+static void open_app(struct vulkan_app *app, enum vulkan_app_kind kind)
 {
-    assert_true(vulkan_app_create(app, rich));
+    assert_true(vulkan_app_create(app, kind));
 }
 
 static void close_app(struct vulkan_app *app)
@@ -185,13 +185,13 @@ static void record_once(struct vulkan_app *app, struct rig *r)
 
 /* ---- what works ---- */
 
-static void products(bool rich)
+static void products(enum vulkan_app_kind kind)
 {
     struct vulkan_app app;
     struct rig r;
-    open_app(&app, rich);
+    open_app(&app, kind);
     struct woq_device *device = open_guest(&app);
-    if (!rich) /* nothing is enabled, so nothing is used */
+    if (kind == VULKAN_APP_BARE) /* nothing is enabled, so nothing is used */
         assert_false(woq_device_get_info(device)->features &
                      (WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_STORAGE8 |
                       WOQ_FEATURE_MATRIX | WOQ_FEATURE_REPLAY));
@@ -211,13 +211,57 @@ static void products(bool rich)
 static void test_bare(void **state)
 {
     (void)state;
-    products(false);
+    products(VULKAN_APP_BARE);
 }
 
 static void test_rich(void **state)
 {
     (void)state;
-    products(true);
+    products(VULKAN_APP_RICH);
+}
+
+/* Kernel nv2 where the application has enabled what it needs; else another one. */
+static void matrix_product(struct vulkan_app *app, const struct woq_vulkan_params *guest, const char *emulate,
+                           bool has)
+{
+    struct woq_explain explain = {.struct_size = sizeof explain};
+    struct woq_device_params params = test_params();
+    struct woq_device *device = NULL;
+    struct test_case c;
+    struct product p;
+    struct woq_gemm *gemm = NULL;
+    params.cache_dir = "";
+    params.emulate = emulate;
+    assert_true(test_ok(woq_vulkan_device_open(guest, &params, &device), "woq_vulkan_device_open"));
+    assert_true(case_parse("code=u4,zero=point,group=32,n=33,k=100,m=40,max_m=40,x=f16,y=f32,data=random", &c));
+    assert_true(product_create(device, &c, &p));
+    assert_true(product_gemm(&p, NULL, &gemm));
+    assert_int_equal(woq_gemm_explain(gemm, (uint32_t)c.m, &explain), WOQ_OK);
+    assert_true(has == !strncmp(explain.kernel, "nv2_u4_", 7));
+    woq_gemm_destroy(&gemm);
+    assert_int_equal(product_run(&p, NULL), PRODUCT_PASSED);
+    product_destroy(&p);
+    assert_true(test_close(&device));
+    assert_int_equal(app->messages, 0);
+}
+
+static void test_matrix(void **state)
+{
+    struct vulkan_app app;
+    (void)state;
+    if (!vulkan_app_create(&app, VULKAN_APP_MATRIX)) {
+        printf("SKIPPED: no device with VK_NV_cooperative_matrix2\n");
+        skip();
+    }
+    const struct woq_vulkan_params guest = vulkan_app_guest(&app);
+    struct woq_vulkan_params less = guest;
+    matrix_product(&app, &guest, "matrix=nv2", app.matrix2.cooperativeMatrixFlexibleDimensions);
+    matrix_product(&app, &guest, "matrix=nv2,no_matrix", false);
+    less.extension_count--; /* not told: not used */
+    matrix_product(&app, &less, "matrix=nv2", false);
+    app.matrix2.cooperativeMatrixPerElementOperations = VK_FALSE;
+    matrix_product(&app, &guest, "matrix=nv2", false);
+    close_app(&app);
 }
 
 /* Without callbacks, and with the library's own loader. */
@@ -230,7 +274,7 @@ static void test_defaults(void **state)
     struct woq_buffer_params size = WOQ_BUFFER_PARAMS_INIT;
     uint32_t word = 0;
     (void)state;
-    open_app(&app, false);
+    open_app(&app, VULKAN_APP_BARE);
     struct woq_vulkan_params guest = vulkan_app_guest(&app);
     guest.get_instance_proc_addr = NULL;
     guest.lock_queue = guest.unlock_queue = NULL;
@@ -255,7 +299,7 @@ static void test_two_instances(void **state)
     struct rig rigs[2];
     (void)state;
     for (int i = 0; i < 2; i++) {
-        open_app(&apps[i], i != 0);
+        open_app(&apps[i], i ? VULKAN_APP_RICH : VULKAN_APP_BARE);
         guests[i] = open_guest(&apps[i]);
         rig_create(&apps[i], guests[i], &rigs[i]);
     }
@@ -292,7 +336,7 @@ static void test_open_refusals(void **state)
 {
     struct vulkan_app app;
     (void)state;
-    open_app(&app, false);
+    open_app(&app, VULKAN_APP_BARE);
     const enum woq_status bad = WOQ_ERROR_INVALID_ARGUMENT;
     const struct woq_vulkan_params good = vulkan_app_guest(&app);
     struct woq_vulkan_params guest = good;
@@ -339,7 +383,7 @@ static void test_import_refusals(void **state)
     struct woq_vulkan_buffer params = WOQ_VULKAN_BUFFER_INIT;
     uint64_t offset = 7;
     (void)state;
-    open_app(&app, false);
+    open_app(&app, VULKAN_APP_BARE);
     struct woq_device *device = open_guest(&app), *host = test_open("reference");
     vulkan_app_buffer_create(&app, 1024, ALL_USES, &b);
     params = (struct woq_vulkan_buffer){sizeof params, b.buffer, 0, 256, ALL_USES};
@@ -433,7 +477,7 @@ static void test_record_refusals(void **state)
     struct vulkan_app app;
     struct rig r;
     (void)state;
-    open_app(&app, true);
+    open_app(&app, VULKAN_APP_RICH);
     struct woq_device *device = open_guest(&app);
     rig_create(&app, device, &r);
     refuse_records(&app, device, &r);
@@ -448,13 +492,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bare),           cmocka_unit_test(test_rich),
+        cmocka_unit_test(test_matrix),
         cmocka_unit_test(test_defaults),       cmocka_unit_test(test_two_instances),
         cmocka_unit_test(test_open_refusals),  cmocka_unit_test(test_import_refusals),
         cmocka_unit_test(test_record_refusals),
     };
     struct vulkan_app app;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (!vulkan_app_create(&app, true)) {
+    if (!vulkan_app_create(&app, VULKAN_APP_RICH)) {
         const char *required = getenv("WOQ_REQUIRE_BACKENDS");
         printf("SKIPPED: no device with Vulkan 1.2\n");
         return required && strstr(required, "vulkan") ? 1 : TEST_SKIPPED;

@@ -98,7 +98,9 @@ static struct woqi_kernel_key key_at(uint32_t i)
     key.code = WOQ_ABI_U4 + i % CODES;
     key.fine = i / CODES % WOQI_GROUPS_COUNT;
     key.block = WOQI_BLOCK_NONE + 1 + i / CODES / WOQI_GROUPS_COUNT;
-    key.id = woqi_coop_block((enum woqi_block_id)key.block)->rows_w ? WOQI_KERNEL_COOP : WOQI_KERNEL_MMA;
+    key.id = woqi_coop_block((enum woqi_block_id)key.block)->rows_w  ? WOQI_KERNEL_COOP
+             : woqi_nv2_block((enum woqi_block_id)key.block)->rows_w ? WOQI_KERNEL_NV2
+                                                                     : WOQI_KERNEL_MMA;
     return key;
 }
 

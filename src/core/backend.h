@@ -97,7 +97,7 @@ typedef enum woqi_layout woqi_layout_fn(struct woq_device *device, const struct 
  * Judges by device->info, which emulation may have lowered. */
 typedef bool woqi_kernel_probe_fn(struct woq_device *device, struct woqi_kernel_key key,
                                   char *reason, size_t reason_size);
-/* device, key, entry, name and local_x are set; local_x of COOP is set here. What takes the driver long may
+/* device, key, entry, name and local_x are set; local_x of COOP and NV2 is set here. What takes the driver long may
  * wait for the first recording that needs the kernel. */
 typedef enum woq_status woqi_kernel_create_fn(struct woqi_kernel *kernel);
 typedef void woqi_kernel_destroy_fn(struct woqi_kernel *kernel);

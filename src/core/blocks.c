@@ -67,6 +67,35 @@ uint32_t woqi_coop_block_shared(const struct woqi_coop_block *b, uint32_t matrix
     return stages > sums ? stages : sums;
 }
 
+static const struct woqi_nv2_block nv2_blocks[WOQI_BLOCK_COUNT] = {
+#define NV2_ENTRY(id, rows_w, rows_x, subgroups_n, subgroups_m)                                    \
+    [WOQI_BLOCK_##id] = {rows_w, rows_x, subgroups_n, subgroups_m},
+    WOQI_NV2_BLOCKS(NV2_ENTRY)
+#undef NV2_ENTRY
+};
+
+/* What nv2.comp takes for granted: whole pairs of strips, whole slices of sums. */
+#define NV2_CHECK(id, rows_w, rows_x, ...)                                                         \
+    _Static_assert((rows_w) % 32 == 0 && (rows_x) % 16 == 0, "block " #id);
+WOQI_NV2_BLOCKS(NV2_CHECK)
+#undef NV2_CHECK
+
+const struct woqi_nv2_block *woqi_nv2_block(enum woqi_block_id block)
+{
+    return &nv2_blocks[block];
+}
+
+uint32_t woqi_nv2_block_subgroups(const struct woqi_nv2_block *b)
+{
+    return b->subgroups_n * b->subgroups_m;
+}
+
+uint32_t woqi_nv2_block_shared(const struct woqi_nv2_block *b, bool staged)
+{
+    const uint32_t sums = 64 * (b->rows_w + 8), stages = staged ? 2 * b->rows_w * 80 : 0;
+    return stages > sums ? stages : sums;
+}
+
 static const struct woqi_tile_block tile_blocks[WOQI_BLOCK_COUNT] = {
 #define TILE_ENTRY(id, rows_w, rows_x, thread_w, thread_x, parts, buffers)                         \
     [WOQI_BLOCK_##id] = {rows_w, rows_x, thread_w, thread_x, parts, buffers},
@@ -113,7 +142,7 @@ static const struct {
 #define MMA_SIZE(id, warps_n, warps_m, warps_k, strips, columns, ...)                              \
     [WOQI_BLOCK_##id] = {#id, warps_n * strips * 16, warps_m * columns * 8},
 #define SIZE(id, rows_w, rows_x, ...) [WOQI_BLOCK_##id] = {#id, rows_w, rows_x},
-    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_TILE_BLOCKS(SIZE)
+    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_NV2_BLOCKS(SIZE) WOQI_TILE_BLOCKS(SIZE)
 #undef SIZE
 #undef MMA_SIZE
 };

@@ -103,6 +103,30 @@
     P(C32X32, "gemm", 0)
 
 /*
+ * WOQI_NV2_BLOCKS(B): B(ID, rows_w, rows_x, subgroups_n, subgroups_m), of the kernel nv2.
+ *   rows_w, rows_x   rows of the weights (whole pairs of strips) and of X in a work-group
+ *   subgroups_n, subgroups_m   of a work-group; they divide both where matrices are a subgroup's
+ * Shared memory: sums of 16 rows of X, 64 · (rows_w + 8) bytes; where matrices are a subgroup's, 160 · rows_w bytes
+ * of weights before.
+ *
+ * WOQI_NV2_PATHS(P): P(block, path, max_m) in order of preference, as above; math is ROUNDED. The last is for little
+ * shared memory and small work-groups.
+ */
+#define WOQI_NV2_BLOCKS(B)                                                                         \
+    B(V128X256, 128, 256, 2, 4)                                                                    \
+    B(V128X128, 128, 128, 2, 4)                                                                    \
+    B(V64X64, 64, 64, 2, 2)                                                                        \
+    B(V32X32, 32, 32, 2, 2)
+
+#define WOQI_NV2_PATHS(P)                                                                          \
+    P(V64X64, "gemm", 64)                                                                          \
+    P(V128X128, "gemm", 128)                                                                       \
+    P(V128X256, "gemm", 0)                                                                         \
+    P(V128X128, "gemm", 0)                                                                         \
+    P(V64X64, "gemm", 0)                                                                           \
+    P(V32X32, "gemm", 0)
+
+/*
  * WOQI_TILE_BLOCKS(B): B(ID, rows_w, rows_x, thread_w, thread_x, parts, buffers), of the kernel tile, which has no
  * matrix units.
  *   rows_w, rows_x       rows of the weights (whole pairs of strips) and of X in a work-group
@@ -145,7 +169,8 @@
 enum woqi_block_id {
     WOQI_BLOCK_NONE,
 #define WOQI_BLOCK_ENUM(id, ...) WOQI_BLOCK_##id,
-    WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM) WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM)
+    WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM) WOQI_NV2_BLOCKS(WOQI_BLOCK_ENUM)
+    WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM)
 #undef WOQI_BLOCK_ENUM
         WOQI_BLOCK_COUNT
 };
@@ -159,6 +184,10 @@ struct woqi_block {
 
 struct woqi_coop_block {
     uint32_t rows_w, rows_x, subgroups_n, subgroups_m, subgroups_k;
+};
+
+struct woqi_nv2_block {
+    uint32_t rows_w, rows_x, subgroups_n, subgroups_m;
 };
 
 struct woqi_tile_block {
@@ -181,6 +210,13 @@ const struct woqi_coop_block *woqi_coop_block(enum woqi_block_id block);
 uint32_t woqi_coop_block_subgroups(const struct woqi_coop_block *block);
 /* Bytes of shared memory with matrices of `matrix_m` rows of X. */
 uint32_t woqi_coop_block_shared(const struct woqi_coop_block *block, uint32_t matrix_m);
+
+/* block: of WOQI_NV2_BLOCKS. */
+const struct woqi_nv2_block *woqi_nv2_block(enum woqi_block_id block);
+/* Subgroups of a work-group. */
+uint32_t woqi_nv2_block_subgroups(const struct woqi_nv2_block *block);
+/* Bytes of shared memory; staged: weights go through it. */
+uint32_t woqi_nv2_block_shared(const struct woqi_nv2_block *block, bool staged);
 
 /* block: of WOQI_TILE_BLOCKS. */
 const struct woqi_tile_block *woqi_tile_block(enum woqi_block_id block);

@@ -41,6 +41,9 @@
  *         math ROUNDED. Built for one kind of codes and one block (WOQI_COOP_BLOCKS). Work-group (i, j)
  *         computes the rows i·rows_w onwards of the weights for the rows j·rows_x onwards of X. Its size
  *         is the backend's: the block's subgroups times their size.
+ * nv2     VK_NV_cooperative_matrix2, layout FRAG16, X as xhalf makes it, with memory behind its rows up to a whole
+ *         work-group's, weights quantized or FP16, any group, math ROUNDED. Built for one kind of codes and one
+ *         block (WOQI_NV2_BLOCKS). Work-group (i, j), its size and row_scales_off as above.
  * tile    Layout FRAG16, any format, group, type and order of X, both math modes, without matrix units. Built for
  *         one kind of codes, one type of X and one block (WOQI_TILE_BLOCKS). Work-group (i, j) computes the rows
  *         i·rows_w onwards of the weights for the rows j·rows_x onwards of X; parts of K are summed in the
@@ -72,6 +75,7 @@
     K(XHALF, xhalf, "skinny, gemm", 256, "X to FP16, gathered")                                    \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
+    K(NV2, nv2, "gemm", 32, "matrices of a work-group, VK_NV_cooperative_matrix2")                 \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
     K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")                          \
     K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")
@@ -96,7 +100,7 @@ enum woqi_groups {
 /* For matrix units, of one block? */
 static inline bool woqi_kernel_is_matrix(enum woqi_kernel_id id)
 {
-    return id == WOQI_KERNEL_MMA || id == WOQI_KERNEL_COOP;
+    return id == WOQI_KERNEL_MMA || id == WOQI_KERNEL_COOP || id == WOQI_KERNEL_NV2;
 }
 
 /* Which kernel, and what it is built for where it is not built for everything. */
@@ -106,7 +110,7 @@ struct woqi_kernel_key {
     uint32_t block; /* enum woqi_block_id; 0 = none */
     uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
     uint32_t x;     /* GEMV_FRAG and TILE, else 0: WOQ_ABI_F32 …, of X */
-    /* MMA with quantized weights, else 0. */
+    /* MMA and NV2 with quantized weights, else 0. */
     uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */
     uint32_t zero;  /* WOQ_ABI_ZERO_… */
     /* GEMV_FRAG, else 0. */

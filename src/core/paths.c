@@ -77,6 +77,11 @@ const struct woqi_path woqi_paths[] = {
     WOQI_MMA_MORE(MMA_PATH, SPLIT_PATH)
 #undef SPLIT_PATH
 #undef MMA_PATH
+#define NV2_PATH(id, path, max_m)                                                                  \
+    {path, 0, max_m, 2, {WOQI_KERNEL_XHALF, WOQI_KERNEL_NV2}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED, \
+     woqi_nv2_accepts, woqi_half_workspace, woqi_half_slice, 2, woqi_half_step, NULL},
+    WOQI_NV2_PATHS(NV2_PATH)
+#undef NV2_PATH
 #define COOP_PATH(id, path, max_m)                                                                 \
     {path, 0, max_m, 1, {WOQI_KERNEL_COOP}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,                  \
      woqi_coop_accepts, no_workspace, woqi_coop_slice, 0, woqi_block_product_step, NULL},
@@ -129,8 +134,9 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     key.code = expanded ? WOQ_ABI_WF16 : (uint32_t)w->format.code;
     if (expanded)
         return key;
-    if (key.id == WOQI_KERNEL_MMA) {
+    if (key.id == WOQI_KERNEL_MMA)
         step = woqi_block_depth(woqi_block(path->block), woqi_code_bits(w->format.code));
+    if (key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_NV2) {
         key.scale = (uint32_t)w->format.scale;
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }

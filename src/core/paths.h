@@ -80,7 +80,7 @@ struct woqi_path {
     uint32_t min_m, max_m; /* 0 = any */
     uint32_t kernel_count;
     enum woqi_kernel_id kernels[WOQI_PATH_KERNELS]; /* in the order of their stages */
-    enum woqi_block_id block; /* of MMA or COOP, which is then built for it and the kind of codes */
+    enum woqi_block_id block; /* of a matrix kernel or TILE, which is then built for it and the kind of codes */
     uint32_t fill; /* the block is for weights that give a compute unit so many work-groups at max_m; 0 = any */
     uint32_t splits;          /* parts of K, of work-groups of their own; 0 as 1 */
     enum woq_math math;       /* the only one it computes in; DEFAULT = each, EXACT if not asked */

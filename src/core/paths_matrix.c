@@ -28,7 +28,7 @@ bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t siz
     return false;
 }
 
-static bool weights_fit(const struct woq_gemm *gemm, char *reason, size_t size)
+bool woqi_matrix_weights_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
         return false;
@@ -40,7 +40,7 @@ static bool weights_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 
 bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
-    if (!weights_fit(gemm, reason, size))
+    if (!woqi_matrix_weights_fit(gemm, reason, size))
         return false;
     if (gemm->params.x_type == WOQ_F16)
         return true;
@@ -69,7 +69,7 @@ bool woqi_mma_weights_fit(const struct woq_gemm *gemm, const struct woqi_path *p
                           size_t size)
 {
     const struct woq_weights *w = gemm->weights;
-    if (!weights_fit(gemm, reason, size))
+    if (!woqi_matrix_weights_fit(gemm, reason, size))
         return false;
     if (w->format.zero == WOQ_ZERO_OFFSET && path->math == WOQ_MATH_EXACT) {
         snprintf(reason, size, "weights with float offsets have no integers to multiply");

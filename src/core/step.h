@@ -45,7 +45,8 @@ woqi_step_fn woqi_panel_gemm_step;
 
 /* CPUs are faster without; they take matrices where a test asks for them. */
 bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t size);
-/* What all kernels for matrix units ask of X and the weights. */
+/* What all kernels for matrix units ask of the weights, and of X, too. */
+bool woqi_matrix_weights_fit(const struct woq_gemm *gemm, char *reason, size_t size);
 bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size);
 /* Is the path's block meant for so many rows of weights in a step, and can the device launch them? */
 bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows,
@@ -69,7 +70,9 @@ uint64_t woqi_split_columns(const struct woqi_path *path);
 
 /* ---- paths_half.c ---- */
 
+/* Kernel mma; kernel nv2. */
 woqi_accepts_fn woqi_half_accepts;
+woqi_accepts_fn woqi_nv2_accepts;
 woqi_workspace_fn woqi_half_workspace;
 woqi_slice_limit_fn woqi_half_slice;
 woqi_step_fn woqi_half_step;

@@ -19,6 +19,8 @@
 #include <vulkan/vulkan_core.h>
 #include <woq/vulkan.h>
 
+#include "vk_compat.h"
+
 #include "../core/backend.h"
 
 /* clang-format off */
@@ -85,6 +87,10 @@ struct woqi_vk_caps {
     bool memory_model;      /* Vulkan's, with device scope: cooperative matrices need it */
     bool rounds16;          /* shaders may ask for rounding to nearest even in 16 bits */
     bool subgroup_control;  /* subgroups can be required to be full and of a size */
+    bool maintenance4;      /* modules of SPIR-V 1.6 can have work-groups of any size */
+    bool nv2;               /* VK_NV_cooperative_matrix2: flexible dimensions, operations on elements */
+    bool nv2_workgroup;     /* and scope of a work-group, tensor addressing, loads of blocks */
+    bool buffer_address;    /* shaders may have pointers */
 };
 
 struct woqi_vk_memory {
@@ -108,6 +114,18 @@ struct woqi_vk_coop {
     uint32_t subgroup;      /* size */
     uint32_t max_subgroups; /* of a work-group, full */
     bool required;          /* the pipeline has to ask for this size */
+};
+
+/* What nv2.comp is built for. */
+struct woqi_vk_nv2 {
+    bool workgroup;        /* matrices of a work-group, else of a subgroup */
+    uint32_t max_rows;     /* of a matrix */
+    uint32_t reserved;     /* bytes of shared memory that the driver takes for itself */
+    uint32_t shape_count;
+    struct {
+        uint32_t m, n, k; /* a product FP16 → FP32 has multiples of these; coop.subgroup is the subgroup's size */
+        uint32_t threads; /* of the work-group, where matrices are its */
+    } shapes[8];
 };
 
 /* Layouts of descriptor set 0 and of the pipelines. */
@@ -137,6 +155,7 @@ struct woqi_vk_device {
     uint32_t timestamp_bits;
     bool mma; /* matrix units offer what mma.comp is made of */
     struct woqi_vk_coop coop;
+    struct woqi_vk_nv2 nv2;
     struct woqi_vk_layout frozen, live; /* live: sets updatable after binding; null without it */
     VkPipelineCache cache;
     pthread_mutex_t cache_lock; /* cache_size */
@@ -256,6 +275,9 @@ bool woqi_vk_matrix_mma(const struct woq_device *device);
 void woqi_vk_matrix_coop(const struct woq_device *device,
                          const VkPhysicalDeviceSubgroupSizeControlProperties *sizes,
                          struct woqi_vk_coop *out);
+/* The device's flexible matrices as nv2.comp takes them. */
+void woqi_vk_matrix_nv2(const struct woq_device *device, const VkPhysicalDeviceCooperativeMatrix2PropertiesNV *limits,
+                        struct woqi_vk_nv2 *out);
 
 /* ---- vk_queue.c ---- */
 

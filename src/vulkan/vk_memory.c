@@ -42,8 +42,13 @@ int woqi_vk_memory_type(const struct woqi_vk_device *vk, uint32_t bits, enum woq
 /* The driver need not check its own limit. */
 static VkResult allocate(struct woqi_vk_device *vk, uint64_t size, int type, VkDeviceMemory *out)
 {
+    const VkMemoryAllocateFlagsInfo flags = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+    };
     const VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = vk->nv2.workgroup ? &flags : NULL,
         .allocationSize = size,
         .memoryTypeIndex = (uint32_t)type,
     };
@@ -96,10 +101,12 @@ enum woq_status woqi_vk_memory_create(struct woq_device *device, uint64_t size,
                                       struct woqi_vk_memory *out)
 {
     struct woqi_vk_device *vk = woqi_vk_of(device);
+    /* nv2.comp gets pointers to codes. */
+    const VkBufferUsageFlags address = vk->nv2.workgroup ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT : 0;
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
-        .usage = usage,
+        .usage = usage | address,
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
     memset(out, 0, sizeof *out);

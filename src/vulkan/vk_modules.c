@@ -15,8 +15,8 @@
 
 enum variant { WITHOUT, WITH, EITHER };
 
-/* MODULE(kernel, code bits, storage16, software, name) for each, as CMakeLists.txt compiles them. */
-#define MODULE(id, bits, storage16, software, name)                                                \
+/* MODULE(kernel, code bits, storage16, software, workgroup, name) for each, as CMakeLists.txt compiles them. */
+#define MODULE(id, bits, storage16, software, workgroup, name)                                     \
     extern const unsigned char woqi_vk_spirv_##name[];                                             \
     extern const size_t woqi_vk_spirv_##name##_size;
 #include "vk_modules.inc"
@@ -27,11 +27,12 @@ static const struct module {
     uint32_t code_bits;     /* 0 = any */
     enum variant storage16; /* 16-bit storage */
     enum variant software;  /* instead of matrix units */
+    enum variant workgroup; /* scope of matrices, else a subgroup */
     const unsigned char *code;
     const size_t *size; /* bytes */
 } modules[] = {
-#define MODULE(id, bits, storage16, software, name)                                                \
-    {WOQI_KERNEL_##id, bits, storage16, software, woqi_vk_spirv_##name, &woqi_vk_spirv_##name##_size},
+#define MODULE(id, bits, storage16, software, workgroup, name)                                     \
+    {WOQI_KERNEL_##id, bits, storage16, software, workgroup, woqi_vk_spirv_##name, &woqi_vk_spirv_##name##_size},
 #include "vk_modules.inc"
 #undef MODULE
 };
@@ -48,7 +49,8 @@ static const struct module *find_module(const struct woq_device *device, struct 
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         const struct module *m = &modules[i];
         if (m->id == key.id && (!m->code_bits || m->code_bits == woqi_code_bits((enum woq_code)key.code)) &&
-            is(m->storage16, storage16) && is(m->software, device->software_matrix))
+            is(m->storage16, storage16) && is(m->software, device->software_matrix) &&
+            is(m->workgroup, woqi_vk_of(device)->nv2.workgroup))
             return m;
     }
     return NULL;
@@ -96,8 +98,8 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
     return false;
 }
 
-/* The largest arrays of coop.comp. */
-#define COOP_W_LOADS 4u
+/* The largest arrays of stage_weights.glsl and of coop.comp. */
+#define STAGE_W_LOADS 4u
 #define COOP_X_LOADS 8u
 #define COOP_TILES_M 4u
 #define COOP_TILES   8u
@@ -136,8 +138,51 @@ static bool probe_coop(const struct woq_device *device, struct woqi_kernel_key k
         snprintf(reason, size,
                  "block %s: %u × %u sums of a subgroup are no whole matrices of %u × %u, or more than %u",
                  block_name(key), m, n, coop->m, coop->n, COOP_TILES);
-    else if (share(b->rows_w * 2, part) > COOP_W_LOADS || share(b->rows_x * 4, part) > COOP_X_LOADS)
+    else if (share(b->rows_w * 2, part) > STAGE_W_LOADS || share(b->rows_x * 4, part) > COOP_X_LOADS)
         snprintf(reason, size, "block %s: %u threads are too few to load its tiles", block_name(key), part);
+    else
+        return decodes(key, reason, size);
+    return false;
+}
+
+#define NV2_DEPTH 32u /* columns in a product of nv2.comp */
+
+/* Is there a product of the block's matrices for its work-group? A subgroup's have as many sums as in coop. */
+static bool nv2_divides(const struct woqi_vk_device *vk, const struct woqi_nv2_block *b)
+{
+    const struct woqi_vk_nv2 *nv2 = &vk->nv2;
+    const uint32_t threads = woqi_nv2_block_subgroups(b) * vk->coop.subgroup;
+    const uint32_t m = nv2->workgroup ? b->rows_w : b->rows_w / b->subgroups_n;
+    const uint32_t n = nv2->workgroup ? b->rows_x : b->rows_x / b->subgroups_m;
+    if (m > nv2->max_rows || n > nv2->max_rows || NV2_DEPTH > nv2->max_rows)
+        return false;
+    for (uint32_t i = 0; i < nv2->shape_count; i++)
+        if (m % nv2->shapes[i].m == 0 && n % nv2->shapes[i].n == 0 && NV2_DEPTH % nv2->shapes[i].k == 0 &&
+            (nv2->workgroup ? nv2->shapes[i].threads == threads
+                            : m / nv2->shapes[i].m * (n / nv2->shapes[i].n) <= COOP_TILES))
+            return true;
+    return false;
+}
+
+static bool probe_nv2(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+{
+    const struct woqi_nv2_block *b = woqi_nv2_block((enum woqi_block_id)key.block);
+    const struct woqi_vk_device *vk = woqi_vk_of(device);
+    const struct woq_device_info *info = &device->info;
+    const uint32_t needed =
+        WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    const uint32_t subgroups = woqi_nv2_block_subgroups(b), threads = subgroups * vk->coop.subgroup;
+    const uint32_t shared = woqi_nv2_block_shared(b, !vk->nv2.workgroup) + vk->nv2.reserved;
+    if (!vk->nv2.shape_count || (info->features & needed) != needed)
+        snprintf(reason, size, "needs VK_NV_cooperative_matrix2, rounding to nearest even in FP16");
+    else if (threads > info->max_workgroup || subgroups > vk->coop.max_subgroups || shared > info->shared_memory)
+        snprintf(reason, size, "block %s needs %u threads in %u subgroups and %u bytes of shared memory",
+                 block_name(key), threads, subgroups, shared);
+    else if (!nv2_divides(vk, b))
+        snprintf(reason, size, "block %s: the device has no matrices of this size for %u threads", block_name(key),
+                 threads);
+    else if (!vk->nv2.workgroup && share(b->rows_w * 2, threads) > STAGE_W_LOADS)
+        snprintf(reason, size, "block %s: %u threads are too few to load its tiles", block_name(key), threads);
     else
         return decodes(key, reason, size);
     return false;
@@ -219,6 +264,19 @@ static uint32_t coop_constants(const struct woqi_kernel *kernel, uint32_t out[WO
     return 10;
 }
 
+static uint32_t nv2_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])
+{
+    const struct woqi_nv2_block *b = woqi_nv2_block((enum woqi_block_id)kernel->key.block);
+    out[1] = b->rows_w;
+    out[2] = b->rows_x;
+    out[3] = b->subgroups_n;
+    out[4] = b->subgroups_m;
+    out[5] = kernel->key.fine;
+    out[6] = kernel->key.scale;
+    out[7] = kernel->key.zero;
+    return 8;
+}
+
 /* Does unpackHalf2x16 keep subnormals? Vulkan leaves it to the driver; these are known to. */
 static bool keeps_subnormals(const struct woq_device *device)
 {
@@ -274,6 +332,7 @@ static const struct kind {
 } kinds[WOQI_KERNEL_COUNT] = {
     [WOQI_KERNEL_MMA] = {probe_mma, mma_constants},
     [WOQI_KERNEL_COOP] = {probe_coop, coop_constants},
+    [WOQI_KERNEL_NV2] = {probe_nv2, nv2_constants},
     [WOQI_KERNEL_EXPAND] = {probe_expand, expand_constants},
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, gemv_constants},
     [WOQI_KERNEL_TILE] = {probe_tile, tile_constants},
@@ -301,9 +360,11 @@ bool woqi_vk_module_find(struct woqi_kernel *kernel, struct woqi_vk_module *out)
         return false;
     out->code = module->code;
     out->size = *module->size;
-    if (kernel->key.id == WOQI_KERNEL_COOP) {
+    if (kernel->key.id == WOQI_KERNEL_COOP || kernel->key.id == WOQI_KERNEL_NV2) {
         const enum woqi_block_id block = (enum woqi_block_id)kernel->key.block;
-        kernel->local_x = vk->coop.subgroup * woqi_coop_block_subgroups(woqi_coop_block(block));
+        kernel->local_x = vk->coop.subgroup * (kernel->key.id == WOQI_KERNEL_COOP
+                                                   ? woqi_coop_block_subgroups(woqi_coop_block(block))
+                                                   : woqi_nv2_block_subgroups(woqi_nv2_block(block)));
         out->subgroup = vk->coop.required ? vk->coop.subgroup : 0;
         out->full_subgroups = vk->caps.subgroup_control;
     }

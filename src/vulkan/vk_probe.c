@@ -80,6 +80,9 @@ struct feature_chain {
     VkPhysicalDeviceDescriptorIndexingFeatures indexing;
     VkPhysicalDeviceVulkanMemoryModelFeatures model;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2;
+    VkPhysicalDeviceMaintenance4Features maintenance4;
+    VkPhysicalDeviceBufferDeviceAddressFeatures address;
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroup;
 };
 
@@ -89,6 +92,21 @@ static void chain(void **tail, void *next, VkStructureType type)
     s->sType = type;
     s->pNext = *tail;
     *tail = s;
+}
+
+/* Its modules are SPIR-V 1.6. */
+static bool offers_nv2(const struct woqi_vk_extensions *extensions, uint32_t api)
+{
+    return api >= VK_API_VERSION_1_3 && woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) &&
+           woqi_vk_has(extensions, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME);
+}
+
+/* Of its features, those that nv2.comp declares. */
+static void take_nv2(struct woqi_vk_caps *caps, const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *f)
+{
+    caps->nv2 = f->cooperativeMatrixFlexibleDimensions && f->cooperativeMatrixPerElementOperations;
+    caps->nv2_workgroup = caps->nv2 && f->cooperativeMatrixWorkgroupScope &&
+                          f->cooperativeMatrixTensorAddressing && f->cooperativeMatrixBlockLoads;
 }
 
 static void chain_features(struct feature_chain *c, const struct woqi_vk_extensions *extensions,
@@ -109,6 +127,11 @@ static void chain_features(struct feature_chain *c, const struct woqi_vk_extensi
         chain(tail, &c->model, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_MEMORY_MODEL_FEATURES);
     if (woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         chain(tail, &c->matrix, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR);
+    if (offers_nv2(extensions, api)) {
+        chain(tail, &c->matrix2, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV);
+        chain(tail, &c->maintenance4, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES);
+        chain(tail, &c->address, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES);
+    }
     if (api >= VK_API_VERSION_1_3 ||
         woqi_vk_has(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
         chain(tail, &c->subgroup, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
@@ -153,6 +176,9 @@ void woqi_vk_caps_offered(const struct woqi_vk_instance *instance, VkPhysicalDev
     caps->update_after_bind = c.indexing.descriptorBindingStorageBufferUpdateAfterBind;
     caps->memory_budget = woqi_vk_has(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     caps->rounds16 = rounds16(instance, physical, extensions, caps->api);
+    take_nv2(caps, &c.matrix2);
+    caps->maintenance4 = c.maintenance4.maintenance4;
+    caps->buffer_address = c.address.bufferDeviceAddress;
     caps->subgroup_control = c.subgroup.subgroupSizeControl && c.subgroup.computeFullSubgroups;
 }
 
@@ -179,13 +205,22 @@ void woqi_vk_caps_enabled(const struct woqi_vk_instance *instance, VkPhysicalDev
             caps->fp16 |= f->shaderFloat16 != 0;
             caps->update_after_bind |= f->descriptorBindingStorageBufferUpdateAfterBind != 0;
             caps->memory_model |= f->vulkanMemoryModel != 0;
+            caps->buffer_address |= f->bufferDeviceAddress != 0;
             break;
         }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES:
+            caps->buffer_address |=
+                ((const VkPhysicalDeviceBufferDeviceAddressFeatures *)p)->bufferDeviceAddress != 0;
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES: {
             const VkPhysicalDeviceVulkan13Features *f = p;
             caps->subgroup_control |= f->subgroupSizeControl && f->computeFullSubgroups;
+            caps->maintenance4 |= f->maintenance4 != 0;
             break;
         }
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES:
+            caps->maintenance4 |= ((const VkPhysicalDeviceMaintenance4Features *)p)->maintenance4 != 0;
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES: {
             const VkPhysicalDeviceSubgroupSizeControlFeatures *f = p;
             caps->subgroup_control |= f->subgroupSizeControl && f->computeFullSubgroups;
@@ -211,6 +246,10 @@ void woqi_vk_caps_enabled(const struct woqi_vk_instance *instance, VkPhysicalDev
             caps->update_after_bind |= ((const VkPhysicalDeviceDescriptorIndexingFeatures *)p)
                                            ->descriptorBindingStorageBufferUpdateAfterBind != 0;
             break;
+        case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV:
+            if (offers_nv2(&extensions, caps->api))
+                take_nv2(caps, p);
+            break;
         case VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR:
             caps->matrix |=
                 ((const VkPhysicalDeviceCooperativeMatrixFeaturesKHR *)p)->cooperativeMatrix != 0 &&
@@ -232,11 +271,18 @@ VkResult woqi_vk_create_device(struct woqi_vk_device *vk,
     c.fp16.shaderFloat16 = caps->fp16;
     c.indexing.descriptorBindingStorageBufferUpdateAfterBind = caps->update_after_bind;
     c.matrix.cooperativeMatrix = caps->matrix;
+    c.matrix2.cooperativeMatrixFlexibleDimensions = c.matrix2.cooperativeMatrixPerElementOperations = caps->nv2;
+    c.matrix2.cooperativeMatrixWorkgroupScope = c.matrix2.cooperativeMatrixTensorAddressing = caps->nv2_workgroup;
+    c.matrix2.cooperativeMatrixBlockLoads = caps->nv2_workgroup;
+    c.matrix2.cooperativeMatrixReductions = c.matrix2.cooperativeMatrixConversions = VK_FALSE;
+    c.maintenance4.maintenance4 = caps->maintenance4;
+    c.address.bufferDeviceAddress = caps->buffer_address && caps->nv2_workgroup;
+    c.address.bufferDeviceAddressCaptureReplay = c.address.bufferDeviceAddressMultiDevice = VK_FALSE;
     c.model.vulkanMemoryModel = caps->memory_model;
     c.model.vulkanMemoryModelDeviceScope = caps->memory_model;
     c.subgroup.subgroupSizeControl = c.subgroup.computeFullSubgroups = caps->subgroup_control;
 
-    const char *names[10];
+    const char *names[11];
     uint32_t count = 0;
     if (!v12 && caps->storage8)
         names[count++] = VK_KHR_8BIT_STORAGE_EXTENSION_NAME;
@@ -248,6 +294,8 @@ VkResult woqi_vk_create_device(struct woqi_vk_device *vk,
         names[count++] = VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME;
     if (woqi_vk_has(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         names[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    if (offers_nv2(extensions, caps->api))
+        names[count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
     if (!v12 && caps->rounds16)
         names[count++] = VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME;
     if (caps->api < VK_API_VERSION_1_3 && caps->subgroup_control)
@@ -285,6 +333,7 @@ struct property_chain {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes;
     VkPhysicalDeviceDriverProperties driver;
     VkPhysicalDeviceMaintenance4Properties buffer;
+    VkPhysicalDeviceCooperativeMatrix2PropertiesNV matrix2;
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV multiprocessors;
     VkPhysicalDeviceShaderCorePropertiesAMD shader_cores;
 };
@@ -305,6 +354,8 @@ static void query_properties(const struct woqi_vk_device *vk,
         chain(tail, &c->buffer, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES);
     if (vk->caps.subgroup_control)
         chain(tail, &c->sizes, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES);
+    if (offers_nv2(extensions, api))
+        chain(tail, &c->matrix2, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV);
     if (woqi_vk_has(extensions, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
         chain(tail, &c->multiprocessors,
               VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV);
@@ -466,5 +517,6 @@ void woqi_vk_describe(struct woq_device *device, const struct woqi_vk_extensions
     info->subgroup_size = info->features & WOQ_FEATURE_SUBGROUPS ? c.subgroup.subgroupSize : 0;
     vk->mma = woqi_vk_matrix_mma(device);
     woqi_vk_matrix_coop(device, &c.sizes, &vk->coop);
+    woqi_vk_matrix_nv2(device, &c.matrix2, &vk->nv2);
     describe_limits(info, vk, &c);
 }

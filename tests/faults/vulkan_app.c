@@ -87,7 +87,33 @@ static bool find_family(struct vulkan_app *app)
     return false;
 }
 
-static void create_device(struct vulkan_app *app, bool rich)
+static bool has_extension(VkPhysicalDevice gpu, const char *name)
+{
+    static VkExtensionProperties all[512];
+    uint32_t count = 512;
+    if (vkEnumerateDeviceExtensionProperties(gpu, NULL, &count, all) < 0)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (!strcmp(all[i].extensionName, name))
+            return true;
+    return false;
+}
+
+/* Both extensions for cooperative matrices; false if the device lacks one. */
+static bool ask_for_matrices(struct vulkan_app *app)
+{
+    app->extensions[app->extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    app->extensions[app->extension_count++] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME;
+    app->features12.pNext = &app->features13;
+    app->features13.pNext = &app->matrix;
+    app->matrix.pNext = &app->matrix2;
+    for (uint32_t i = 0; i < app->extension_count; i++)
+        if (!has_extension(app->gpu, app->extensions[i]))
+            return false;
+    return true;
+}
+
+static void create_device(struct vulkan_app *app, enum vulkan_app_kind kind)
 {
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -97,16 +123,22 @@ static void create_device(struct vulkan_app *app, bool rich)
     app->features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
     app->features11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
     app->features12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
-    if (rich) {
+    app->features13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+    app->matrix.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR;
+    app->matrix2.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV;
+    if (kind != VULKAN_APP_BARE) {
         app->features.pNext = &app->features11;
         app->features11.pNext = &app->features12;
         vkGetPhysicalDeviceFeatures2(app->gpu, &app->features);
         app->features.features.robustBufferAccess = VK_FALSE; /* the layer warns of its cost */
+        app->features13.robustImageAccess = VK_FALSE;
     }
     const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = rich ? &app->features : NULL,
+                                     .pNext = kind != VULKAN_APP_BARE ? &app->features : NULL,
                                      .queueCreateInfoCount = 1,
-                                     .pQueueCreateInfos = &queue};
+                                     .pQueueCreateInfos = &queue,
+                                     .enabledExtensionCount = app->extension_count,
+                                     .ppEnabledExtensionNames = app->extensions};
     assert_int_equal(vkCreateDevice(app->gpu, &info, NULL, &app->device), VK_SUCCESS);
     vkGetDeviceQueue(app->device, app->family, 0, &app->queue);
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
@@ -114,11 +146,12 @@ static void create_device(struct vulkan_app *app, bool rich)
     assert_int_equal(vkCreateCommandPool(app->device, &pool, NULL, &app->pool), VK_SUCCESS);
 }
 
-bool vulkan_app_create(struct vulkan_app *app, bool rich)
+bool vulkan_app_create(struct vulkan_app *app, enum vulkan_app_kind kind)
 {
+    static const uint32_t versions[] = {VK_API_VERSION_1_1, VK_API_VERSION_1_2, VK_API_VERSION_1_3};
     uint32_t count = 1;
     VkPhysicalDeviceProperties properties;
-    *app = (struct vulkan_app){.api = rich ? VK_API_VERSION_1_2 : VK_API_VERSION_1_1};
+    *app = (struct vulkan_app){.api = versions[kind]};
     if (!create_instance(app))
         return false;
     if (vkEnumeratePhysicalDevices(app->instance, &count, &app->gpu) < 0 || !count) {
@@ -126,11 +159,12 @@ bool vulkan_app_create(struct vulkan_app *app, bool rich)
         return false;
     }
     vkGetPhysicalDeviceProperties(app->gpu, &properties);
-    if (properties.apiVersion < app->api || !find_family(app)) {
+    if (properties.apiVersion < app->api || !find_family(app) ||
+        (kind == VULKAN_APP_MATRIX && !ask_for_matrices(app))) {
         vulkan_app_destroy(app);
         return false;
     }
-    create_device(app, rich);
+    create_device(app, kind);
     return true;
 }
 
@@ -173,6 +207,8 @@ struct woq_vulkan_params vulkan_app_guest(struct vulkan_app *app)
     guest.queue = app->queue;
     guest.api_version = app->api;
     guest.features = app->features.pNext ? &app->features : NULL;
+    guest.extensions = app->extension_count ? app->extensions : NULL;
+    guest.extension_count = app->extension_count;
     guest.lock_queue = lock_queue;
     guest.unlock_queue = unlock_queue;
     guest.user = app;

@@ -5,7 +5,14 @@
 #ifndef TEST_VULKAN_APP_H
 #define TEST_VULKAN_APP_H
 
+#include <vulkan/vulkan_core.h>
 #include <woq/vulkan.h>
+
+#include "vulkan/vk_compat.h"
+
+/* What an application asks of its device: Vulkan 1.1 and no feature; 1.2 and all of its features that the device has;
+ * 1.3, likewise, and cooperative matrices. */
+enum vulkan_app_kind { VULKAN_APP_BARE, VULKAN_APP_RICH, VULKAN_APP_MATRIX };
 
 struct vulkan_app {
     VkInstance instance;
@@ -20,12 +27,16 @@ struct vulkan_app {
     VkPhysicalDeviceFeatures2 features; /* as enabled; chain: */
     VkPhysicalDeviceVulkan11Features features11;
     VkPhysicalDeviceVulkan12Features features12;
+    VkPhysicalDeviceVulkan13Features features13; /* MATRIX only, these three */
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2;
+    const char *extensions[2]; /* as enabled */
+    uint32_t extension_count;
     unsigned locked, locks; /* by lock_queue */
 };
 
-/* The first physical device. rich: Vulkan 1.2 and all of its features that the device has; else Vulkan
- * 1.1 and none. False, with nothing left, if there is no such device; other failures end the test. */
-bool vulkan_app_create(struct vulkan_app *app, bool rich);
+/* The first physical device. False, with nothing left, if it is not of that kind; other failures end the test. */
+bool vulkan_app_create(struct vulkan_app *app, enum vulkan_app_kind kind);
 void vulkan_app_destroy(struct vulkan_app *app);
 
 /* Guest parameters with lock callbacks that count. The result points into *app. */
