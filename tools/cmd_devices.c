@@ -38,7 +38,7 @@ struct limit {
     uint64_t value, plain;
     bool bytes;
 };
-enum { LIMITS = 10, FEATURES = 8 };
+enum { LIMITS = 10, FEATURES = 9 };
 
 static void list_limits(const struct found *f, struct limit out[LIMITS])
 {

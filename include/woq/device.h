@@ -51,7 +51,8 @@ enum woq_feature {
     WOQ_FEATURE_MATRIX = 1u << 4,     /* [matrix] matrix units reachable (cooperative matrices, MMA) */
     WOQ_FEATURE_HOST_MEMORY = 1u << 5, /* [host_memory] buffers can be mapped without a copy */
     WOQ_FEATURE_TIMESTAMPS = 1u << 6, /* [timestamps] woq_commands_timestamp works */
-    WOQ_FEATURE_REPLAY = 1u << 7      /* [replay] recordings are replayed natively, not re-recorded */
+    WOQ_FEATURE_REPLAY = 1u << 7,     /* [replay] recordings are replayed natively, not re-recorded */
+    WOQ_FEATURE_MATRIX_BF16 = 1u << 8 /* [matrix_bf16] matrix units take BF16, too */
 };
 
 /* What a device is and what it can do, after WOQ_EMULATE was applied. Sizes in bytes. */

@@ -27,7 +27,8 @@
  *           With FP32 scales and offsets a device may round scale·q by itself: add
  *               2·ε_X·Σ|x·ŵ| + 2·u·Σ|x|·(|scale·q| + |offset|),
  *           where ε_X is 2^-11 for F16, 2^-8 for BF16 and 2^-24 for F32.
- * BF16 X on matrix units for FP16 (explain tells of a kernel "mma_…"; EXACT, or plain F16 weights): a row of X is
+ * BF16 X on matrix units for FP16 (explain tells of a kernel "mma_…", and the weights are plain F16, or the device is
+ *           without matrix_bf16; EXACT, or plain F16 weights): a row of X is
  *           divided by the power of two that brings its largest finite |x| to 2^15 … 2^16, and rounded to FP16; the
  *           sum is multiplied by it. Elements below 2^-32·max|x| lose bits, at most 2^-40·max|x| each: add
  *               2^-40·max|x| · (1 + γ(K + 2G + 4)) · Σ |w|,    max|x| over the finite elements of the row.

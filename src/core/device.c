@@ -318,9 +318,9 @@ void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
         snprintf(out, size, "%s_%s_%s_M%uK%u%s%s", entry, codes[key.code], types[key.x], key.rows,
                  key.parts, key.fine ? "_fine" : "", key.weighted ? "_weighted" : "");
     else if (key.scale)
-        snprintf(out, size, "%s_%s_%s_%s%s%s", entry, codes[key.code],
-                 woqi_block_name((enum woqi_block_id)key.block), types[key.scale], zeros[key.zero],
-                 groups[key.fine]);
+        snprintf(out, size, "%s_%s%s%s_%s_%s%s%s", entry, codes[key.code], key.x ? "_" : "",
+                 key.x ? types[key.x] : "", woqi_block_name((enum woqi_block_id)key.block), types[key.scale],
+                 zeros[key.zero], groups[key.fine]);
     else if (key.block)
         snprintf(out, size, "%s_%s%s%s_%s%s", entry, codes[key.code], key.x ? "_" : "",
                  key.x ? types[key.x] : "", woqi_block_name((enum woqi_block_id)key.block),

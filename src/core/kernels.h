@@ -21,16 +21,16 @@
  *         Work-group (i, j) of size 1 computes panel i (gated: pair) of rows j·WOQI_GEMM_ROWS onwards;
  *         both stride by the number of groups.
  *
- * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16.
- *         Built for one kind of codes and one block (blocks.h). Work-group (i, j) computes the rows
- *         i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
+ * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16, or BF16
+ *         where they take it. Built for one kind of codes, one type of X and one block (blocks.h). Work-group (i, j)
+ *         computes the rows i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
  *         of X; warps_k parts of K are summed in the work-group, in a fixed order. Work-groups (i, j, p) of
  *         groups[2] > 1: part p of K alone, as row p·m + j of Y; no residual then. row_scales_off other than 0: the
  *         sums of row j of X are multiplied by FP32 number j there, in X's binding.
- * xhalf   X, FP16 or BF16, any alignment, to FP16 [m][k] in the workspace, gathered through perm: binding Y is the
+ * xhalf   X, FP16 or BF16, any alignment, to [m][k] in the workspace, gathered through perm: binding Y is the
  *         workspace, y_off 0, y_stride a multiple of 16, zeros behind the k columns. Work-group i converts the rows
- *         i, i + groups[0], …. BF16: rows are divided by powers of two, which go to row_scales_off (not 0) of
- *         Y's binding; FP16: row_scales_off is 0.
+ *         i, i + groups[0], …. row_scales_off 0: the type stays; else BF16 becomes FP16: rows are divided by powers
+ *         of two, which go there in Y's binding.
  * reduce  X is FP32, k parts of m rows each, part p of row j as row p·m + j, with an element for each row of the
  *         weights: sums of the parts, in order, to Y. groups as in floor.
  * gemv_frag  Layout FRAG16, m ≤ rows of its key (1, 2, 4 or 8). Work-groups of 32·parts; work-group i computes
@@ -72,7 +72,7 @@
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
     K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
-    K(XHALF, xhalf, "skinny, gemm", 256, "X to FP16, gathered")                                    \
+    K(XHALF, xhalf, "skinny, gemm", 256, "X aligned, gathered, or as FP16")                                    \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
     K(NV2, nv2, "gemm", 32, "matrices of a work-group, VK_NV_cooperative_matrix2")                 \
@@ -109,7 +109,7 @@ struct woqi_kernel_key {
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
     uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
-    uint32_t x;     /* GEMV_FRAG and TILE, else 0: WOQ_ABI_F32 …, of X */
+    uint32_t x;     /* WOQ_ABI_F32 …, of X: GEMV_FRAG and TILE, and MMA if it is BF16; else 0 */
     /* MMA and NV2 with quantized weights, else 0. */
     uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */
     uint32_t zero;  /* WOQ_ABI_ZERO_… */

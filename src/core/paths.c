@@ -129,6 +129,8 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         return woqi_tile_key(gemm, path);
     if (woqi_kernel_is_matrix(key.id))
         key.block = path->block;
+    if (key.id == WOQI_KERNEL_MMA && woqi_matrix_bf16(gemm))
+        key.x = WOQ_ABI_BF16;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)
         return key;
     key.code = expanded ? WOQ_ABI_WF16 : (uint32_t)w->format.code;

@@ -1,9 +1,10 @@
 /*
- * paths_half.c: matrix units for X that they cannot take as it is, BF16 or gathered through perm, or for kernel nv2,
- * which takes no other: stage 0 makes rows of FP16 of a slice in the workspace, stage 1 multiplies them.
+ * paths_half.c: matrix units for X that they cannot take as it is, gathered through perm, or BF16 where they know FP16
+ * alone, or for kernel nv2, which takes no other: stage 0 makes rows of a slice in the workspace that they take, stage 1
+ * multiplies them.
  *
- * In the workspace: rows, whole lines of 128 bytes, for nv2 as many as its work-groups have; behind them, if X is BF16,
- * what each row was divided by.
+ * In the workspace: rows, whole lines of 128 bytes, for nv2 as many as its work-groups have; behind them, if BF16 became
+ * FP16, what each row was divided by.
  */
 #include <stdio.h>
 
@@ -14,7 +15,7 @@
 
 static bool is_scaled(const struct woq_gemm *gemm)
 {
-    return gemm->params.x_type == WOQ_BF16;
+    return gemm->params.x_type == WOQ_BF16 && !woqi_matrix_bf16(gemm);
 }
 
 /* From one row to the next. */
@@ -58,8 +59,8 @@ static uint64_t prepared_bytes(const struct woq_gemm *gemm)
 static bool rows_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
-    if (!is_scaled(gemm) && !(gemm->params.x_type == WOQ_F16 && (w->perm || is_nv2(path))))
-        snprintf(reason, size, "X needs no conversion to FP16, or has none");
+    if (!is_scaled(gemm) && (gemm->params.x_type == WOQ_F32 || !(w->perm || is_nv2(path))))
+        snprintf(reason, size, "X needs no conversion for matrix units, or has none");
     else if (is_scaled(gemm) && is_nv2(path) && !gemm->single) /* divided BF16 becomes subnormal */
         snprintf(reason, size, "matrix units of some devices take subnormal FP16 as 0");
     else if (is_scaled(gemm) && w->group && path->math == WOQ_MATH_ROUNDED)
@@ -67,7 +68,7 @@ static bool rows_fit(const struct woq_gemm *gemm, const struct woqi_path *path, 
     else if (is_scaled(gemm) && !w->mild_scales)
         snprintf(reason, size, "scales of 2^64 and more could overflow sums of BF16 X");
     else if (row_bytes(gemm) * room(path, 1) > prepared_bytes(gemm))
-        snprintf(reason, size, "a row of FP16 activations exceeds what the device can bind");
+        snprintf(reason, size, "a row of 16-bit activations exceeds what the device can bind");
     else
         return true;
     return false;
@@ -123,7 +124,7 @@ bool woqi_half_step(const struct woq_gemm *gemm, const struct woqi_range *range,
     }
     s->bind[WOQ_BIND_X] = halves;
     a->x_stride = stride;
-    a->flags = woqi_step_flags(gemm, range, WOQ_F16, false);
+    a->flags = woqi_step_flags(gemm, range, is_scaled(gemm) ? WOQ_F16 : gemm->params.x_type, false);
     woqi_step_blocks(range->path, tile->shape.rows, s);
     return true;
 }

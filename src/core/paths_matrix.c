@@ -32,7 +32,7 @@ bool woqi_matrix_weights_fit(const struct woq_gemm *gemm, char *reason, size_t s
 {
     if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
         return false;
-    if (gemm->weights->format.code != WOQ_CODE_BF16)
+    if (gemm->weights->format.code != WOQ_CODE_BF16 || woqi_matrix_bf16(gemm))
         return true;
     snprintf(reason, size, "needs weights that are not BF16");
     return false;
@@ -87,7 +87,8 @@ bool woqi_mma_weights_fit(const struct woq_gemm *gemm, const struct woqi_path *p
 bool woqi_mma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                       size_t size)
 {
-    return woqi_matrix_operands_fit(gemm, reason, size) && woqi_mma_weights_fit(gemm, path, reason, size);
+    return (woqi_matrix_bf16(gemm) || woqi_matrix_operands_fit(gemm, reason, size)) &&
+           woqi_mma_weights_fit(gemm, path, reason, size);
 }
 
 uint32_t woqi_mma_slice(const struct woq_gemm *gemm, const struct woqi_path *path)

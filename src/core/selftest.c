@@ -44,6 +44,11 @@ static uint32_t group_of(const struct problem *p, uint32_t k)
     return p->g_idx ? p->g_idx[k] : p->format.group ? k / (uint32_t)p->format.group : 0;
 }
 
+static bool is_plain(const struct problem *p)
+{
+    return p->format.code == WOQ_CODE_F16 || p->format.code == WOQ_CODE_BF16;
+}
+
 static uint32_t code_value(const struct problem *p, uint32_t n, uint32_t k)
 {
     return mix(n, k) % (p->format.code == WOQ_CODE_U4 ? 16 : p->format.code == WOQ_CODE_U8 ? 256 : 17);
@@ -52,13 +57,13 @@ static uint32_t code_value(const struct problem *p, uint32_t n, uint32_t k)
 static uint32_t zero_value(const struct problem *p, uint32_t n, uint32_t group)
 {
     uint32_t codes = p->format.code == WOQ_CODE_U8 ? 256 : 16;
-    bool fixed = p->format.code == WOQ_CODE_F16 || p->format.zero == WOQ_ZERO_SYMMETRIC;
+    bool fixed = is_plain(p) || p->format.zero == WOQ_ZERO_SYMMETRIC;
     return fixed ? codes / 2 : mix(n + 5000, group) % codes;
 }
 
 static double scale_value(const struct problem *p, uint32_t n, uint32_t group)
 {
-    return p->format.code == WOQ_CODE_F16 ? 1 : 0.25 * (1u << mix(n + 9000, group) % 4);
+    return is_plain(p) ? 1 : 0.25 * (1u << mix(n + 9000, group) % 4);
 }
 
 static double expected(const struct problem *p, uint32_t m, uint32_t n)
@@ -82,7 +87,7 @@ static void fill_row(struct problem *p, uint32_t n)
         else if (p->format.code == WOQ_CODE_U8)
             p->codes[at] = (uint8_t)code;
         else
-            woqi_store(WOQ_F16, p->codes, at, (float)code - 8.0f);
+            woqi_store(p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, p->codes, at, (float)code - 8.0f);
     }
     for (uint32_t g = 0; g < p->groups; g++) {
         uint64_t at = (uint64_t)n * p->groups + g;
@@ -112,11 +117,12 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     memset(p, 0, sizeof *p);
     p->k = path->splits ? (uint32_t)woqi_split_columns(path) + 72 : TEST_K;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
-    p->x_type = key.id == WOQI_KERNEL_XHALF ? WOQ_BF16 : WOQ_F16;
+    p->x_type = key.id == WOQI_KERNEL_XHALF || key.x == WOQ_ABI_BF16 ? WOQ_BF16 : WOQ_F16;
     p->format.code = key.code ? (enum woq_code)key.code : WOQ_CODE_U4; /* REDUCE and XHALF know no weights */
-    if (p->x_type == WOQ_BF16 && path->math == WOQ_MATH_ROUNDED)
+    if (p->x_type == WOQ_BF16 && path->math == WOQ_MATH_ROUNDED &&
+        !(device->info.features & WOQ_FEATURE_MATRIX_BF16))
         p->format.code = WOQ_CODE_F16; /* others are not for that path */
-    if (p->format.code != WOQ_CODE_F16) {
+    if (!is_plain(p)) {
         p->format.zero = key.scale ? (enum woq_zero)key.zero : WOQ_ZERO_POINT;
         p->format.scale = key.scale ? (enum woq_type)key.scale : WOQ_F16;
         p->format.group = groups[key.fine];

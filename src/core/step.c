@@ -141,6 +141,12 @@ bool woqi_layout_fits(const struct woq_gemm *gemm, enum woqi_layout layout, char
     return false;
 }
 
+bool woqi_matrix_bf16(const struct woq_gemm *gemm)
+{
+    return gemm->params.x_type == WOQ_BF16 && gemm->weights->format.code != WOQ_CODE_F16 &&
+           gemm->device->info.features & WOQ_FEATURE_MATRIX_BF16;
+}
+
 uint64_t woqi_gpu_units(const struct woq_gemm *gemm)
 {
     uint32_t units = gemm->device->info.compute_units;

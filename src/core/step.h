@@ -29,6 +29,8 @@ woqi_step_fn woqi_block_product_step;
 uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis);
 /* Are the weights packed so? If not, why the path needs it. */
 bool woqi_layout_fits(const struct woq_gemm *gemm, enum woqi_layout layout, char *reason, size_t size);
+/* Is X BF16, and multiplied as such: do the device's matrix units take it, and is BF16 able to hold the weights? */
+bool woqi_matrix_bf16(const struct woq_gemm *gemm);
 /* Compute units of the device, or a guess if it does not tell. */
 uint64_t woqi_gpu_units(const struct woq_gemm *gemm);
 
@@ -45,7 +47,7 @@ woqi_step_fn woqi_panel_gemm_step;
 
 /* CPUs are faster without; they take matrices where a test asks for them. */
 bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t size);
-/* What all kernels for matrix units ask of the weights, and of X, too. */
+/* What kernels for matrix units of FP16 ask of the weights, and of X, too. */
 bool woqi_matrix_weights_fit(const struct woq_gemm *gemm, char *reason, size_t size);
 bool woqi_matrix_operands_fit(const struct woq_gemm *gemm, char *reason, size_t size);
 /* Is the path's block meant for so many rows of weights in a step, and can the device launch them? */

@@ -114,6 +114,8 @@ const char *woq_feature_name(uint32_t feature)
         return "timestamps";
     case WOQ_FEATURE_REPLAY:
         return "replay";
+    case WOQ_FEATURE_MATRIX_BF16:
+        return "matrix_bf16";
     default:
         return NULL;
     }

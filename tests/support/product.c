@@ -210,7 +210,9 @@ static bool explained(struct product *p, const struct woq_gemm *gemm, const char
         !test_ok(woq_gemm_workspace(gemm, &workspace), "woq_gemm_workspace"))
         return false;
     *math = e.math;
-    p->halved = p->c.x == WOQ_BF16 && e.kernel && !strncmp(e.kernel, "mma", 3);
+    const bool native =
+        woq_device_get_info(p->device)->features & WOQ_FEATURE_MATRIX_BF16 && p->c.code != WOQ_CODE_F16;
+    p->halved = p->c.x == WOQ_BF16 && !native && e.kernel && !strncmp(e.kernel, "mma", 3);
     const bool good = e.path && e.kernel && e.layout && (!path || !strcmp(path, e.path)) &&
                       (e.math == WOQ_MATH_EXACT || e.math == WOQ_MATH_ROUNDED) &&
                       (p->c.math == WOQ_MATH_DEFAULT || (uint64_t)e.math == p->c.math) &&
