@@ -10,6 +10,8 @@
  *   math     EXACT: scales are applied to sums; ROUNDED: to weights
  *   staged   X goes through shared memory, else straight to registers
  *   step4, step8, step16   blocks of 64 columns of K in a step, by the bits of a weight: 1 or 2
+ * Blocks …L and …R, which are not staged, are for devices whose compute units have a cache: the subgroups of a
+ * work-group that share rows of X find there what one of them has loaded.
  * Accumulators take strips·columns·4 registers of a thread, twice that if EXACT; weights
  * 2·strips·step·bits. Whole loads of a thread: warps_m·columns·64·step pieces of X are a multiple of
  * 32·warps_n·warps_m if staged. Shared memory holds, one after the other, X if staged (2·warps_k·warps_m·
@@ -35,6 +37,12 @@
     B(N32M8K8, 1, 1, 8, 2, 1, EXACT, 0, 2, 1, 1)                                                   \
     B(N32M8K4, 1, 1, 4, 2, 1, EXACT, 0, 2, 1, 1)                                                   \
     B(N32M16K8, 1, 1, 8, 2, 2, EXACT, 0, 2, 1, 1)                                                  \
+    B(N64M8K4L, 2, 1, 4, 2, 1, EXACT, 0, 2, 1, 1)                                                  \
+    B(N64M16K4L, 2, 1, 4, 2, 2, EXACT, 0, 2, 1, 1)                                                 \
+    B(N128M16K2L, 4, 1, 2, 2, 2, EXACT, 0, 2, 1, 1)                                                \
+    B(N32M32K8R, 1, 1, 8, 2, 4, ROUNDED, 0, 1, 1, 1)                                               \
+    B(N64M32K4R, 2, 1, 4, 2, 4, ROUNDED, 0, 1, 1, 1)                                               \
+    B(N128M32K2R, 4, 1, 2, 2, 4, ROUNDED, 0, 1, 1, 1)                                              \
     B(N64M16K4, 1, 1, 4, 4, 2, EXACT, 0, 2, 1, 1)                                                  \
     B(N64M16K2, 1, 1, 2, 4, 2, EXACT, 0, 2, 1, 1)                                                  \
     B(N32M16K4, 1, 1, 4, 2, 2, EXACT, 0, 2, 1, 1)                                                  \
@@ -49,15 +57,22 @@
 #define WOQI_MMA_FEW(P)                                                                            \
     P(N32M8K16, "skinny", 8, 1)                                                                    \
     P(N32M8K8, "skinny", 8, 4)                                                                     \
+    P(N64M8K4L, "skinny", 8, 0)                                                                    \
     P(N32M8K4, "skinny", 8, 0)
 
 #define WOQI_MMA_MORE(P, S)                                                                        \
     P(N32M16K8, "skinny", 16, 2)                                                                   \
+    P(N64M16K4L, "skinny", 16, 2)                                                                  \
+    P(N128M16K2L, "skinny", 16, 0)                                                                 \
     P(N64M16K4, "skinny", 16, 2)                                                                   \
     P(N64M16K2, "skinny", 16, 0)                                                                   \
     P(N32M16K4, "skinny", 16, 0)                                                                   \
     S(N32M32K8, "skinny", 32, 1, 2)                                                                \
     P(N32M32K8, "skinny", 32, 2)                                                                   \
+    S(N32M32K8R, "skinny", 32, 1, 2)                                                               \
+    P(N32M32K8R, "skinny", 32, 2)                                                                  \
+    P(N64M32K4R, "skinny", 32, 2)                                                                  \
+    P(N128M32K2R, "skinny", 32, 0)                                                                 \
     P(N256M32K2, "skinny", 32, 0)                                                                  \
     P(N256M32K2E, "skinny", 32, 0)                                                                 \
     S(N128M64K2, "skinny", 64, 1, 8)                                                               \

@@ -90,6 +90,8 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
                             (device->software_matrix ? woqi_block_threads(block) * 24 : 0);
     if ((!woqi_vk_of(device)->mma && !device->software_matrix) || (info->features & needed) != needed)
         snprintf(reason, size, "needs cooperative matrices of 16 × 8 × 16 for subgroups of 32");
+    else if (!block->staged && (block->warps_n > 1 || block->math == WOQ_MATH_ROUNDED))
+        snprintf(reason, size, "block %s is not for Vulkan, where X of so many rows is staged", block_name(key));
     else if (woqi_block_threads(block) > info->max_workgroup || shared > info->shared_memory)
         snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", block_name(key),
                  woqi_block_threads(block), shared);
