@@ -22,6 +22,12 @@ struct woq_args {
 #undef WOQ_ARG_MEMBER
 };
 
+/* Parameters of every kernel: the windows in the order of WOQ_BIND_…, then the argument block. Y may be the residual,
+ * so nothing is declared __restrict__. */
+#define WOQ_PARAMETERS                                                                             \
+    const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias, const woq_u8 *residual, \
+        const __grid_constant__ woq_args a
+
 static_assert(sizeof(woq_args) == 128, "the argument block is 128 bytes in every language");
 
 static __device__ __forceinline__ float woq_from_f16(woq_u16 bits)
@@ -61,6 +67,50 @@ static __device__ __forceinline__ float woq_round(woq_u32 type, float value)
     if (type == WOQ_ABI_BF16)
         return woq_from_bf16(woq_to_bf16(value));
     return value;
+}
+
+static __device__ __forceinline__ woq_u32 woq_type_size(woq_u32 type)
+{
+    return type == WOQ_ABI_F32 ? 4u : 2u;
+}
+
+/* Two 16-bit values in a word, as FP32. */
+static __device__ __forceinline__ float woq_low(woq_u32 type, woq_u32 pair)
+{
+    const float half = woq_from_f16((woq_u16)pair); /* before the question, or it becomes a branch */
+    return type == WOQ_ABI_BF16 ? __uint_as_float(pair << 16) : half;
+}
+
+static __device__ __forceinline__ float woq_high(woq_u32 type, woq_u32 pair)
+{
+    const float half = woq_from_f16((woq_u16)(pair >> 16));
+    return type == WOQ_ABI_BF16 ? __uint_as_float(pair & 0xffff0000u) : half;
+}
+
+/* Loads of what no kernel writes while this one runs. */
+static __device__ __forceinline__ woq_u32 woq_word(const woq_u8 *window, woq_u32 offset)
+{
+    return __ldg((const woq_u32 *)(window + offset));
+}
+
+static __device__ __forceinline__ woq_u32 woq_half(const woq_u8 *window, woq_u32 offset)
+{
+    return __ldg((const woq_u16 *)(window + offset));
+}
+
+static __device__ __forceinline__ uint4 woq_vector(const woq_u8 *window, woq_u32 offset)
+{
+    return __ldg((const uint4 *)(window + offset));
+}
+
+/* The same for what is read once: it does not displace others from the cache of the multiprocessor. */
+static __device__ __forceinline__ uint4 woq_stream(const woq_u8 *window, woq_u32 offset)
+{
+    uint4 v;
+    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(window + offset));
+    return v;
 }
 
 /* Element `index` of an array of `type` that begins `offset` bytes into a window. */

@@ -1,12 +1,11 @@
 /*
- * dequant.cuh: weights of layout ROWS as floats; the only place where CUDA kernels decode formats.
+ * dequant.cuh: weights of layout FRAG16 (src/core/layout.h) one by one, as floats; any format and group.
  *
  *     w32 = scale · (float)(q − zero)     SYMMETRIC: zero is 8 or 128; ZERO_POINT: the group's byte
  *     w32 = fma(scale, q, offset)         ZERO_OFFSET
  *     w   = rn_T(w32) if flags name a type T in ROUND, else w32; plain weights: the stored value
  *
- * Row r begins at codes_off + r·codes_stride; U4: column k is the low nibble of byte k/2 if k is
- * even, else the high one. Group g of row r has scale and zero at element g·scale_stride + r.
+ * Kernels for matrix units decode a lane's share at once instead: fragment.cuh.
  */
 #ifndef WOQ_DEQUANT_CUH
 #define WOQ_DEQUANT_CUH
@@ -20,11 +19,17 @@ struct woq_group {
     int zero;     /* the others */
 };
 
-static __device__ __forceinline__ woq_group woq_group_of(const woq_u8 *weights, const woq_args &a,
-                                                         woq_u32 row, woq_u32 group)
+/* Where a row stands in the tables of scales and zeros. */
+static __device__ __forceinline__ woq_u32 woq_table_row(woq_u32 row)
+{
+    return (row & ~15u) | (row & 7u) << 1 | (row >> 3 & 1u);
+}
+
+static __device__ __forceinline__ woq_group woq_group_of(const woq_u8 *weights, const woq_args &a, woq_u32 row,
+                                                         woq_u32 group)
 {
     woq_u32 code = WOQ_FLAG_CODE(a.flags), zero = WOQ_FLAG_ZERO(a.flags);
-    woq_u32 index = group * a.scale_stride + row;
+    woq_u32 index = group * a.scale_stride + woq_table_row(row);
     woq_group g = {1.0f, 0.0f, 0};
     if (zero == WOQ_ABI_ZERO_NONE)
         return g;
@@ -38,19 +43,29 @@ static __device__ __forceinline__ woq_group woq_group_of(const woq_u8 *weights, 
     return g;
 }
 
-static __device__ __forceinline__ float woq_weight(const woq_u8 *weights, const woq_args &a,
-                                                   woq_u32 row, woq_u32 k, const woq_group &g)
+/* Byte offset of a tile row's first element; those of the other columns are found from it. */
+static __device__ __forceinline__ woq_u32 woq_row_begin(const woq_args &a, woq_u32 row)
 {
-    woq_u32 code = WOQ_FLAG_CODE(a.flags);
-    woq_u32 at = a.codes_off + row * a.codes_stride;
+    woq_u32 code = WOQ_FLAG_CODE(a.flags), high = row >> 3 & 1u;
+    woq_u32 half = code == WOQ_ABI_U4 ? 4u : code == WOQ_ABI_U8 ? 8u : 512u;
+    return a.codes_off + (row >> 4) * a.codes_stride + ((row & 7u) << 6) + high * half;
+}
+
+/* row_at: woq_row_begin of the row; column: physical. A unit is 32 columns, 8 of them in each of 4 lanes. */
+static __device__ __forceinline__ float woq_weight(const woq_u8 *weights, const woq_args &a, woq_u32 row_at,
+                                                   woq_u32 column, const woq_group &g)
+{
+    woq_u32 code = WOQ_FLAG_CODE(a.flags), unit = column >> 5, c = column & 7u;
+    woq_u32 lane_at = row_at + ((column & 24u) << 1);
     if (code == WOQ_ABI_WF16)
-        return woq_load(weights, WOQ_ABI_F16, at, k);
+        return woq_from_f16((woq_u16)woq_half(weights, lane_at + unit * 1024u + 2u * c));
     if (code == WOQ_ABI_WBF16)
-        return woq_load(weights, WOQ_ABI_BF16, at, k);
-    int q = code == WOQ_ABI_U4 ? weights[at + k / 2u] >> 4u * (k & 1u) & 15 : weights[at + k];
-    float w = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET
-                  ? __fmaf_rn(g.scale, (float)q, g.offset)
-                  : __fmul_rn(g.scale, (float)(q - g.zero));
+        return woq_from_bf16((woq_u16)woq_half(weights, lane_at + unit * 1024u + 2u * c));
+    int q = code == WOQ_ABI_U4
+                ? woq_word(weights, lane_at + (unit >> 1) * 512u + (unit & 1u) * 8u) >> (c * 2u + (c & 1u) * 14u) & 15u
+                : weights[lane_at + unit * 512u + (c & 4u) + (c >> 1 & 1u) + (c & 1u) * 2u];
+    float w = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET ? __fmaf_rn(g.scale, (float)q, g.offset)
+                                                            : __fmul_rn(g.scale, (float)(q - g.zero));
     return woq_round(WOQ_FLAG_ROUND(a.flags), w);
 }
 

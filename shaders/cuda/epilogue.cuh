@@ -12,6 +12,12 @@
 
 #include "common.cuh"
 
+/* Rows of gate and up alternate in the weights, and Y has one column for both. */
+static __device__ __forceinline__ bool woq_gated(const woq_args &a)
+{
+    return WOQ_FLAG_ACT(a.flags) == WOQ_ABI_ACT_SILU_MUL;
+}
+
 static __device__ __forceinline__ float woq_silu(float v)
 {
     return v / __fadd_rn(1.0f, expf(-v));
@@ -41,7 +47,7 @@ static __device__ __forceinline__ void woq_finish(woq_u8 *y, const woq_u8 *bias,
 {
     woq_u32 bias_type = WOQ_FLAG_BIAS(a.flags), act = WOQ_FLAG_ACT(a.flags);
     woq_u32 y_type = WOQ_FLAG_Y(a.flags);
-    bool gated = act == WOQ_ABI_ACT_SILU_MUL;
+    bool gated = woq_gated(a);
     if (bias_type) {
         sum = __fadd_rn(sum, woq_load(bias, bias_type, a.bias_off, column));
         if (gated)

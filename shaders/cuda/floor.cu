@@ -11,8 +11,7 @@
  * WOQ_PERM_NONE, is left out: its code 0 times a large scale may be infinite, and 0·∞ is NaN.
  * Byte offsets wrap at 2^32 on purpose: abi.inc keeps every element's own offset below that.
  *
- * Parameters: the windows in the order of WOQ_BIND_…, then the argument block by value. Block: any
- * size in x. Layout ROWS. Y may be residual, so nothing is declared __restrict__.
+ * Block: any size in x. Layout FRAG16.
  *
  * Requires sm_75 for nothing but the toolkit's own floor; no shared memory, no binary16 arithmetic.
  */
@@ -33,29 +32,29 @@ static __device__ __forceinline__ void output(const woq_u8 *weights, const woq_u
     woq_u32 c = a.n_first + column;
     woq_u32 first = a.granule ? c / a.granule * 2u * a.granule + c % a.granule : c;
     woq_u32 second = first + a.granule;
+    woq_u32 first_at = woq_row_begin(a, first), second_at = woq_row_begin(a, second);
     woq_u32 group = a.group ? a.group : a.k;
     float sum = 0.0f, up = 0.0f;
     for (woq_u32 g = 0, begin = 0; begin < a.k; g++) {
         woq_u32 count = a.k - begin < group ? a.k - begin : group;
         woq_group first_group = woq_group_of(weights, a, first, g);
-        woq_group second_group = woq_group_of(weights, a, second, g);
+        woq_group second_group = a.granule ? woq_group_of(weights, a, second, g) : first_group;
         for (woq_u32 k = begin; k < begin + count; k++) {
             woq_u32 x_column = column_of_x(weights, a, k);
             if (x_column == WOQ_PERM_NONE)
                 continue;
             float value =
                 woq_load(x, WOQ_FLAG_X(a.flags), a.x_off + row * a.x_stride, x_column);
-            sum = __fmaf_rn(value, woq_weight(weights, a, first, k, first_group), sum);
+            sum = __fmaf_rn(value, woq_weight(weights, a, first_at, k, first_group), sum);
             if (a.granule)
-                up = __fmaf_rn(value, woq_weight(weights, a, second, k, second_group), up);
+                up = __fmaf_rn(value, woq_weight(weights, a, second_at, k, second_group), up);
         }
         begin += count;
     }
     woq_finish(y, bias, residual, a, row, column, sum, up);
 }
 
-extern "C" __global__ void woq_floor(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y,
-                                     const woq_u8 *bias, const woq_u8 *residual, const woq_args a)
+extern "C" __global__ void woq_floor(WOQ_PARAMETERS)
 {
     woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;
     for (woq_u32 row = blockIdx.y; row < a.m; row += gridDim.y)

@@ -23,12 +23,23 @@ struct woqi_cu_device {
     bool own_stream;
     CUevent base;        /* recorded at open: the moment that timestamps count from */
     CUdeviceptr scratch; /* what copies in a new graph name until their first run */
+    int capability;      /* 10·major + minor */
+    int shared_memory;   /* bytes that a block may have, emulation apart */
+    CUmodule *modules;   /* [woqi_cu_module_count], NULL until needed; under the device's lock, as kernels are made */
 };
 #define WOQI_CU_SCRATCH 256 /* bytes */
 
 struct woqi_cu_kernel {
-    CUmodule module;
-    CUfunction function;
+    CUfunction function; /* of one of the device's modules */
+    uint32_t block[3], shared; /* threads; bytes of dynamic shared memory */
+};
+
+/* Where a kernel's code is, and how it is launched. */
+struct woqi_cu_module {
+    uint32_t index; /* of the module */
+    const unsigned char *fatbin;
+    char entry[48];
+    uint32_t block[3], shared;
 };
 
 /* A step's native values. */
@@ -75,6 +86,10 @@ woqi_buffer_read_fn woqi_cu_buffer_read;
 woqi_kernel_probe_fn woqi_cu_kernel_probe;
 woqi_kernel_create_fn woqi_cu_kernel_create;
 woqi_kernel_destroy_fn woqi_cu_kernel_destroy;
+
+/* cu_modules.c. False: there is no such kernel. */
+extern const uint32_t woqi_cu_module_count;
+bool woqi_cu_module_find(const struct woqi_kernel *kernel, struct woqi_cu_module *out);
 
 woqi_sequence_create_fn woqi_cu_sequence_create;
 woqi_sequence_submit_fn woqi_cu_sequence_submit;

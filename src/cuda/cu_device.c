@@ -7,7 +7,8 @@
 #include "../core/check.h"
 #include "cu_backend.h"
 
-#define MIN_CAPABILITY 75 /* 10·major + minor: the oldest that toolkit 13 compiles for */
+#define MIN_CAPABILITY  75 /* 10·major + minor: the oldest that toolkit 13 compiles for */
+#define BF16_CAPABILITY 80
 
 /* ---- errors ---- */
 
@@ -114,14 +115,20 @@ static enum woq_device_kind kind_of(const struct woqi_cu_api *api, CUdevice devi
                                                                   : WOQ_DEVICE_KIND_DISCRETE_GPU;
 }
 
+/* 10·major + minor */
+static int capability_of(const struct woqi_cu_api *api, CUdevice device)
+{
+    return 10 * attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) +
+           attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+}
+
 /* Why the device cannot serve; false: it can. */
 static bool refuse(const struct woqi_cu_api *api, CUdevice device, char *reason, size_t size)
 {
-    int major = attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
-    int minor = attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
-    if (10 * major + minor < MIN_CAPABILITY) {
-        snprintf(reason, size, "compute capability is %d.%d; at least %d.%d is needed", major,
-                 minor, MIN_CAPABILITY / 10, MIN_CAPABILITY % 10);
+    int capability = capability_of(api, device);
+    if (capability < MIN_CAPABILITY) {
+        snprintf(reason, size, "compute capability is %d.%d; at least %d.%d is needed", capability / 10,
+                 capability % 10, MIN_CAPABILITY / 10, MIN_CAPABILITY % 10);
         return true;
     }
     return false;
@@ -178,6 +185,9 @@ static void close_device(struct woq_device *device)
         CUcontext popped;
         if (cu->stream)
             cu->api->stream_synchronize(cu->stream);
+        for (uint32_t i = 0; cu->modules && i < woqi_cu_module_count; i++)
+            if (cu->modules[i])
+                cu->api->module_unload(cu->modules[i]);
         if (cu->scratch)
             cu->api->mem_free(cu->scratch);
         if (cu->base)
@@ -188,6 +198,7 @@ static void close_device(struct woq_device *device)
     }
     if (cu->primary)
         cu->api->primary_ctx_release(cu->device);
+    woqi_free(device, cu->modules);
     woqi_free(device, cu);
     device->impl = NULL;
 }
@@ -283,6 +294,9 @@ static enum woq_status describe(struct woq_device *device)
     info->features = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_STORAGE8 |
                      WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX | WOQ_FEATURE_TIMESTAMPS |
                      WOQ_FEATURE_REPLAY;
+    cu->capability = capability_of(api, cu->device);
+    if (cu->capability >= BF16_CAPABILITY)
+        info->features |= WOQ_FEATURE_MATRIX_BF16;
     info->subgroup_size = 32;
     info->max_allocation = total;
     info->max_binding = UINT32_MAX - 3u; /* what 32-bit offsets reach, in whole words */
@@ -308,6 +322,7 @@ static enum woq_status describe(struct woq_device *device)
             return woqi_cu_fail(device, result, "cuDeviceGetAttribute(%d)", (int)limits[i].which);
         *limits[i].to = (uint32_t)value;
     }
+    cu->shared_memory = (int)info->shared_memory;
     return WOQ_OK;
 }
 
@@ -356,6 +371,11 @@ static enum woq_status open_device(struct woq_device *device, uint32_t index, co
                          "opening cuda:%" PRIu32 ": out of host memory", index);
     cu->api = api;
     device->impl = cu;
+    cu->modules = woqi_alloc(device, woqi_cu_module_count, sizeof(*cu->modules));
+    if (!cu->modules) {
+        close_device(device);
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "opening cuda:%" PRIu32 ": out of host memory", index);
+    }
     enum woq_status st = guest ? take_guest(device, guest) : take_primary(device, index);
     if (!st)
         st = describe(device);
@@ -381,12 +401,11 @@ static enum woq_status memory(struct woq_device *device, uint64_t *total, uint64
     return WOQ_OK;
 }
 
-/* Kernels read their rows in canonical order; there is no second layout yet. */
 static enum woqi_layout layout(struct woq_device *device, const struct woq_format *format)
 {
     (void)device;
     (void)format;
-    return WOQI_LAYOUT_ROWS;
+    return WOQI_LAYOUT_FRAG16;
 }
 
 /* ---- guest mode ---- */

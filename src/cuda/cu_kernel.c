@@ -2,9 +2,8 @@
  * cu_kernel.c: kernels from the fatbins in the library, their parameters, and recording into the
  * caller's stream.
  *
- * A kernel of kernels.h is the entry point woq_<entry> of shaders/cuda/<entry>.cu: device code would
- * otherwise collide with the functions of the C library that every .cu file knows. Its parameters
- * are the addresses of the windows, in the order of WOQ_BIND_…, then woqi_args by value.
+ * Entry points are called woq_…: device code would otherwise collide with the functions of the C library that every .cu
+ * file knows. Their parameters are the addresses of the windows, in the order of WOQ_BIND_…, then woqi_args by value.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,73 +11,69 @@
 #include "../core/alloc.h"
 #include "cu_backend.h"
 
-/* Native code for each of WOQ_CUDA_ARCHS and PTX for later devices; the size lies in its header. */
-extern const unsigned char woqi_cu_fatbin_floor[];
+#define DEFAULT_SHARED 49152 /* bytes of dynamic shared memory that a launch may have unasked */
 
-static const unsigned char *fatbin_of(enum woqi_kernel_id id)
-{
-    return id == WOQI_KERNEL_FLOOR ? woqi_cu_fatbin_floor : NULL;
-}
-
-bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
-                          size_t reason_size)
-{
-    (void)device;
-    if (fatbin_of(key.id))
-        return true;
-    snprintf(reason, reason_size, "the CUDA backend has no such kernel");
-    return false;
-}
-
-static enum woq_status load_module(struct woqi_kernel *kernel, struct woqi_cu_kernel *impl)
+/* Once for all kernels of a module. */
+static enum woq_status load_module(struct woqi_kernel *kernel, const struct woqi_cu_module *found, CUmodule *module)
 {
     char text[4096] = ""; /* of the compiler, if the driver must compile the PTX */
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {text, (void *)(uintptr_t)sizeof(text)};
-    CUresult result = woqi_cu_device(kernel->device)->api->module_load_data_ex(
-        &impl->module, fatbin_of(kernel->key.id), 2, options, values);
+    if (*module)
+        return WOQ_OK;
+    CUresult result = woqi_cu_device(kernel->device)->api->module_load_data_ex(module, found->fatbin, 2, options,
+                                                                               values);
     if (!result)
         return WOQ_OK;
-    impl->module = NULL;
+    *module = NULL;
     text[sizeof(text) - 1] = 0;
     if (text[0])
         woqi_log_text(kernel->device, WOQ_LOG_ERROR, kernel->name, text);
     return woqi_cu_fail(kernel->device, result, "cuModuleLoadDataEx, kernel %s", kernel->name);
 }
 
-static enum woq_status find_function(struct woqi_kernel *kernel, struct woqi_cu_kernel *impl)
+static enum woq_status find_function(struct woqi_kernel *kernel, const struct woqi_cu_module *found, CUmodule module)
 {
-    const struct woqi_cu_api *api = woqi_cu_device(kernel->device)->api;
-    char symbol[64];
+    const struct woqi_cu_device *cu = woqi_cu_device(kernel->device);
+    struct woqi_cu_kernel *impl = kernel->impl;
+    const uint32_t needed = found->block[0] * found->block[1] * found->block[2];
     int threads = 0;
-    snprintf(symbol, sizeof(symbol), "woq_%s", kernel->entry);
-    CUresult result = api->module_get_function(&impl->function, impl->module, symbol);
+    CUresult result = cu->api->module_get_function(&impl->function, module, found->entry);
     if (result)
-        return woqi_cu_fail(kernel->device, result, "cuModuleGetFunction(%s)", symbol);
+        return woqi_cu_fail(kernel->device, result, "cuModuleGetFunction(%s)", found->entry);
     /* Asking also makes a lazily loading driver load the code now, not in a caller's capture. */
-    result = api->func_get_attribute(&threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK,
-                                     impl->function);
+    result = cu->api->func_get_attribute(&threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, impl->function);
     if (result)
-        return woqi_cu_fail(kernel->device, result, "cuFuncGetAttribute(%s)", symbol);
-    if (kernel->local_x > (uint32_t)threads)
+        return woqi_cu_fail(kernel->device, result, "cuFuncGetAttribute(%s)", found->entry);
+    if (needed > (uint32_t)threads)
         return woqi_fail(kernel->device, WOQ_ERROR_COMPILE,
-                         "kernel %s: the device runs %d threads of it in a block; %u are needed",
-                         kernel->name, threads, (unsigned)kernel->local_x);
-    return WOQ_OK;
+                         "kernel %s: the device runs %d threads of it in a block; %u are needed", kernel->name, threads,
+                         (unsigned)needed);
+    memcpy(impl->block, found->block, sizeof(impl->block));
+    impl->shared = found->shared;
+    if (impl->shared <= DEFAULT_SHARED)
+        return WOQ_OK;
+    /* Other kernels of ours share the function: each sets the same, which is the most there is. */
+    result = cu->api->func_set_attribute(impl->function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                         cu->shared_memory);
+    return result ? woqi_cu_fail(kernel->device, result, "cuFuncSetAttribute(%s)", found->entry) : WOQ_OK;
 }
 
 enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel)
 {
-    struct woqi_cu_kernel *impl = woqi_alloc(kernel->device, 1, sizeof(*impl));
-    if (!impl)
+    struct woqi_cu_device *cu = woqi_cu_device(kernel->device);
+    struct woqi_cu_module found;
+    if (!woqi_cu_module_find(kernel, &found))
+        return woqi_fail(kernel->device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for CUDA", kernel->name);
+    kernel->impl = woqi_alloc(kernel->device, 1, sizeof(struct woqi_cu_kernel));
+    if (!kernel->impl)
         return woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
                          kernel->name);
-    kernel->impl = impl;
     enum woq_status st = woqi_cu_enter(kernel->device);
     if (!st) {
-        st = load_module(kernel, impl);
+        st = load_module(kernel, &found, &cu->modules[found.index]);
         if (!st)
-            st = find_function(kernel, impl);
+            st = find_function(kernel, &found, cu->modules[found.index]);
         woqi_cu_leave(kernel->device);
     }
     if (st)
@@ -88,14 +83,7 @@ enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel)
 
 void woqi_cu_kernel_destroy(struct woqi_kernel *kernel)
 {
-    struct woqi_cu_kernel *impl = kernel->impl;
-    if (!impl)
-        return;
-    if (impl->module && !woqi_cu_enter(kernel->device)) {
-        woqi_cu_device(kernel->device)->api->module_unload(impl->module);
-        woqi_cu_leave(kernel->device);
-    }
-    woqi_free(kernel->device, impl);
+    woqi_free(kernel->device, kernel->impl);
     kernel->impl = NULL;
 }
 
@@ -137,8 +125,8 @@ static enum woq_status record_step(struct woq_device *device, const struct woqi_
     const struct woqi_cu_kernel *kernel = step->kernel->impl;
     woqi_cu_parameters(&launch, parameters);
     result = api->launch_kernel(kernel->function, launch.groups[0], launch.groups[1],
-                                launch.groups[2], step->kernel->local_x, 1, 1, 0, stream,
-                                parameters, NULL);
+                                launch.groups[2], kernel->block[0], kernel->block[1], kernel->block[2], kernel->shared,
+                                stream, parameters, NULL);
     if (result)
         return woqi_cu_fail(device, result, "cuLaunchKernel(%s), recording", step->kernel->name);
     return WOQ_OK;

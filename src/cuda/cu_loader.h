@@ -49,6 +49,7 @@
     F(module_unload, "cuModuleUnload", PFN_cuModuleUnload_v2000)                                   \
     F(module_get_function, "cuModuleGetFunction", PFN_cuModuleGetFunction_v2000)                   \
     F(func_get_attribute, "cuFuncGetAttribute", PFN_cuFuncGetAttribute_v2020)                      \
+    F(func_set_attribute, "cuFuncSetAttribute", PFN_cuFuncSetAttribute_v9000)                      \
     F(launch_kernel, "cuLaunchKernel", PFN_cuLaunchKernel_v4000)                                   \
     F(graph_create, "cuGraphCreate", PFN_cuGraphCreate_v10000)                                     \
     F(graph_destroy, "cuGraphDestroy", PFN_cuGraphDestroy_v10000)                                  \

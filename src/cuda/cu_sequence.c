@@ -55,14 +55,16 @@ struct builder {
 static void kernel_params(const struct woqi_kernel *kernel, const struct woqi_cu_launch *launch,
                           void **parameters, CUDA_KERNEL_NODE_PARAMS_v2 *out)
 {
+    const struct woqi_cu_kernel *impl = kernel->impl;
     memset(out, 0, sizeof(*out));
-    out->func = ((const struct woqi_cu_kernel *)kernel->impl)->function;
+    out->func = impl->function;
     out->gridDimX = launch->groups[0];
     out->gridDimY = launch->groups[1];
     out->gridDimZ = launch->groups[2];
-    out->blockDimX = kernel->local_x;
-    out->blockDimY = 1;
-    out->blockDimZ = 1;
+    out->blockDimX = impl->block[0];
+    out->blockDimY = impl->block[1];
+    out->blockDimZ = impl->block[2];
+    out->sharedMemBytes = impl->shared;
     out->kernelParams = parameters;
 }
 

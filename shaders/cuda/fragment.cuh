@@ -1,0 +1,185 @@
+/*
+ * fragment.cuh: what a lane of layout FRAG16 (src/core/layout.h) holds of the weights, as operands of a matrix unit:
+ * pairs of FP16 (BF16 false) or of BF16.
+ *
+ * A lane l = 4g + t has the columns 8t … 8t+7 of a unit of 32, for the rows g and g+8 of a strip. woq_integers turns
+ * one row of its codes into four pairs of q − zero, woq_scale_… these into weights, rounded as woq/gemm.h says of
+ * ROUNDED.
+ *
+ * Integers by bits, exact in both types:
+ *     FP16   0x6400 | q is 1024 + q for q < 1024, and (0x6400 | 16·q)/16 is 64 + q
+ *     BF16   0x4300 | q is 128 + q for q < 128; 8 bits by way of FP32, where 0x4b000000 | q is 2^23 + q
+ *
+ * BITS: of a code, 4 or 8. BF16 needs sm_80.
+ */
+#ifndef WOQ_FRAGMENT_CUH
+#define WOQ_FRAGMENT_CUH
+
+#include "common.cuh"
+
+/* ---- pairs ---- */
+
+template <bool BF16> static __device__ __forceinline__ woq_u32 woq_fma2(woq_u32 x, woq_u32 y, woq_u32 z)
+{
+    woq_u32 r;
+    if (BF16)
+        asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(z));
+    else
+        asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(z));
+    return r;
+}
+
+static __device__ __forceinline__ woq_u32 woq_add2(woq_u32 x, woq_u32 y)
+{
+    woq_u32 r;
+    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(x), "r"(y));
+    return r;
+}
+
+/* Rounded to nearest even. */
+template <bool BF16> static __device__ __forceinline__ woq_u32 woq_pack(float low, float high)
+{
+#if __CUDA_ARCH__ >= 800
+    woq_u32 r;
+    if (BF16)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+#else
+    return (woq_u32)(BF16 ? woq_to_bf16(low) : woq_to_f16(low)) |
+           (woq_u32)(BF16 ? woq_to_bf16(high) : woq_to_f16(high)) << 16;
+#endif
+}
+
+/* (word & mask) | bits in one instruction. */
+static __device__ __forceinline__ woq_u32 woq_mask_or(woq_u32 word, woq_u32 mask, woq_u32 bits)
+{
+    woq_u32 r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(word), "r"(mask), "r"(bits));
+    return r;
+}
+
+/* ---- q − zero ---- */
+
+/* Constants in registers, whose values the compiler does not know: it would make two instructions of one. */
+template <int BITS, bool BF16> struct woq_magic {
+    woq_u32 bits;   /* what a code is put into */
+    woq_u32 factor; /* 1/16, FP16; 1, BF16 */
+    __device__ __forceinline__ woq_magic(const woq_args &a)
+    {
+        bits = (BF16 ? BITS == 4 ? 0x43004300u : 0x4b000000u : 0x64006400u) + a.opaque_zero;
+        factor = (BF16 ? 0x3f803f80u : 0x2c002c00u) + a.opaque_zero;
+    }
+};
+
+/* What is added to make the zero point 0. */
+template <int BITS, bool BF16> struct woq_zero {
+    woq_u32 pair, pair16; /* pair16: FP16 of 4 bits, to codes in the upper half of a byte */
+    __device__ __forceinline__ woq_zero() {}
+    __device__ __forceinline__ woq_zero(woq_u32 zero)
+    {
+        if (BF16 && BITS == 8)
+            pair = __float_as_uint(-(float)(8388608u + zero));
+        else
+            pair = (BF16 ? 0xc300c300u : 0xe400e400u) | zero * 0x10001u;
+        pair16 = 0xd400d400u | zero * 0x100010u;
+    }
+};
+
+template <int BITS> static __device__ __forceinline__ woq_u32 woq_symmetric_zero()
+{
+    return BITS == 4 ? 8u : 128u;
+}
+
+/* Codes of one row in one unit: one word of 4 bits, two of 8. */
+template <int BITS> struct woq_codes {
+    woq_u32 word[BITS / 4];
+};
+
+template <int BITS, bool BF16>
+static __device__ __forceinline__ void woq_integers(const woq_codes<BITS> &codes, const woq_zero<BITS, BF16> &zero,
+                                                    const woq_magic<BITS, BF16> &magic, woq_u32 pairs[4])
+{
+    if (BITS == 4 && BF16) {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            pairs[i] = woq_fma2<true>(woq_mask_or(codes.word[0] >> 4 * i, 0x000f000fu, magic.bits), magic.factor,
+                                      zero.pair);
+    } else if (BITS == 4) {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            woq_u32 w = codes.word[0] >> 8 * i;
+            pairs[2 * i] = woq_add2(woq_mask_or(w, 0x000f000fu, magic.bits), zero.pair);
+            pairs[2 * i + 1] =
+                woq_fma2<false>(woq_mask_or(w, 0x00f000f0u, magic.bits), magic.factor, zero.pair16);
+        }
+    } else if (BF16) {
+        const float minus = __uint_as_float(zero.pair);
+#pragma unroll
+        for (int i = 0; i < 4; i++) { /* bytes i%2 and i%2 + 2; both differences fit the upper half of a float */
+            woq_u32 low = __byte_perm(codes.word[BITS / 4 - 1 & i / 2], magic.bits, 0x7540u + i % 2);
+            woq_u32 high = __byte_perm(codes.word[BITS / 4 - 1 & i / 2], magic.bits, 0x7542u + i % 2);
+            pairs[i] = __byte_perm(__float_as_uint(__fadd_rn(__uint_as_float(low), minus)),
+                                   __float_as_uint(__fadd_rn(__uint_as_float(high), minus)), 0x7632u);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            pairs[i] = woq_add2(__byte_perm(codes.word[BITS / 4 - 1 & i / 2], magic.bits, 0x5250u + 0x101u * (i % 2)),
+                                zero.pair);
+    }
+}
+
+/* ---- scales and zeros: of the rows g and g+8, side by side in memory ---- */
+
+/* As they lie there: the second word counts if they are FP32. */
+static __device__ __forceinline__ float woq_pair_element(woq_u32 type, uint2 raw, int high)
+{
+    const float narrow = high ? woq_high(type, raw.x) : woq_low(type, raw.x);
+    return type == WOQ_ABI_F32 ? __uint_as_float(high ? raw.y : raw.x) : narrow;
+}
+
+/* A zero point of the two pairs that an aligned word holds. */
+static __device__ __forceinline__ woq_u32 woq_pair_byte(woq_u32 raw, woq_u32 g, int high)
+{
+    return raw >> ((g & 1u) * 16u + 8u * high) & 255u;
+}
+
+/* ---- weights ---- */
+
+/* q − zero times a scale of the operands' type, twice in a word: one rounding. */
+template <bool BF16> static __device__ __forceinline__ void woq_scale_pairs(woq_u32 pairs[4], woq_u32 scale)
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        pairs[i] = woq_fma2<BF16>(pairs[i], scale, 0x80008000u); /* − 0, which changes no product */
+}
+
+/* Of a row of 8 bits at once: rn_BF16(rn_F32(scale·(q − zero) + offset)), which needs no pairs of integers. */
+static __device__ __forceinline__ void woq_bytes_scaled(const woq_codes<8> &codes, const woq_zero<8, true> &zero,
+                                                        const woq_magic<8, true> &magic, float scale, float offset,
+                                                        woq_u32 pairs[4])
+{
+    const float minus = __uint_as_float(zero.pair);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const woq_u32 low = __byte_perm(codes.word[i / 2], magic.bits, 0x7540u + i % 2);
+        const woq_u32 high = __byte_perm(codes.word[i / 2], magic.bits, 0x7542u + i % 2);
+        pairs[i] = woq_pack<true>(__fmaf_rn(__fadd_rn(__uint_as_float(low), minus), scale, offset),
+                                  __fmaf_rn(__fadd_rn(__uint_as_float(high), minus), scale, offset));
+    }
+}
+
+/* rn(rn_F32(scale·(q − zero) + offset)) */
+template <bool BF16>
+static __device__ __forceinline__ void woq_scale_floats(woq_u32 pairs[4], float scale, float offset)
+{
+    const woq_u32 type = BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        pairs[i] = woq_pack<BF16>(__fmaf_rn(woq_low(type, pairs[i]), scale, offset),
+                                  __fmaf_rn(woq_high(type, pairs[i]), scale, offset));
+}
+
+#endif

@@ -1,0 +1,150 @@
+/*
+ * cu_modules.c: what is of one kernel alone: its fatbin and entry point, what it asks of the device, its block and its
+ * shared memory.
+ *
+ * A new kernel is a line of CMakeLists.txt here, and one of `kinds` below.
+ */
+#include "cu_backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- fatbins: native code for WOQ_CUDA_ARCHS and PTX for later devices; the size lies in the header ---- */
+
+/* Of cu_modules.inc: codes, a bit each; X, F16 as keys of MMA leave it out. */
+enum { U4 = 1u << WOQ_ABI_U4, U8 = 1u << WOQ_ABI_U8, F16 = 1u << WOQ_ABI_WF16, BF16 = 1u << WOQ_ABI_WBF16, ANY = 255 };
+enum { X_F16 = 0, X_BF16 = WOQ_ABI_BF16, X_ANY = 255 };
+
+/* MODULE(kernel, codes, x, capability, name) for each, as CMakeLists.txt compiles them. */
+#define MODULE(id, codes, x, capability, name) extern const unsigned char woqi_cu_fatbin_##name[];
+#include "cu_modules.inc"
+#undef MODULE
+
+static const struct module {
+    enum woqi_kernel_id id;
+    uint32_t codes, x;
+    int capability; /* 10·major + minor, at least */
+    const unsigned char *fatbin;
+} modules[] = {
+#define MODULE(id, codes, x, capability, name)                                                     \
+    {WOQI_KERNEL_##id, codes, x, capability, woqi_cu_fatbin_##name},
+#include "cu_modules.inc"
+#undef MODULE
+};
+
+const uint32_t woqi_cu_module_count = sizeof modules / sizeof *modules;
+
+/* NULL: there is none. */
+static const struct module *find_module(struct woqi_kernel_key key)
+{
+    for (size_t i = 0; i < woqi_cu_module_count; i++) {
+        const struct module *m = &modules[i];
+        if (m->id == key.id && (!key.code || m->codes & 1u << key.code) && (m->x == X_ANY || m->x == key.x))
+            return m;
+    }
+    return NULL;
+}
+
+/* ---- what kernels ask of the device, and how they are launched ---- */
+
+/* Beyond the module. If the device has not got it, why. */
+typedef bool probe_fn(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size);
+/* Sets entry, block and shared; the block is (local_x, 1, 1) already. */
+typedef void launch_fn(const struct woqi_kernel *kernel, struct woqi_cu_module *out);
+
+static const char *code_name(struct woqi_kernel_key key)
+{
+    static const char *const names[] = {"any", "u4", "u8", "f16", "bf16"};
+    return names[key.code];
+}
+
+static void launch_plain(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    snprintf(out->entry, sizeof out->entry, "woq_%s", kernel->entry);
+}
+
+/* Whole warps. */
+static void launch_xhalf(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    launch_plain(kernel, out);
+    out->block[0] = kernel->local_x < 32 ? 32 : kernel->local_x / 32 * 32;
+}
+
+static void launch_expand(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    snprintf(out->entry, sizeof out->entry, "woq_expand_%s", code_name(kernel->key));
+}
+
+/* 2 rows run as 4; 4 and more have registers for half of the threads. */
+static void launch_gemv(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    struct woqi_kernel_key key = kernel->key;
+    key.rows = key.rows == 2 ? 4 : key.rows;
+    key.parts = key.rows > 1 && key.parts > 8 ? 8 : key.parts;
+    snprintf(out->entry, sizeof out->entry, "woq_gemv_%u_%u", woqi_code_bits((enum woq_code)key.code), key.rows);
+    out->block[0] = woqi_gemv_threads(&key);
+    out->shared = woqi_gemv_shared(&key);
+}
+
+static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+{
+    const struct woq_device_info *info = &device->info;
+    key.rows = key.rows == 2 ? 4 : key.rows;
+    if (woqi_gemv_threads(&key) <= info->max_workgroup && woqi_gemv_shared(&key) <= info->shared_memory)
+        return true;
+    snprintf(reason, size, "needs blocks of %u with %u bytes of shared memory; the device has %u and %u",
+             woqi_gemv_threads(&key), woqi_gemv_shared(&key), info->max_workgroup, info->shared_memory);
+    return false;
+}
+
+static bool probe_expand(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+{
+    (void)device;
+    if (key.code == WOQ_ABI_U4 || key.code == WOQ_ABI_U8)
+        return true;
+    snprintf(reason, size, "the weights are not quantized");
+    return false;
+}
+
+/* ---- the backend's questions ---- */
+
+/* probe NULL: it asks for nothing. */
+static const struct kind {
+    probe_fn *probe;
+    launch_fn *launch;
+} kinds[WOQI_KERNEL_COUNT] = {
+    [WOQI_KERNEL_FLOOR] = {NULL, launch_plain},         [WOQI_KERNEL_REDUCE] = {NULL, launch_plain},
+    [WOQI_KERNEL_XHALF] = {NULL, launch_xhalf},         [WOQI_KERNEL_EXPAND] = {probe_expand, launch_expand},
+    [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, launch_gemv},
+};
+
+bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)
+{
+    const struct kind *kind = &kinds[key.id];
+    const int capability = woqi_cu_device(device)->capability;
+    if (kind->probe && !kind->probe(device, key, reason, reason_size))
+        return false;
+    const struct module *module = find_module(key);
+    if (module && module->capability <= capability)
+        return true;
+    if (module)
+        snprintf(reason, reason_size, "needs compute capability %d.%d; the device has %d.%d", module->capability / 10,
+                 module->capability % 10, capability / 10, capability % 10);
+    else
+        snprintf(reason, reason_size, "not written for CUDA");
+    return false;
+}
+
+bool woqi_cu_module_find(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    const struct module *module = find_module(kernel->key);
+    memset(out, 0, sizeof *out);
+    if (!module)
+        return false;
+    out->index = (uint32_t)(module - modules);
+    out->fatbin = module->fatbin;
+    out->block[0] = kernel->local_x;
+    out->block[1] = out->block[2] = 1;
+    kinds[kernel->key.id].launch(kernel, out);
+    return true;
+}
