@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../core/blocks.h"
+#include "cuda/mma_kernels.inc"
+
 /* ---- fatbins: native code for WOQ_CUDA_ARCHS and PTX for later devices; the size lies in the header ---- */
 
 /* Of cu_modules.inc: codes, a bit each; X, F16 as keys of MMA leave it out. */
@@ -106,6 +109,79 @@ static bool probe_expand(const struct woq_device *device, struct woqi_kernel_key
     return false;
 }
 
+/* ---- mma ---- */
+
+struct shape {
+    const char *name;
+    uint32_t columns, warps_m;
+    enum woq_math math;
+    bool staged, quantized;
+    uint32_t threads;
+};
+
+static const struct shape shapes[] = {
+#define SHAPE(name, columns, warps_m, math, staged, threads, blocks)                               \
+    {#name, columns, warps_m, WOQ_MATH_##math, staged, false, threads},
+#define QUANTIZED_SHAPE(name, columns, warps_m, math, staged, threads, blocks)                     \
+    {#name, columns, warps_m, WOQ_MATH_##math, staged, true, threads},
+    WOQ_MMA_SHAPES(SHAPE) WOQ_MMA_QUANTIZED_SHAPES(QUANTIZED_SHAPE)
+#undef QUANTIZED_SHAPE
+#undef SHAPE
+};
+
+/* What the block of the key is compiled as; NULL: it is not. */
+static const struct shape *find_shape(struct woqi_kernel_key key)
+{
+    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
+    const bool quantized = key.code == WOQ_ABI_U4 || key.code == WOQ_ABI_U8;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const struct shape *s = &shapes[i];
+        if (b->strips == WOQ_MMA_STRIPS && b->columns == s->columns && b->warps_m == s->warps_m &&
+            b->staged == s->staged && (quantized ? b->math == s->math : !s->quantized) &&
+            woqi_block_threads(b) <= s->threads)
+            return s;
+    }
+    return NULL;
+}
+
+static uint32_t mma_shared(struct woqi_kernel_key key)
+{
+    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
+    const uint32_t x = b->staged ? b->warps_k * WOQ_MMA_STAGES * WOQ_MMA_X_SLOT(woqi_block_columns(b)) : 0;
+    const uint32_t sums = WOQ_MMA_SUMS(woqi_block_threads(b) / 32, b->columns);
+    return x > sums ? x : sums;
+}
+
+static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+{
+    const struct woq_device_info *info = &device->info;
+    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
+    const char *name = woqi_block_name((enum woqi_block_id)key.block);
+    if ((info->features & needed) != needed)
+        snprintf(reason, size, "needs matrix units");
+    else if (!find_shape(key))
+        snprintf(reason, size, "block %s is not compiled for CUDA", name);
+    else if (woqi_block_threads(b) > info->max_workgroup || mma_shared(key) > info->shared_memory)
+        snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", name, woqi_block_threads(b),
+                 mma_shared(key));
+    else
+        return true;
+    return false;
+}
+
+static void launch_mma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    const struct woqi_kernel_key key = kernel->key;
+    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
+    snprintf(out->entry, sizeof out->entry, "woq_mma_%s_%s_%s", find_shape(key)->name, code_name(key),
+             key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
+    out->block[0] = 32;
+    out->block[1] = b->warps_n * b->warps_m;
+    out->block[2] = b->warps_k;
+    out->shared = mma_shared(key);
+}
+
 /* ---- the backend's questions ---- */
 
 /* probe NULL: it asks for nothing. */
@@ -115,7 +191,7 @@ static const struct kind {
 } kinds[WOQI_KERNEL_COUNT] = {
     [WOQI_KERNEL_FLOOR] = {NULL, launch_plain},         [WOQI_KERNEL_REDUCE] = {NULL, launch_plain},
     [WOQI_KERNEL_XHALF] = {NULL, launch_xhalf},         [WOQI_KERNEL_EXPAND] = {probe_expand, launch_expand},
-    [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, launch_gemv},
+    [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, launch_gemv}, [WOQI_KERNEL_MMA] = {probe_mma, launch_mma},
 };
 
 bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)

@@ -1,0 +1,632 @@
+/*
+ * mma.cu: matrix units whose operands lie in known registers: Yᵀ = W · Xᵀ by products of 16 × 8 × 16.
+ *
+ * Weights are operand A, 16 rows (a strip) × 16 columns; rows of X are the columns of B; lane l = 4g + t of a warp
+ * holds (PTX ISA, "Matrix Fragments for mma.m16n8k16")
+ *     A registers 0 … 3   row g, k = 2t, 2t+1;  row g+8, the same;  row g, k = 2t+8, 2t+9;  row g+8, the same
+ *     B registers 0, 1    k = 2t, 2t+1;  k = 2t+8, 2t+9 of column g
+ *     C                   row g, columns 2t, 2t+1;  row g+8, the same
+ * As a product may take its k in any order, those k are the memory's columns 8t … 8t+3 (first product of a unit of
+ * 32) and 8t+4 … 8t+7 (second): a lane loads 8 neighbours at once, of W as of X, in the order in which it needs them.
+ *
+ * Block: (32, warps along rows of W and of X, parts of K). Block (i, j) computes strips i·(its warps)·2 … for rows
+ * j·WARPS_M·COLUMNS·8 … of X; the parts of K are whole blocks of 64 columns, added up in order at the end; blocks
+ * (i, j, p) take part p of K each, and give it rows of Y of its own.
+ *
+ * A step is 64 columns, or 128. What a warp needs of W in the next step is loaded to where this one's was as soon as
+ * that has been decoded, without branches, from the device's cache, to where it is prefetched some steps earlier. So is
+ * X, straight to registers; warps beside each other find it in the cache of the multiprocessor. STAGED: rows of X go
+ * through shared memory, for all warps of a part of K, STAGES − 1 steps ahead; a row's 16-byte pieces change halves
+ * with its parity (no bank conflicts). Sums reach the epilogue through shared memory.
+ *
+ * EXACT: integers multiply; sums of SPAN columns, which share a scale, are scaled in FP32. ROUNDED: weights are scaled
+ * to the type of X.
+ *
+ * Macros, from the build: CODES u4, u8, f16 or bf16 (the last two plain weights, of the type of X); X_TYPE f16 or bf16;
+ * CODE_BITS 4, 8 or 16; X_BF16 0 or 1. Requires sm_80.
+ */
+#include "activations.cuh"
+#include "epilogue.cuh"
+#include "fragment.cuh"
+#include "mma_kernels.inc"
+
+enum woq_math { EXACT, ROUNDED };
+
+static const bool BF16 = X_BF16;
+static const bool QUANTIZED = CODE_BITS != 16;
+static const int STRIPS = WOQ_MMA_STRIPS, VECTORS = CODE_BITS / 4; /* of codes of a lane in a block of 64 columns */
+static const woq_u32 PREFETCH = 8, AHEAD_GROUPS = 4; /* steps, groups: from memory to the device's cache */
+static const int BITS = QUANTIZED ? CODE_BITS : 4; /* where types must be complete that plain weights do not use */
+
+extern __shared__ uint4 pool[];
+
+static __device__ __forceinline__ woq_u32 pool_at()
+{
+    return (woq_u32)__cvta_generic_to_shared(pool);
+}
+
+/* ---- asynchronous copies ---- */
+
+/* present false: zeros. */
+static __device__ __forceinline__ void copy16(woq_u32 to, const woq_u8 *from, bool present = true)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(present ? 16 : 0)
+                 : "memory");
+}
+
+static __device__ __forceinline__ void copies_end()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+template <int PENDING> static __device__ __forceinline__ void copies_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+/* All warps of a part of K. */
+static __device__ __forceinline__ void part_barrier()
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(threadIdx.z + 1u), "r"(32u * blockDim.y) : "memory");
+}
+
+/* ---- the product ---- */
+
+/* c + a product of 16 columns. rows: of a strip, g and g+8, in a unit; which: of its two products. */
+static __device__ __forceinline__ void multiply_add(float to[4], const woq_u32 rows[2][4], int which, woq_u32 b0,
+                                                    woq_u32 b1, const float c[4])
+{
+#define MULTIPLY_ADD(type)                                                                         \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0, %1, %2, %3}, "           \
+        "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                                        \
+        : "=f"(to[0]), "=f"(to[1]), "=f"(to[2]), "=f"(to[3])                                       \
+        : "r"(rows[0][2 * which]), "r"(rows[1][2 * which]), "r"(rows[0][2 * which + 1]),           \
+          "r"(rows[1][2 * which + 1]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]))
+    if (BF16)
+        MULTIPLY_ADD("bf16");
+    else
+        MULTIPLY_ADD("f16");
+#undef MULTIPLY_ADD
+}
+
+/* Where this thread works. */
+struct spot {
+    woq_u32 lane, g, t;
+    woq_u32 warps_n, warp_n, warp_m;
+    woq_u32 group_x, group_y; /* block (i, j) */
+    woq_u32 strip;            /* the first */
+};
+
+/* Up to 8 rows of blocks walk through the weights side by side: what one of them has read of W, and all of X that they
+ * need, is then still in the cache for the others. */
+static __device__ __forceinline__ spot find_spot(woq_u32 warps_m)
+{
+    const woq_u32 deep = 8, id = blockIdx.y * gridDim.x + blockIdx.x, band = deep * gridDim.x;
+    const woq_u32 first = id / band * deep, rows = min(gridDim.y - first, deep);
+    spot p;
+    p.group_x = id % band / rows;
+    p.group_y = first + id % band % rows;
+    p.lane = threadIdx.x;
+    p.g = p.lane >> 2;
+    p.t = p.lane & 3u;
+    p.warps_n = blockDim.y / warps_m;
+    p.warp_n = threadIdx.y % p.warps_n;
+    p.warp_m = threadIdx.y / p.warps_n;
+    p.strip = (p.group_x * p.warps_n + p.warp_n) * STRIPS;
+    return p;
+}
+
+/* ---- W: what a lane has of a step ---- */
+
+static __device__ __forceinline__ void load_if(bool wanted, woq_u32 &to, const woq_u8 *from)
+{
+    asm("{.reg .pred p; setp.ne.u32 p, %2, 0; @p ld.global.nc.u32 %0, [%1];}"
+        : "+r"(to)
+        : "l"(from), "r"((woq_u32)wanted));
+}
+
+/* Scales and zeros of the rows g and g+8 of a strip as they lie in memory. */
+struct raw_pair {
+    uint2 scale, zero;
+};
+
+static __device__ __forceinline__ void prefetch(const woq_u8 *from)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+
+/* STEP: blocks of 64 columns in a step; RAWS: spans whose scales are loaded ahead; FAR: they are prefetched, too. */
+template <int STEP, int SPAN, int RAWS, bool FAR> struct lane_weights {
+    static const int BLOCK = CODE_BITS * 128; /* bytes of a strip in 64 columns */
+    uint4 codes[STEP][STRIPS][VECTORS];
+    raw_pair raw[RAWS][STRIPS];
+
+    const woq_u8 *window;
+    woq_u32 at[STRIPS], last_block; /* byte offsets of block 0 */
+    woq_u32 pair[STRIPS];           /* elements in the tables */
+    woq_u32 group, place, group_columns, last_group; /* of the span to be loaded next, and its first column in it */
+
+    __device__ __forceinline__ lane_weights(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 step,
+                                            woq_u32 end)
+    {
+        const woq_u32 last = (a.scale_stride >> 4) - 1u; /* strip of the tile */
+        window = weights;
+        last_block = (a.k - 1u) >> 6;
+#pragma unroll
+        for (int s = 0; s < STRIPS; s++) {
+            at[s] = a.codes_off + min(p.strip + s, last) * a.codes_stride + p.lane * 16u;
+#pragma unroll
+            for (int b = 0; b < STEP; b++)
+                load_codes(step, b, s);
+        }
+#pragma unroll 1
+        for (woq_u32 i = step + 1u; QUANTIZED && i < min(step + PREFETCH, end); i++)
+            prefetch_codes(p, i);
+        if (!QUANTIZED)
+            return;
+        /* Groups that end within units are those of a lane's columns. */
+        const bool by_lane = SPAN == 32 && a.group < a.k && a.group % 32u != 0;
+        const woq_u32 column = step * (STEP * 64u) + (by_lane ? p.t * 8u : 0u);
+        group_columns = a.group < a.k ? a.group : 0x7fffffffu;
+        last_group = (a.k - 1u) / group_columns;
+        group = column / group_columns;
+        place = column % group_columns;
+#pragma unroll
+        for (int s = 0; s < STRIPS; s++)
+            pair[s] = min(p.strip + s, last) * 16u + 2u * p.g;
+#pragma unroll
+        for (int i = 0; i < RAWS; i++)
+            load_scales(a, i);
+    }
+
+    /* From memory to the device's cache: a warp has not the registers to wait for memory. */
+    __device__ __forceinline__ void prefetch_codes(const spot &p, woq_u32 step) const
+    {
+#pragma unroll
+        for (int s = 0; s < STRIPS; s++)
+            prefetch(window + (at[s] + p.lane * (STEP * BLOCK / 32u - 16u) + step * (STEP * BLOCK)));
+    }
+
+    /* Beyond K those of the last block, as X is 0 there. */
+    __device__ __forceinline__ void load_codes(woq_u32 step, int b, int s)
+    {
+        const woq_u8 *from = window + (at[s] + min(step * STEP + b, last_block) * BLOCK);
+#pragma unroll
+        for (int i = 0; i < VECTORS; i++)
+            codes[b][s][i] = woq_stream(from, i * 512u);
+    }
+
+    /* Of the next span, and on to the one after it. */
+    __device__ __forceinline__ void load_scales(const woq_args &a, int slot)
+    {
+        const woq_u32 kind = WOQ_FLAG_ZERO(a.flags), in_table = min(group, last_group) * a.scale_stride;
+        const woq_u32 far = (min(group + AHEAD_GROUPS, last_group) - min(group, last_group)) * a.scale_stride;
+        const bool wide = WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
+        const bool point = kind == WOQ_ABI_ZERO_POINT, offset = kind == WOQ_ABI_ZERO_OFFSET;
+#pragma unroll
+        for (int s = 0; s < STRIPS; s++) {
+            const woq_u32 index = in_table + pair[s], bytes = index << (wide ? 2 : 1);
+            const woq_u8 *scale = window + (a.scales_off + bytes);
+            const woq_u8 *zero = window + (a.zeros_off + (point ? index & ~3u : bytes));
+            raw_pair &to = raw[slot][s];
+            if (FAR)
+                prefetch(scale + (far << (wide ? 2 : 1)));
+            to.scale.x = __ldg((const woq_u32 *)scale);
+            load_if(wide, to.scale.y, scale + 4);
+            load_if(point || offset, to.zero.x, zero);
+            load_if(offset && wide, to.zero.y, zero + 4);
+        }
+        place += (woq_u32)SPAN % group_columns;
+        group += (woq_u32)SPAN / group_columns;
+        if (place >= group_columns) {
+            place -= group_columns;
+            group++;
+        }
+    }
+};
+
+/* ---- X without shared memory: a lane's pieces of a step ---- */
+
+template <int COLUMNS> struct lane_x {
+    static const int AHEAD = COLUMNS > 1 ? 1 : 2; /* units */
+    static const bool KEPT = COLUMNS < 4; /* there are registers for the rows' places */
+    const woq_u8 *window;
+    woq_u32 first, rows[COLUMNS]; /* its first row; byte offsets */
+    uint4 pieces[AHEAD][COLUMNS]; /* of unit u at u % AHEAD */
+
+    __device__ __forceinline__ lane_x(const woq_u8 *x, const woq_args &a, const spot &p)
+    {
+        window = x;
+        first = (p.group_y + p.warp_m) * (COLUMNS * 8u) + p.g;
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++)
+            rows[c] = woq_x_row(a, first + c * 8u);
+    }
+
+    __device__ __forceinline__ woq_u32 row(const woq_args &a, int c) const
+    {
+        return KEPT ? rows[c] : woq_x_row(a, first + c * 8u);
+    }
+
+    /* Beyond K zeros. */
+    __device__ __forceinline__ void load(const woq_args &a, const spot &p, woq_u32 unit, int slot)
+    {
+        const woq_u32 column = unit * 32u + p.t * 8u;
+        if ((unit + 1u) * 32u <= a.k) { /* never made a selection of: loads are volatile */
+#pragma unroll
+            for (int c = 0; c < COLUMNS; c++)
+                pieces[slot][c] = load_piece(window + (row(a, c) + column * 2u));
+        } else {
+#pragma unroll
+            for (int c = 0; c < COLUMNS; c++)
+                pieces[slot][c] = make_uint4(0, 0, 0, 0);
+            if (column < a.k) {
+#pragma unroll
+                for (int c = 0; c < COLUMNS; c++)
+                    pieces[slot][c] = load_piece(window + (row(a, c) + column * 2u));
+            }
+        }
+    }
+
+    /* Whatever the alignment and order of X. */
+    __device__ __forceinline__ void gather(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 unit)
+    {
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++)
+            pieces[0][c] = woq_x_gather(weights, window, a, row(a, c), unit * 32u + p.t * 8u);
+    }
+
+    static __device__ __forceinline__ uint4 load_piece(const woq_u8 *from)
+    {
+        uint4 v;
+        asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                     : "l"(from));
+        return v;
+    }
+};
+
+/* ---- X through shared memory: the rows of a part of K ---- */
+
+struct staged_x {
+    const woq_u8 *window;
+    woq_u32 row[4]; /* byte offsets of those whose pieces this thread copies */
+    woq_u32 rows, first, piece, stride, to;
+    bool fast;
+
+    __device__ __forceinline__ staged_x(const woq_u8 *x, const woq_args &a, const spot &p, woq_u32 block_rows)
+    {
+        const woq_u32 thread = threadIdx.y * 32u + p.lane;
+        window = x;
+        rows = block_rows;
+        first = p.group_y * rows + (thread >> 3);
+        piece = thread & 7u;
+        stride = blockDim.y * 4u; /* rows that the threads of a part copy at once; even, and at least a fourth */
+        to = (thread >> 3) * 128u + ((piece ^ (thread >> 3 & 1u) << 2) << 4);
+        fast = woq_x_aligned(a);
+#pragma unroll
+        for (woq_u32 i = 0; i < 4; i++)
+            row[i] = woq_x_row(a, first + i * stride);
+    }
+
+    /* slot: address in shared memory. */
+    __device__ __forceinline__ void copy(const woq_u8 *weights, const woq_args &a, woq_u32 step, woq_u32 slot) const
+    {
+        const woq_u32 column = (step * 8u + piece) * 8u;
+        if (fast) {
+            const bool present = column < a.k;
+#pragma unroll
+            for (woq_u32 i = 0; i < 4; i++)
+                if (i * stride < rows)
+                    copy16(slot + to + i * stride * 128u, window + (row[i] + (present ? column * 2u : 0u)), present);
+        } else {
+#pragma unroll 1
+            for (woq_u32 i = 0; i * stride < rows; i++)
+                pool[(slot - pool_at() + to + i * stride * 128u) >> 4] =
+                    woq_x_gather(weights, window, a, woq_x_row(a, first + i * stride), column);
+        }
+    }
+};
+
+/* ---- sums ---- */
+
+template <int COLUMNS, woq_math MATH> struct sums {
+    static const bool SCALED = QUANTIZED && MATH == EXACT; /* sums of a group are scaled, not weights */
+    float total[STRIPS][COLUMNS][4];
+    float part[SCALED ? STRIPS : 1][SCALED ? COLUMNS : 1][4];
+
+    __device__ __forceinline__ sums()
+    {
+#pragma unroll
+        for (int i = 0; i < STRIPS * COLUMNS * 4; i++)
+            total[i / (COLUMNS * 4)][i / 4 % COLUMNS][i % 4] = 0.0f;
+    }
+};
+
+/* What rows g and g+8 of the strips have in the current group. HALF: scales have the operands' type. */
+template <woq_math MATH, bool HALF> struct groups {
+    woq_zero<BITS, BF16> zero[STRIPS][2];
+    woq_u32 pairs[STRIPS][2];
+    float scale[STRIPS][2], offset[STRIPS][2];
+
+    __device__ __forceinline__ groups(const woq_args &a)
+    {
+        const woq_u32 fixed = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET ? 0u : woq_symmetric_zero<BITS>();
+#pragma unroll
+        for (int i = 0; i < STRIPS * 2; i++) {
+            zero[i / 2][i % 2] = woq_zero<BITS, BF16>(fixed);
+            offset[i / 2][i % 2] = 0.0f;
+        }
+    }
+
+    __device__ __forceinline__ void begin(const woq_args &a, woq_u32 g, const raw_pair raw[STRIPS])
+    {
+        const woq_u32 type = WOQ_FLAG_SCALE(a.flags), kind = WOQ_FLAG_ZERO(a.flags);
+        if (kind == WOQ_ABI_ZERO_POINT) {
+#pragma unroll
+            for (int i = 0; i < STRIPS * 2; i++)
+                zero[i / 2][i % 2] = woq_zero<BITS, BF16>(woq_pair_byte(raw[i / 2].zero.x, g, i % 2));
+        }
+#pragma unroll
+        for (int i = 0; i < (MATH == ROUNDED ? STRIPS * 2 : 0); i++) {
+            if (HALF)
+                pairs[i / 2][i % 2] = __byte_perm(raw[i / 2].scale.x, 0, i % 2 ? 0x3232 : 0x1010);
+            else
+                scale[i / 2][i % 2] = woq_pair_element(type, raw[i / 2].scale, i % 2);
+            if (!HALF && kind == WOQ_ABI_ZERO_OFFSET)
+                offset[i / 2][i % 2] = woq_pair_element(type, raw[i / 2].zero, i % 2);
+        }
+    }
+};
+
+/* Of this lane in a strip and a unit of a block: the operands of its two rows. */
+template <woq_math MATH, bool HALF>
+static __device__ __forceinline__ void decode(const uint4 codes[VECTORS], int s, int unit,
+                                              const groups<MATH, HALF> &now, const woq_magic<BITS, BF16> &magic,
+                                              woq_u32 rows[2][4])
+{
+    if (!QUANTIZED) {
+#pragma unroll
+        for (int high = 0; high < 2; high++) {
+            const uint4 v = codes[QUANTIZED ? 0 : unit * 2 + high];
+            rows[high][0] = v.x, rows[high][1] = v.y, rows[high][2] = v.z, rows[high][3] = v.w;
+        }
+        return;
+    }
+    const uint4 v = codes[BITS == 8 ? unit : 0];
+    const woq_u32 words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int high = 0; high < 2; high++) {
+        woq_codes<BITS> row;
+#pragma unroll
+        for (int i = 0; i < BITS / 4; i++)
+            row.word[i] = words[BITS == 4 ? unit * 2 + high : high * 2 + i];
+        if constexpr (MATH == ROUNDED && !HALF && BF16 && BITS == 8) {
+            woq_bytes_scaled(row, now.zero[s][high], magic, now.scale[s][high], now.offset[s][high], rows[high]);
+            continue;
+        }
+        woq_integers<BITS, BF16>(row, now.zero[s][high], magic, rows[high]);
+        if (MATH == ROUNDED && HALF)
+            woq_scale_pairs<BF16>(rows[high], now.pairs[s][high]);
+        else if (MATH == ROUNDED)
+            woq_scale_floats<BF16>(rows[high], now.scale[s][high], now.offset[s][high]);
+    }
+}
+
+/* A strip in a unit of 32 columns, and tile c of X: b is this lane's 8 elements of it, rows its operands. opens: what
+ * came before in this span is not to be added to. */
+template <int COLUMNS, woq_math MATH>
+static __device__ __forceinline__ void multiply_tile(const woq_u32 rows[2][4], const uint4 &b, int s, int c, bool opens,
+                                                     sums<COLUMNS, MATH> &out)
+{
+    const bool scaled = sums<COLUMNS, MATH>::SCALED;
+    const float nothing[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    float *to = scaled ? out.part[scaled ? s : 0][scaled ? c : 0] : out.total[s][c];
+    multiply_add(to, rows, 0, b.x, b.y, scaled && opens ? nothing : to);
+    multiply_add(to, rows, 1, b.z, b.w, to);
+}
+
+/* EXACT: the sums of a span are complete. */
+template <int COLUMNS, woq_math MATH>
+static __device__ __forceinline__ void close_span(const woq_args &a, const raw_pair raw[STRIPS],
+                                                  sums<COLUMNS, MATH> &out)
+{
+    const bool scaled = sums<COLUMNS, MATH>::SCALED;
+#pragma unroll
+    for (int s = 0; s < (scaled ? STRIPS : 0); s++) {
+        const float low = woq_pair_element(WOQ_FLAG_SCALE(a.flags), raw[s].scale, 0);
+        const float high = woq_pair_element(WOQ_FLAG_SCALE(a.flags), raw[s].scale, 1);
+#pragma unroll
+        for (int i = 0; i < COLUMNS * 4; i++)
+            out.total[s][i / 4][i % 4] =
+                __fmaf_rn(i % 4 < 2 ? low : high, out.part[scaled ? s : 0][scaled ? i / 4 : 0][i % 4],
+                          out.total[s][i / 4][i % 4]);
+    }
+}
+
+/* The steps of this warp's part of K. FAST: without STAGED, pieces of X are loaded at once. */
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN>
+static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
+                                                const spot &p, sums<COLUMNS, MATH> &out)
+{
+    const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1;
+    const woq_u32 rows_x = WARPS_M * COLUMNS * 8u, x_bytes = WOQ_MMA_X_SLOT(rows_x);
+    const woq_u32 ring = threadIdx.z * (STAGES * x_bytes);
+    const woq_u32 steps = (a.k + (STEP * 64u - 1u)) / (STEP * 64u), parts = blockDim.z * gridDim.z;
+    const woq_u32 share = (steps + parts - 1u) / parts;
+    const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
+    if (begin >= end)
+        return;
+    const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1;
+    lane_weights<STEP, SPAN, RAWS, (COLUMNS > 1 && CODE_BITS == 4)> w(weights, a, p, begin, end);
+    lane_x<COLUMNS> direct(x, a, p);
+    const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && !HALF && !STAGED; /* no registers for scales ahead */
+    const int AHEAD = lane_x<COLUMNS>::AHEAD;
+    const staged_x stage(x, a, p, rows_x);
+    const woq_magic<BITS, BF16> magic(a);
+    groups<MATH, HALF> now(a);
+    woq_u32 use = 0; /* the slot to be used; the one before is the next to be filled */
+    if (STAGED) {
+#pragma unroll 1
+        for (int i = 0; i < STAGES - 1; i++) {
+            if (begin + i < end)
+                stage.copy(weights, a, begin + i, pool_at() + ring + i * x_bytes);
+            copies_end();
+        }
+    } else if (FAST) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++)
+            direct.load(a, p, begin * (2u * STEP) + i, i);
+    }
+#pragma unroll 1
+    for (woq_u32 step = begin; step < end; step++) {
+        if (QUANTIZED && step + PREFETCH < end)
+            w.prefetch_codes(p, step + PREFETCH);
+        if (STAGED) {
+            copies_wait<STAGES - 2>();
+            part_barrier();
+            if (step + (STAGES - 1) < end)
+                stage.copy(weights, a, step + (STAGES - 1),
+                           pool_at() + ring + (use ? use - 1u : STAGES - 1u) * x_bytes);
+            copies_end();
+        }
+#pragma unroll
+        for (int unit = 0; unit < 2 * STEP; unit++) {
+            const int slot = unit * 32 / SPAN % RAWS;
+            const bool opens = unit * 32 % SPAN == 0, closes = (unit + 1) * 32 % SPAN == 0;
+            if (QUANTIZED && opens) {
+                now.begin(a, p.g, w.raw[slot]);
+                if (MATH == ROUNDED && !LATE)
+                    w.load_scales(a, slot);
+            }
+            const woq_u32 here = step * (2u * STEP) + unit;
+            const int ahead = FAST ? unit % AHEAD : 0;
+            if (!STAGED && !FAST)
+                direct.gather(weights, a, p, here);
+            woq_u32 rows[STRIPS][2][4];
+#pragma unroll
+            for (int s = 0; s < STRIPS; s++) {
+                decode<MATH, HALF>(w.codes[unit / 2][s], s, unit % 2, now, magic, rows[s]);
+                if (unit % 2)
+                    w.load_codes(step + 1u, unit / 2, s);
+#pragma unroll
+                for (int c = 0; c < (STAGED ? 0 : COLUMNS); c++)
+                    multiply_tile(rows[s], direct.pieces[ahead][c], s, c, opens, out);
+            }
+            const woq_u32 at = ring + use * x_bytes + (p.warp_m * COLUMNS * 8u + p.g) * 128u +
+                               (((unit * 4u + p.t) ^ (p.g & 1u) << 2) << 4);
+#pragma unroll
+            for (int c = 0; c < (STAGED ? COLUMNS : 0); c++) {
+                const uint4 b = pool[(at >> 4) + c * 64u];
+#pragma unroll
+                for (int s = 0; s < STRIPS; s++)
+                    multiply_tile(rows[s], b, s, c, opens, out);
+            }
+            if (!STAGED && FAST)
+                direct.load(a, p, here + AHEAD, ahead);
+            if (LATE && closes)
+                w.load_scales(a, slot);
+            if (QUANTIZED && MATH == EXACT && closes) {
+                close_span(a, w.raw[slot], out);
+                w.load_scales(a, slot);
+            }
+        }
+        use = use == STAGES - 1u ? 0u : use + 1u;
+    }
+}
+
+/* ---- the end ---- */
+
+/* One element of Y, from the sums of CHUNK columns in the pool: [part of K][warp][strip][column][lane]. */
+static __device__ __forceinline__ void put(const woq_u8 *x, woq_u8 *y, const woq_u8 *bias, const woq_u8 *residual,
+                                           const woq_args &a, const spot &p, woq_u32 rows_x, woq_u32 columns,
+                                           woq_u32 chunk, woq_u32 first_column, woq_u32 index)
+{
+    const bool gated = woq_gated(a);
+    const woq_u32 rows = (gated ? p.warps_n * STRIPS / 2u : p.warps_n * STRIPS) * 16u;
+    const woq_u32 row = index % rows, x_row = index / rows;
+    const woq_u32 tile = gated ? row / 16u * 2u : row / 16u, lane = row % 8u * 4u + x_row % 8u / 2u;
+    const woq_u32 element = (row & 8u) / 4u + (x_row & 1u);
+    const woq_u32 m_warp = x_row / (chunk * 8u), c = x_row / 8u % chunk;
+    const woq_u32 m = p.group_y * rows_x + (m_warp * columns + first_column + c) * 8u + x_row % 8u;
+    const woq_u32 n = p.group_x * rows + row;
+    if (m >= a.m || n >= a.n)
+        return;
+    const woq_u32 part_floats = blockDim.y * STRIPS * chunk * 128u;
+    woq_u32 at = (((m_warp * p.warps_n + tile / STRIPS) * STRIPS + tile % STRIPS) * chunk + c) * 128u + lane * 4u +
+                 element;
+    const float *from = (const float *)pool;
+    float sum = 0.0f, up = 0.0f;
+    for (woq_u32 part = 0; part < blockDim.z; part++, at += part_floats) {
+        sum = __fadd_rn(sum, from[at]);
+        if (gated)
+            up = __fadd_rn(up, from[at + chunk * 128u]);
+    }
+    if (a.row_scales_off) {
+        const float scale = __uint_as_float(woq_word(x, a.row_scales_off + 4u * m));
+        sum = __fmul_rn(sum, scale);
+        up = __fmul_rn(up, scale);
+    }
+    woq_finish(y, bias, residual, a, blockIdx.z * a.m + m, n, sum, up);
+}
+
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED>
+static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+                                               const woq_u8 *residual, const woq_args &a)
+{
+    const spot p = find_spot(WARPS_M);
+    const woq_u32 rows_x = WARPS_M * COLUMNS * 8u;
+    const woq_u32 type = WOQ_FLAG_SCALE(a.flags);
+    const bool half = type == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16) && WOQ_FLAG_ZERO(a.flags) != WOQ_ABI_ZERO_OFFSET;
+    sums<COLUMNS, MATH> out;
+    const bool whole = a.group >= a.k, blocks = whole || a.group % 64u == 0, pairs = whole || a.group % 128u == 0;
+    const bool LONG = CODE_BITS == 4 && MATH == EXACT && !STAGED; /* with registers for steps of 128 columns */
+    const bool HALVES = QUANTIZED && MATH == ROUNDED;
+#define MULTIPLY(fast, halves, span)                                                               \
+    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, halves, span>(weights, x, a, p, out)
+    if (!STAGED && !woq_x_aligned(a))
+        MULTIPLY(false, false, 32);
+    else if (HALVES && half && blocks)
+        MULTIPLY(true, HALVES, 64);
+    else if (HALVES && half)
+        MULTIPLY(true, HALVES, 32);
+    else if (LONG && pairs)
+        MULTIPLY(true, false, LONG ? 128 : 64);
+    else if (!QUANTIZED || blocks)
+        MULTIPLY(true, false, 64);
+    else
+        MULTIPLY(true, false, 32);
+#undef MULTIPLY
+
+    const int CHUNK = WOQ_MMA_CHUNK(COLUMNS);
+    const woq_u32 warp = threadIdx.z * blockDim.y + threadIdx.y, threads = blockDim.x * blockDim.y * blockDim.z;
+    const woq_u32 outputs = (woq_gated(a) ? p.warps_n * STRIPS / 2u : p.warps_n * STRIPS) * 16u * WARPS_M * CHUNK * 8u;
+    copies_wait<0>();
+#pragma unroll 1
+    for (int first = 0; first < COLUMNS; first += CHUNK) {
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < STRIPS * COLUMNS; i++) {
+            const float *v = out.total[i / COLUMNS][i % COLUMNS];
+            if (i % COLUMNS / CHUNK * CHUNK == first)
+                ((float4 *)pool)[((warp * STRIPS + i / COLUMNS) * CHUNK + i % COLUMNS % CHUNK) * 32u + p.lane] =
+                    make_float4(v[0], v[1], v[2], v[3]);
+        }
+        __syncthreads();
+        for (woq_u32 i = warp * 32u + p.lane; i < outputs; i += threads)
+            put(x, y, bias, residual, a, p, rows_x, COLUMNS, CHUNK, first, i);
+    }
+}
+
+#define MMA_NAME(shape, codes, x_type) MMA_NAME_(shape, codes, x_type)
+#define MMA_NAME_(shape, codes, x_type) woq_mma_##shape##_##codes##_##x_type
+#define MMA_KERNEL(shape, columns, warps_m, math, staged, threads, blocks)                         \
+    extern "C" __global__ void __launch_bounds__(threads, blocks)                                  \
+        MMA_NAME(shape, CODES, X_TYPE)(WOQ_PARAMETERS)                                             \
+    {                                                                                              \
+        product<columns, warps_m, math, staged>(weights, x, y, bias, residual, a);                 \
+    }
+WOQ_MMA_SHAPES(MMA_KERNEL)
+#if CODE_BITS != 16
+WOQ_MMA_QUANTIZED_SHAPES(MMA_KERNEL)
+#endif
