@@ -100,7 +100,8 @@ static struct woqi_kernel_key key_at(uint32_t i)
     key.block = WOQI_BLOCK_NONE + 1 + i / CODES / WOQI_GROUPS_COUNT;
     key.id = woqi_coop_block((enum woqi_block_id)key.block)->rows_w  ? WOQI_KERNEL_COOP
              : woqi_nv2_block((enum woqi_block_id)key.block)->rows_w ? WOQI_KERNEL_NV2
-                                                                     : WOQI_KERNEL_MMA;
+             : woqi_block((enum woqi_block_id)key.block)->warps_n    ? WOQI_KERNEL_MMA
+                                                                     : WOQI_KERNEL_WGMMA;
     return key;
 }
 

@@ -142,7 +142,10 @@ static const struct {
 #define MMA_SIZE(id, warps_n, warps_m, warps_k, strips, columns, ...)                              \
     [WOQI_BLOCK_##id] = {#id, warps_n * strips * 16, warps_m * columns * 8},
 #define SIZE(id, rows_w, rows_x, ...) [WOQI_BLOCK_##id] = {#id, rows_w, rows_x},
-    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_NV2_BLOCKS(SIZE) WOQI_TILE_BLOCKS(SIZE)
+#define TILE_SIZE(id, rows_w, rows_x) SIZE(id, rows_w, rows_x, )
+    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_NV2_BLOCKS(SIZE) WOQI_WGMMA_BLOCKS(TILE_SIZE)
+    WOQI_TILE_BLOCKS(SIZE)
+#undef TILE_SIZE
 #undef SIZE
 #undef MMA_SIZE
 };

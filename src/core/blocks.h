@@ -142,6 +142,21 @@
     P(V32X32, "gemm", 0)
 
 /*
+ * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x), of the kernel wgmma: rows of the weights and of X in a tile.
+ *
+ * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m) in order of preference, as above; math is ROUNDED. Below, mma is faster.
+ */
+#define WOQI_WGMMA_BLOCKS(B)                                                                       \
+    B(G128X64, 128, 64)                                                                            \
+    B(G128X128, 128, 128)                                                                          \
+    B(G128X256, 128, 256)
+
+#define WOQI_WGMMA_PATHS(P)                                                                        \
+    P(G128X64, 17, 64)                                                                             \
+    P(G128X128, 17, 128)                                                                           \
+    P(G128X256, 17, 0)
+
+/*
  * WOQI_TILE_BLOCKS(B): B(ID, rows_w, rows_x, thread_w, thread_x, parts, buffers), of the kernel tile, which has no
  * matrix units.
  *   rows_w, rows_x       rows of the weights (whole pairs of strips) and of X in a work-group
@@ -185,7 +200,7 @@ enum woqi_block_id {
     WOQI_BLOCK_NONE,
 #define WOQI_BLOCK_ENUM(id, ...) WOQI_BLOCK_##id,
     WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM) WOQI_NV2_BLOCKS(WOQI_BLOCK_ENUM)
-    WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM)
+    WOQI_WGMMA_BLOCKS(WOQI_BLOCK_ENUM) WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM)
 #undef WOQI_BLOCK_ENUM
         WOQI_BLOCK_COUNT
 };

@@ -123,7 +123,7 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     }
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
-    if (m < path->min_m) {
+    if (m < path->min_m && !gemm->single && !gemm->device->only_matrix) {
         snprintf(reason, WOQI_REASON_SIZE, "takes at least %u rows", path->min_m);
         return false;
     }

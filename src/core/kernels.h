@@ -49,6 +49,16 @@
  *         i·rows_w onwards of the weights for the rows j·rows_x onwards of X; parts of K are summed in the
  *         work-group, in a fixed order. Needs the block's threads and shared memory, and nothing else.
  *
+ * wgmma   Layout FRAG16, weights quantized or of X's type, groups of a multiple of 8 columns or all, math ROUNDED. X is
+ *         what xtile made of it. Built for one kind of codes, one type of X and one block (WOQI_WGMMA_BLOCKS).
+ *         groups[0] work-groups compute the tiles_w · tiles_x tiles of the product in parts
+ *         (shaders/cuda/wgmma_parts.inc); where they share tiles, no more than the device runs at once, ready_off and
+ *         sums_off name places for their flags and sums in X's binding. Work-groups must begin in the order of their
+ *         numbers.
+ * xtile   X, FP16 or BF16, any alignment, gathered through perm, to the workspace, binding Y, y_off 0: for each block
+ *         of 64 columns (K rounded up to 128), rows (M rounded up to 8) of 128 bytes in the order of wgmma's products.
+ *         Sets ready_count words at ready_off to 0. groups[0]·local_x invocations stride over rows and columns.
+ *
  * expand  Layout FRAG16, codes U4 or U8, any group. Writes n rows of the weights (whole strips, from codes_off,
  *         scales_off and zeros_off on) as plain FP16 weights of the same layout: binding Y, strips y_stride
  *         apart, and behind them perm, if X is gathered. Built for one kind of codes. groups[0]·local_x
@@ -76,6 +86,8 @@
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
     K(COOP, coop, "skinny, gemm", 32, "matrix units of any kind, through shared memory")           \
     K(NV2, nv2, "gemm", 32, "matrices of a work-group, VK_NV_cooperative_matrix2")                 \
+    K(XTILE, xtile, "gemm", 256, "X to tiles of WGMMA")                                            \
+    K(WGMMA, wgmma, "gemm", 384, "matrix units of a warpgroup, sm_90a")                            \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
     K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")                          \
     K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")
@@ -100,7 +112,7 @@ enum woqi_groups {
 /* For matrix units, of one block? */
 static inline bool woqi_kernel_is_matrix(enum woqi_kernel_id id)
 {
-    return id == WOQI_KERNEL_MMA || id == WOQI_KERNEL_COOP || id == WOQI_KERNEL_NV2;
+    return id == WOQI_KERNEL_MMA || id == WOQI_KERNEL_COOP || id == WOQI_KERNEL_NV2 || id == WOQI_KERNEL_WGMMA;
 }
 
 /* Which kernel, and what it is built for where it is not built for everything. */
@@ -109,8 +121,8 @@ struct woqi_kernel_key {
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
     uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
-    uint32_t x;     /* WOQ_ABI_F32 …, of X: GEMV_FRAG and TILE, and MMA if it is BF16; else 0 */
-    /* MMA and NV2 with quantized weights, else 0. */
+    uint32_t x;     /* WOQ_ABI_F32 …, of X: GEMV_FRAG and TILE, and MMA and WGMMA if it is BF16; else 0 */
+    /* MMA, NV2 and WGMMA with quantized weights, else 0. */
     uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */
     uint32_t zero;  /* WOQ_ABI_ZERO_… */
     /* GEMV_FRAG, else 0. */

@@ -56,6 +56,11 @@ const struct woqi_path woqi_paths[] = {
      (enum woq_math)MATH_OF_##id, woqi_split_accepts, woqi_split_workspace, woqi_split_slice, 2,   \
      woqi_split_step, NULL},
     WOQI_MMA_FEW(MMA_PATH)
+#define WGMMA_PATH(id, min_m, max_m)                                                               \
+    {"gemm", min_m, max_m, 2, {WOQI_KERNEL_XTILE, WOQI_KERNEL_WGMMA}, WOQI_BLOCK_##id, 0, 0,        \
+     WOQ_MATH_ROUNDED, woqi_wgmma_accepts, woqi_wgmma_workspace, woqi_wgmma_slice, 2, woqi_wgmma_step, NULL},
+    WOQI_WGMMA_PATHS(WGMMA_PATH)
+#undef WGMMA_PATH
 #define GEMV_PATH(rows)                                                                            \
     {"gemv", 0, rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,                  \
      woqi_gemv_accepts, no_workspace, no_limit, 0, woqi_gemv_step, NULL}
@@ -129,7 +134,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         return woqi_tile_key(gemm, path);
     if (woqi_kernel_is_matrix(key.id))
         key.block = path->block;
-    if (key.id == WOQI_KERNEL_MMA && woqi_matrix_bf16(gemm))
+    if ((key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_WGMMA) && woqi_matrix_bf16(gemm))
         key.x = WOQ_ABI_BF16;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)
         return key;
@@ -138,7 +143,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         return key;
     if (key.id == WOQI_KERNEL_MMA)
         step = woqi_block_depth(woqi_block(path->block), woqi_code_bits(w->format.code));
-    if (key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_NV2) {
+    if (key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_NV2 || key.id == WOQI_KERNEL_WGMMA) {
         key.scale = (uint32_t)w->format.scale;
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }

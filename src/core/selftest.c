@@ -126,7 +126,7 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
         p->format.zero = key.scale ? (enum woq_zero)key.zero : WOQ_ZERO_POINT;
         p->format.scale = key.scale ? (enum woq_type)key.scale : WOQ_F16;
         p->format.group = groups[key.fine];
-        p->format.g_idx = key.id == WOQI_KERNEL_XHALF;
+        p->format.g_idx = key.id == WOQI_KERNEL_XHALF || key.id == WOQI_KERNEL_XTILE;
         p->groups = (p->k + (uint32_t)p->format.group - 1) / (uint32_t)p->format.group;
     }
     woqi_block_tile(path->block, &p->n, &p->m);

@@ -79,6 +79,19 @@ woqi_workspace_fn woqi_half_workspace;
 woqi_slice_limit_fn woqi_half_slice;
 woqi_step_fn woqi_half_step;
 
+/* ---- paths_wgmma.c ---- */
+
+woqi_accepts_fn woqi_wgmma_accepts;
+woqi_workspace_fn woqi_wgmma_workspace;
+woqi_slice_limit_fn woqi_wgmma_slice;
+woqi_step_fn woqi_wgmma_step;
+/* How `groups` work-groups take tiles of `blocks` blocks of K, see shaders/cuda/wgmma_parts.inc. units: what the device
+ * runs at once; alone: no tile is shared. */
+struct woqi_shares {
+    uint32_t groups, rounds, share;
+};
+struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t units, bool alone);
+
 /* ---- paths_expand.c ---- */
 
 /* Any weights; those whose groups have fewer than 64 columns. */

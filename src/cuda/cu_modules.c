@@ -11,6 +11,7 @@
 
 #include "../core/blocks.h"
 #include "cuda/mma_kernels.inc"
+#include "cuda/wgmma_kernels.inc"
 
 /* ---- fatbins: native code for WOQ_CUDA_ARCHS and PTX for later devices; the size lies in the header ---- */
 
@@ -182,6 +183,54 @@ static void launch_mma(const struct woqi_kernel *kernel, struct woqi_cu_module *
     out->shared = mma_shared(key);
 }
 
+/* ---- wgmma ---- */
+
+/* 0: the block is not compiled for such weights. */
+static uint32_t wgmma_shared(struct woqi_kernel_key key)
+{
+    const uint32_t bits = woqi_code_bits((enum woq_code)key.code);
+    uint32_t weights, rows;
+    woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
+#define SHAPE(n)                                                                                   \
+    if (rows == (n))                                                                               \
+        return WOQ_WGMMA_SHARED(n, bits);
+    WOQ_WGMMA_SHAPES(SHAPE)
+    if (bits != 16) {
+        WOQ_WGMMA_QUANTIZED_SHAPES(SHAPE)
+    }
+#undef SHAPE
+    return 0;
+}
+
+static bool probe_wgmma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+{
+    const struct woq_device_info *info = &device->info;
+    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    const uint32_t shared = wgmma_shared(key);
+    const char *name = woqi_block_name((enum woqi_block_id)key.block);
+    if ((info->features & needed) != needed)
+        snprintf(reason, size, "needs matrix units");
+    else if (!shared)
+        snprintf(reason, size, "block %s is not compiled for such weights", name);
+    else if (WOQ_WGMMA_THREADS > info->max_workgroup || shared > info->shared_memory)
+        snprintf(reason, size, "block %s needs %d threads and %u bytes of shared memory", name, WOQ_WGMMA_THREADS,
+                 shared);
+    else
+        return true;
+    return false;
+}
+
+static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+{
+    const struct woqi_kernel_key key = kernel->key;
+    uint32_t weights, rows;
+    woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
+    snprintf(out->entry, sizeof out->entry, "woq_wgmma_%u_%s_%s", rows, code_name(key),
+             key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
+    out->block[0] = WOQ_WGMMA_THREADS;
+    out->shared = wgmma_shared(key);
+}
+
 /* ---- the backend's questions ---- */
 
 /* probe NULL: it asks for nothing. */
@@ -192,6 +241,7 @@ static const struct kind {
     [WOQI_KERNEL_FLOOR] = {NULL, launch_plain},         [WOQI_KERNEL_REDUCE] = {NULL, launch_plain},
     [WOQI_KERNEL_XHALF] = {NULL, launch_xhalf},         [WOQI_KERNEL_EXPAND] = {probe_expand, launch_expand},
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, launch_gemv}, [WOQI_KERNEL_MMA] = {probe_mma, launch_mma},
+    [WOQI_KERNEL_XTILE] = {NULL, launch_plain},         [WOQI_KERNEL_WGMMA] = {probe_wgmma, launch_wgmma},
 };
 
 bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)
@@ -201,9 +251,13 @@ bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
     if (kind->probe && !kind->probe(device, key, reason, reason_size))
         return false;
     const struct module *module = find_module(key);
-    if (module && module->capability <= capability)
+    const bool alone = key.id == WOQI_KERNEL_WGMMA || key.id == WOQI_KERNEL_XTILE; /* sm_90a is not for later ones */
+    if (module && (alone ? module->capability == capability : module->capability <= capability))
         return true;
-    if (module)
+    if (module && alone)
+        snprintf(reason, reason_size, "is for compute capability %d.%d alone; the device has %d.%d",
+                 module->capability / 10, module->capability % 10, capability / 10, capability % 10);
+    else if (module)
         snprintf(reason, reason_size, "needs compute capability %d.%d; the device has %d.%d", module->capability / 10,
                  module->capability % 10, capability / 10, capability % 10);
     else

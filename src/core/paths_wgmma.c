@@ -1,0 +1,173 @@
+/*
+ * paths_wgmma.c: many rows of X on Hopper's matrix units: stage 0 puts rows of a slice in the order that the kernel
+ * wants (XTILE), stage 1 multiplies them (WGMMA).
+ *
+ * In the workspace: the rows, 8 by 8, K rounded up to 128; behind them, if work-groups share tiles, the flags of those
+ * whose sums are stored, 4 words for each, and the sums, a tile in FP32 for each.
+ */
+#include <stdio.h>
+
+#include "alloc.h"
+#include "step.h"
+
+#define PREPARED_BYTES (64ull << 20) /* of rows at a time */
+#define FLAGS          4             /* words of a work-group */
+#define ALIGNMENT      256
+#define MOST_ROUNDS    60 /* the kernel has a table of 64 parts for a work-group */
+#define MOST_TILES     65535u
+/* Sharing the last tiles costs the cache what tiles side by side have in common; with so many rounds it does not pay
+ * (H200, 28672 × 8192, µs shared and not: M = 512, 3 rounds, 319, 361; M = 4096, 27 rounds, 2738, 2537). */
+#define SHARED_ROUNDS  8
+/* Work-groups of a tile at most: the last one adds what the others have. */
+#define TILE_SHARES    4
+#define SHARE_BLOCKS   4 /* shares are multiples of it */
+
+struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t units, bool alone)
+{
+    struct woqi_shares s = {.share = blocks};
+    uint64_t groups = woqi_min(units, tiles);
+    if (tiles <= units * SHARED_ROUNDS && tiles % units && !alone)
+        groups = units;
+    while (tiles / groups > MOST_ROUNDS)
+        groups *= 2;
+    s.groups = (uint32_t)groups;
+    s.rounds = (uint32_t)(tiles / groups);
+    if (alone || tiles > units * SHARED_ROUNDS || tiles % units == 0)
+        return s;
+    if (s.rounds)
+        s.rounds--;
+    const uint64_t left = (tiles - s.rounds * groups) * blocks;
+    const uint64_t least = woqi_div_up(blocks, TILE_SHARES), share = woqi_div_up(left, groups);
+    s.share = (uint32_t)(woqi_div_up(share > least ? share : least, SHARE_BLOCKS) * SHARE_BLOCKS);
+    return s;
+}
+
+/* ---- what lies where in the workspace ---- */
+
+static uint32_t blocks_of(const struct woq_gemm *gemm)
+{
+    return (uint32_t)(woqi_div_up(gemm->weights->k_packed, 2 * WOQI_FRAG_COLUMNS) * 2);
+}
+
+/* Of 8 rows. */
+static uint64_t rows_bytes(const struct woq_gemm *gemm)
+{
+    return blocks_of(gemm) * (uint64_t)WOQI_FRAG_COLUMNS * 2 * 8;
+}
+
+static uint64_t flags_at(const struct woq_gemm *gemm, uint64_t rows)
+{
+    return woqi_div_up(woqi_div_up(rows, 8) * rows_bytes(gemm), ALIGNMENT) * ALIGNMENT;
+}
+
+static uint64_t sums_at(const struct woq_gemm *gemm, uint64_t rows)
+{
+    const uint64_t flags = woqi_gpu_units(gemm) * FLAGS * sizeof(uint32_t);
+    return flags_at(gemm, rows) + woqi_div_up(flags, ALIGNMENT) * ALIGNMENT;
+}
+
+/* With room for sums. */
+static uint64_t bytes_of(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows)
+{
+    uint32_t tile_w, tile_x;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    return sums_at(gemm, rows) + woqi_gpu_units(gemm) * tile_w * tile_x * sizeof(float);
+}
+
+static uint64_t window_bytes(const struct woq_gemm *gemm)
+{
+    const struct woq_device_info *info = &gemm->device->info;
+    return woqi_min(info->max_binding, info->max_allocation);
+}
+
+/* Steps of several tiles of the weights run at once, and sums have one place. */
+static bool may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
+{
+    return gemm->weights->tile_count == 1 &&
+           bytes_of(gemm, path, woqi_wgmma_slice(gemm, path)) <= window_bytes(gemm);
+}
+
+/* ---- the path ---- */
+
+bool woqi_wgmma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                        size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    const enum woq_type x = gemm->params.x_type;
+    const enum woq_code plain = x == WOQ_F16 ? WOQ_CODE_F16 : WOQ_CODE_BF16;
+    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
+        return false;
+    if (x != WOQ_F16 && !woqi_matrix_bf16(gemm))
+        snprintf(reason, size, "needs FP16 activations, or BF16 where matrix units take them");
+    else if (!w->group && w->format.code != plain)
+        snprintf(reason, size, "plain weights must have the activations' type");
+    else if (w->group && w->group < w->k_packed && w->group % WOQI_FRAG_PIECE)
+        snprintf(reason, size, "groups of %llu columns; must be a multiple of %d, or all columns",
+                 (unsigned long long)w->group, WOQI_FRAG_PIECE);
+    else if (rows_bytes(gemm) > woqi_min(window_bytes(gemm), PREPARED_BYTES) ||
+             blocks_of(gemm) > MOST_TILES)
+        snprintf(reason, size,
+                 "8 rows of activations exceed what the path prepares or the device can bind");
+    else
+        return true;
+    (void)path;
+    return false;
+}
+
+uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
+{
+    uint32_t tile_w, tile_x;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    uint64_t rows = woqi_min(window_bytes(gemm), PREPARED_BYTES) / rows_bytes(gemm) * 8;
+    if (rows > tile_x)
+        rows = rows / tile_x * tile_x;
+    return (uint32_t)woqi_min(rows, MOST_TILES * (uint64_t)tile_x);
+}
+
+uint64_t woqi_wgmma_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
+{
+    const uint64_t rows = woqi_min(m, woqi_wgmma_slice(gemm, path));
+    return may_share(gemm, path) ? bytes_of(gemm, path, rows) : flags_at(gemm, rows);
+}
+
+bool woqi_wgmma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                     const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
+                     const struct woqi_tile *tile, struct woqi_step *s)
+{
+    struct woqi_args *a = &s->args;
+    uint32_t tile_w, tile_x;
+    if (stage == 0 && tile != &gemm->weights->tiles[0])
+        return false;
+    woqi_step_product(gemm, range->kernels[stage], o, first, rows, tile, s);
+    woqi_block_tile(range->path->block, &tile_w, &tile_x);
+    const bool shares = may_share(gemm, range->path);
+    const uint64_t bytes = shares ? bytes_of(gemm, range->path, a->m) : flags_at(gemm, a->m);
+    const struct woqi_bind prepared = {o->workspace.buffer, o->workspace.offset, bytes};
+    a->ready_off = (uint32_t)flags_at(gemm, a->m);
+    a->sums_off = (uint32_t)sums_at(gemm, a->m);
+    if (stage == 0) {
+        woqi_step_bind_x(gemm, o, first, rows, s);
+        s->bind[WOQ_BIND_Y] = s->bind[WOQ_BIND_BIAS] = s->bind[WOQ_BIND_RESIDUAL] = prepared;
+        a->y_off = a->y_stride = a->bias_off = a->res_off = 0;
+        a->ready_count = shares ? (uint32_t)(woqi_gpu_units(gemm) * FLAGS) : 0;
+        a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
+        /* A thread takes 32 columns. */
+        const uint64_t threads = woqi_div_up(a->m, 8) * 8 * blocks_of(gemm) * 2;
+        s->groups[0] = woqi_step_groups(
+            gemm, woqi_min(woqi_div_up(threads, s->kernel->local_x), woqi_gpu_units(gemm) * 8), 0);
+        s->groups[1] = s->groups[2] = 1;
+        return true;
+    }
+    s->bind[WOQ_BIND_X] = prepared;
+    a->x_off = 0;
+    a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, false);
+    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w);
+    a->tiles_x = (uint32_t)woqi_div_up(a->m ? a->m : 1, tile_x);
+    const struct woqi_shares shared = woqi_wgmma_shares(
+        (uint64_t)a->tiles_w * a->tiles_x, blocks_of(gemm), woqi_gpu_units(gemm), !shares);
+    a->rounds = shared.rounds;
+    a->share = shared.share;
+    s->groups[0] = shared.groups;
+    s->groups[1] = s->groups[2] = 1;
+    return true;
+}
