@@ -83,6 +83,7 @@ struct bench_options {
     enum woq_type x, y;
     enum woq_math math;
     const char *path; /* NULL = the planner's choice */
+    bool invariant;   /* batch_invariant, up to the largest of m */
     double seconds;   /* of measuring, for each row */
     uint64_t rotate;  /* bytes of weights to go through; UINT64_MAX = more than caches hold */
     enum woq_log_level log;

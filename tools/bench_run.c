@@ -177,6 +177,9 @@ static enum woq_status add_gemms(struct work *w, uint32_t count)
     params.y_type = w->options->y;
     params.math = w->options->math;
     params.path = w->options->path;
+    params.batch_invariant = w->options->invariant;
+    for (size_t i = 0; i < w->options->m_count && params.batch_invariant; i++)
+        params.max_m = w->options->m[i] > params.max_m ? w->options->m[i] : params.max_m;
     while (!st && w->gemms < count) {
         params.weights = w->pool->weights[w->gemms];
         st = woq_gemm_create(w->device->device, &params, &w->gemm[w->gemms]);

@@ -27,6 +27,7 @@ static const char help[] =
     "  -y, --y TYPE        type of Y (default: as X)\n"
     "  -p, --path PATH     only this kernel path (default: what the planner takes)\n"
     "      --math MODE     exact or rounded (default: what the path prefers)\n"
+    "      --batch-invariant  one way for all M up to the largest, so that no row's bits depend on M\n"
     "  -t, --seconds S     time to measure each row for (default 0.5)\n"
     "      --rotate MIB    weights to go through, so that they come from memory and not a cache\n"
     "                      (default: twice a CPU's last-level cache, 256 elsewhere); 0 = one copy\n"
@@ -68,7 +69,8 @@ enum long_only {
     OPTION_MODEL,
     OPTION_WINDOW,
     OPTION_GENERATE,
-    OPTION_STARTUP
+    OPTION_STARTUP,
+    OPTION_INVARIANT
 };
 
 static const struct option options[] = {
@@ -80,6 +82,7 @@ static const struct option options[] = {
     {"json", required_argument, NULL, 'j'},    {"svg", required_argument, NULL, OPTION_SVG},
     {"model", required_argument, NULL, OPTION_MODEL}, {"window", required_argument, NULL, OPTION_WINDOW},
     {"generate", required_argument, NULL, OPTION_GENERATE}, {"startup", no_argument, NULL, OPTION_STARTUP},
+    {"batch-invariant", no_argument, NULL, OPTION_INVARIANT},
     {"log", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
     {0}};
 
@@ -142,6 +145,7 @@ static bool parse_option(struct request *r, int c, char *why)
     case 'y': return tool_parse_type(optarg, &b->y, why);
     case 'p': return tool_parse_path(optarg, &b->path, why);
     case OPTION_MATH: return tool_parse_math(optarg, &b->math, why);
+    case OPTION_INVARIANT: b->invariant = true; return true;
     case 't': return tool_parse_seconds(optarg, &b->seconds, why);
     case 'l': return tool_parse_log(optarg, &b->log, why);
     case OPTION_ROTATE:

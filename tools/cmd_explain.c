@@ -21,6 +21,7 @@ static const char help[] =
     "      --residual        with a residual\n"
     "  -a, --activation NAME none (default), relu, gelu_tanh, gelu_erf, silu, silu_mul\n"
     "      --math MODE       exact or rounded (default: what the path prefers)\n"
+    "      --batch-invariant one way for all M up to the largest\n"
     "  -p, --path PATH       only this kernel path\n"
     "  -d, --device SEL      device (default: WOQ_DEVICE, else the best)\n"
     "  -j, --json            as JSON\n"
@@ -31,7 +32,7 @@ static const char help[] =
     "  woq explain -n 11008 -k 4096 -f w4g64z:bf16 -x bf16 -a silu_mul -d vulkan:0\n"
     "  WOQ_EMULATE=max_binding=1M woq explain -n 4096 -k 4096\n";
 
-enum long_only { OPTION_ZERO = 256, OPTION_BIAS, OPTION_RESIDUAL, OPTION_MATH };
+enum long_only { OPTION_ZERO = 256, OPTION_BIAS, OPTION_RESIDUAL, OPTION_MATH, OPTION_INVARIANT };
 
 static const struct option options[] = {
     {"n", required_argument, NULL, 'n'},          {"k", required_argument, NULL, 'k'},
@@ -40,6 +41,7 @@ static const struct option options[] = {
     {"y", required_argument, NULL, 'y'},          {"bias", required_argument, NULL, OPTION_BIAS},
     {"residual", no_argument, NULL, OPTION_RESIDUAL},
     {"activation", required_argument, NULL, 'a'}, {"math", required_argument, NULL, OPTION_MATH},
+    {"batch-invariant", no_argument, NULL, OPTION_INVARIANT},
     {"path", required_argument, NULL, 'p'},       {"device", required_argument, NULL, 'd'},
     {"json", no_argument, NULL, 'j'},             {"log", required_argument, NULL, 'l'},
     {"help", no_argument, NULL, 'h'},             {0}};
@@ -51,7 +53,7 @@ struct request {
     size_t m_count;
     enum woq_zero zero; /* NONE = the format's own */
     enum woq_type x, y, bias;
-    bool residual, json;
+    bool residual, invariant, json;
     enum woq_activation activation;
     enum woq_math math;
     const char *path, *device;
@@ -87,6 +89,7 @@ static bool parse_option(struct request *r, int c, char *why)
     case OPTION_RESIDUAL: r->residual = true; break;
     case 'a': return tool_parse_activation(optarg, &r->activation, why);
     case OPTION_MATH: return tool_parse_math(optarg, &r->math, why);
+    case OPTION_INVARIANT: r->invariant = true; break;
     case 'p': return tool_parse_path(optarg, &r->path, why);
     case 'd': r->device = optarg; break;
     case 'j': r->json = true; break;
@@ -129,6 +132,7 @@ static enum woq_status make_plan(const struct request *r, const struct bench_mat
     gemm.activation = r->activation;
     gemm.math = r->math;
     gemm.path = r->path;
+    gemm.batch_invariant = r->invariant;
     if (!st)
         st = woq_gemm_create(p->device, &gemm, &p->gemm);
     if (!st)

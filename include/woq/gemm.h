@@ -85,10 +85,13 @@ struct woq_gemm_params {
     enum woq_activation activation;
     enum woq_math math;
     const char *path; /* NULL = planner's choice; else only this path ("floor", "gemv", …) */
+    /* The bits of a row of Y depend on that row of X (residual) alone, not on the others, nor on M: one way for every M
+     * in 1 … max_m, which for many of them is not the fastest. */
+    bool batch_invariant;
 };
 #define WOQ_GEMM_PARAMS_INIT                                                                       \
     {sizeof(struct woq_gemm_params), NULL, 0, WOQ_F16, WOQ_F16, WOQ_TYPE_NONE, false,              \
-     WOQ_ACTIVATION_NONE, WOQ_MATH_DEFAULT, NULL}
+     WOQ_ACTIVATION_NONE, WOQ_MATH_DEFAULT, NULL, false}
 
 #define WOQ_EXPLAIN_MAX_REJECTED 16
 

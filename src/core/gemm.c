@@ -123,12 +123,15 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     }
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
-    if (m < path->min_m && !gemm->single && !gemm->device->only_matrix) {
+    const bool always = gemm->params.batch_invariant; /* for all M, then */
+    if (m < path->min_m && !gemm->single && !gemm->device->only_matrix &&
+        !(always && !path->pieces && gemm->params.max_m >= path->min_m)) {
         snprintf(reason, WOQI_REASON_SIZE, "takes at least %u rows", path->min_m);
         return false;
     }
-    if (path->max_m && m > path->max_m) {
-        snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows", path->max_m);
+    if (path->max_m && (always ? gemm->params.max_m : m) > path->max_m) {
+        snprintf(reason, WOQI_REASON_SIZE, "takes at most %u rows%s", path->max_m,
+                 always && m <= path->max_m ? ", and all M must run alike" : "");
         return false;
     }
     const bool tested = path->block && path->kernels[0] != WOQI_KERNEL_TILE && choice->trusts;
@@ -198,7 +201,7 @@ static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *ch
         if (path_fits(gemm, choice, path, m, keys, reason, &distrusted))
             return take_path(gemm, path, keys, range);
         reject(range, path->name, reason, distrusted);
-        if (m < path->min_m && path->min_m <= range->max_m &&
+        if (m < path->min_m && path->min_m <= range->max_m && !gemm->params.batch_invariant &&
             path_fits(gemm, choice, path, path->min_m, keys, reason, &distrusted))
             range->max_m = path->min_m - 1; /* where it will be preferred */
     }

@@ -80,10 +80,10 @@ static uint64_t window_bytes(const struct woq_gemm *gemm)
     return woqi_min(info->max_binding, info->max_allocation);
 }
 
-/* Steps of several tiles of the weights run at once, and sums have one place. */
+/* Steps of several tiles of the weights run at once, and sums have one place. Who shares depends on M. */
 static bool may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
-    return gemm->weights->tile_count == 1 &&
+    return gemm->weights->tile_count == 1 && !gemm->params.batch_invariant &&
            bytes_of(gemm, path, woqi_wgmma_slice(gemm, path)) <= window_bytes(gemm);
 }
 
