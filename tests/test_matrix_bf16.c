@@ -39,7 +39,8 @@ static bool plan(struct woq_device *device, const char *line, uint32_t *steps, c
     return !strncmp(kernel, "mma_", 4);
 }
 
-static const char quantized[] = "code=u4,zero=point,scale=bf16,group=64,n=65,k=256,m=20,max_m=20,x=bf16,y=f32,data=random";
+static const char quantized[] =
+    "code=u4,zero=point,scale=bf16,group=64,n=65,k=256,m=20,max_m=20,x=bf16,y=f32,data=random";
 static const char rounded[] =
     "code=u8,zero=offset,scale=f32,group=64,n=65,k=256,m=70,max_m=70,x=bf16,y=f32,data=random,math=rounded";
 static const char gathered[] =

@@ -1,10 +1,10 @@
 /*
- * paths_half.c: matrix units for X that they cannot take as it is, gathered through perm, or BF16 where they know FP16
- * alone, or for kernel nv2, which takes no other: stage 0 makes rows of a slice in the workspace that they take, stage 1
- * multiplies them.
+ * paths_half.c: matrix units for X that they cannot take as it is, gathered through perm, or BF16 where they know
+ * FP16 alone, or for kernel nv2, which takes no other: stage 0 makes rows of a slice in the workspace that they take,
+ * stage 1 multiplies them.
  *
- * In the workspace: rows, whole lines of 128 bytes, for nv2 as many as its work-groups have; behind them, if BF16 became
- * FP16, what each row was divided by.
+ * In the workspace: rows, whole lines of 128 bytes, for nv2 as many as its work-groups have; behind them, if BF16
+ * became FP16, what each row was divided by.
  */
 #include <stdio.h>
 
