@@ -172,9 +172,9 @@ static __device__ void fetch_x(const woq_u8 *x, const woq_args &a, woq_u32 base)
 /* FINE: groups end within blocks. ANY: scales that are not of X's type, or offsets. */
 template <int ROWS, bool FINE, bool ANY> struct weights_ring {
     using S = shape<ROWS>;
-    static const int SETS = FINE ? 4 : 2;         /* of scales in a slot; for a unit, or a block */
-    static const woq_u32 COLUMNS = 128 / SETS;    /* of a set */
-    static const woq_u32 ENTRY = ANY ? 8 : 4;     /* bytes of a lane's scales, and of its zeros */
+    static const int SETS = FINE ? 4 : 2;      /* of scales in a slot; for a unit, or a block */
+    static const woq_u32 COLUMNS = 128 / SETS; /* of a set */
+    static const woq_u32 ENTRY = ANY ? 8 : 4;  /* bytes of a lane's scales, and of its zeros */
     static const woq_u32 ZEROS = 32 * ENTRY, SET = 2 * ZEROS;
     static const woq_u32 SLOT = 2 * BLOCK_CODES + (QUANTIZED ? SETS * SET : 0);
     static const int SLOTS = S::RING / SLOT;
@@ -279,9 +279,9 @@ template <int ROWS, bool FINE, bool ANY> struct weights_ring {
             zero.x = shared_word(at + ZEROS);
 #pragma unroll
         for (int high = 0; high < 2; high++) {
-            const woq_u32 code = kind == WOQ_ABI_ZERO_POINT               ? woq_pair_byte(zero.x, lane >> 2, high)
+            const woq_u32 code = kind == WOQ_ABI_ZERO_POINT           ? woq_pair_byte(zero.x, lane >> 2, high)
                                  : ANY && kind == WOQ_ABI_ZERO_OFFSET ? 0u
-                                                                          : woq_symmetric_zero<BITS>();
+                                                                      : woq_symmetric_zero<BITS>();
             to[high].zero = woq_zero<BITS, BF16>(code);
             if (!ANY) {
                 to[high].pair = __byte_perm(scale.x, 0, high ? 0x3232 : 0x1010);
