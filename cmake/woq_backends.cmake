@@ -40,24 +40,22 @@ check_c_source_compiles("#include <vulkan/vulkan_core.h>
     int main(void) { return (int)sizeof(VkCooperativeMatrixPropertiesKHR); }" WOQ_VK_HEADERS)
 find_program(WOQ_GLSLC glslc)
 find_program(WOQ_SPIRV_VAL spirv-val)
-if(WOQ_GLSLC AND NOT DEFINED WOQ_GLSLC_COOPMAT)
-    set(probe ${CMAKE_BINARY_DIR}/CMakeFiles/coopmat.comp)
-    file(WRITE ${probe} "#version 450\n#extension GL_KHR_cooperative_matrix : require\nvoid main() {}\n")
-    execute_process(COMMAND ${WOQ_GLSLC} --target-env=vulkan1.1 -o ${probe}.spv ${probe}
+# woq_glslc_knows(<variable> <extension> <target environment>): ON, and kept, if glslc compiles for it.
+function(woq_glslc_knows variable extension target_env)
+    if(NOT WOQ_GLSLC OR DEFINED ${variable})
+        return()
+    endif()
+    set(probe ${CMAKE_BINARY_DIR}/CMakeFiles/${extension}.comp)
+    file(WRITE ${probe} "#version 450\n#extension ${extension} : require\nvoid main() {}\n")
+    execute_process(COMMAND ${WOQ_GLSLC} --target-env=${target_env} -o ${probe}.spv ${probe}
                     RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
     if(failed STREQUAL "0")
-        set(WOQ_GLSLC_COOPMAT ON CACHE INTERNAL "glslc knows GL_KHR_cooperative_matrix")
+        set(${variable} ON CACHE INTERNAL "glslc knows ${extension}")
     endif()
-endif()
-# Kernel nv2 is left out where glslc is too old for it.
-if(WOQ_GLSLC_COOPMAT AND NOT DEFINED WOQ_GLSLC_COOPMAT2)
-    set(probe ${CMAKE_BINARY_DIR}/CMakeFiles/coopmat2.comp)
-    file(WRITE ${probe} "#version 450\n#extension GL_NV_cooperative_matrix2 : require\nvoid main() {}\n")
-    execute_process(COMMAND ${WOQ_GLSLC} --target-env=vulkan1.3 -o ${probe}.spv ${probe}
-                    RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
-    if(failed STREQUAL "0")
-        set(WOQ_GLSLC_COOPMAT2 ON CACHE INTERNAL "glslc knows GL_NV_cooperative_matrix2")
-    endif()
+endfunction()
+woq_glslc_knows(WOQ_GLSLC_COOPMAT GL_KHR_cooperative_matrix vulkan1.1)
+if(WOQ_GLSLC_COOPMAT)
+    woq_glslc_knows(WOQ_GLSLC_COOPMAT2 GL_NV_cooperative_matrix2 vulkan1.3) # without it kernel nv2 is left out
 endif()
 if(NOT WOQ_VK_HEADERS)
     woq_decide(VULKAN "vulkan/vulkan_core.h is missing or knows no VK_KHR_cooperative_matrix")
