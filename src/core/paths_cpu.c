@@ -4,8 +4,7 @@
 #include "alloc.h"
 #include "step.h"
 
-#define PREPARED_BYTES  (64ull << 20) /* of FP32 activations at a time */
-#define GROUPS_PER_UNIT 8             /* CPU work-groups a core: balance against launch cost */
+#define GROUPS_PER_UNIT 8 /* CPU work-groups a core: balance against launch cost */
 
 bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                         size_t size)
@@ -42,10 +41,7 @@ static uint64_t prepared_stride(const struct woq_gemm *gemm)
 uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     (void)path;
-    uint64_t stride = prepared_stride(gemm);
-    const struct woq_device_info *info = &gemm->device->info;
-    uint64_t rows = woqi_min(PREPARED_BYTES, woqi_min(info->max_binding, info->max_allocation)) /
-                    stride;
+    uint64_t rows = woqi_prepared_bytes(gemm) / prepared_stride(gemm);
     if (rows > WOQI_GEMM_ROWS)
         rows = rows / WOQI_GEMM_ROWS * WOQI_GEMM_ROWS;
     return rows ? (uint32_t)woqi_min(rows, UINT32_MAX) : 1;

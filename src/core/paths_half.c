@@ -11,8 +11,6 @@
 #include "alloc.h"
 #include "step.h"
 
-#define PREPARED_BYTES (64ull << 20) /* of rows at a time */
-
 static bool is_scaled(const struct woq_gemm *gemm)
 {
     return gemm->params.x_type == WOQ_BF16 && !woqi_matrix_bf16(gemm);
@@ -49,12 +47,6 @@ static uint64_t room(const struct woqi_path *path, uint64_t rows)
     return is_nv2(path) ? woqi_div_up(rows, block_columns(path)) * block_columns(path) : rows;
 }
 
-static uint64_t prepared_bytes(const struct woq_gemm *gemm)
-{
-    const struct woq_device_info *info = &gemm->device->info;
-    return woqi_min(PREPARED_BYTES, woqi_min(info->max_binding, info->max_allocation));
-}
-
 /* Can X be prepared for these weights? */
 static bool rows_fit(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
@@ -67,7 +59,7 @@ static bool rows_fit(const struct woq_gemm *gemm, const struct woqi_path *path, 
         snprintf(reason, size, "block %s rounds weights to FP16, not to BF16", woqi_block_name(path->block));
     else if (is_scaled(gemm) && !w->mild_scales)
         snprintf(reason, size, "scales of 2^64 and more could overflow sums of BF16 X");
-    else if (row_bytes(gemm) * room(path, 1) > prepared_bytes(gemm))
+    else if (row_bytes(gemm) * room(path, 1) > woqi_prepared_bytes(gemm))
         snprintf(reason, size, "a row of 16-bit activations exceeds what the device can bind");
     else
         return true;
@@ -89,7 +81,7 @@ bool woqi_nv2_accepts(const struct woq_gemm *gemm, const struct woqi_path *path,
 uint32_t woqi_half_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     const uint64_t columns = block_columns(path);
-    uint64_t rows = prepared_bytes(gemm) / row_bytes(gemm);
+    uint64_t rows = woqi_prepared_bytes(gemm) / row_bytes(gemm);
     if (rows > columns)
         rows = rows / columns * columns;
     return (uint32_t)woqi_min(rows, woqi_mma_slice(gemm, path));

@@ -10,7 +10,6 @@
 #include "alloc.h"
 #include "step.h"
 
-#define PREPARED_BYTES (64ull << 20) /* of rows at a time */
 #define FLAGS          4             /* words of a work-group */
 #define ALIGNMENT      256
 #define MOST_ROUNDS    60 /* the kernel has a table of 64 parts for a work-group */
@@ -74,17 +73,11 @@ static uint64_t bytes_of(const struct woq_gemm *gemm, const struct woqi_path *pa
     return sums_at(gemm, rows) + woqi_gpu_units(gemm) * tile_w * tile_x * sizeof(float);
 }
 
-static uint64_t window_bytes(const struct woq_gemm *gemm)
-{
-    const struct woq_device_info *info = &gemm->device->info;
-    return woqi_min(info->max_binding, info->max_allocation);
-}
-
 /* Steps of several tiles of the weights run at once, and sums have one place. Who shares depends on M. */
 static bool may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     return gemm->weights->tile_count == 1 && !gemm->params.batch_invariant &&
-           bytes_of(gemm, path, woqi_wgmma_slice(gemm, path)) <= window_bytes(gemm);
+           bytes_of(gemm, path, woqi_wgmma_slice(gemm, path)) <= woqi_window_bytes(gemm);
 }
 
 /* ---- the path ---- */
@@ -104,7 +97,7 @@ bool woqi_wgmma_accepts(const struct woq_gemm *gemm, const struct woqi_path *pat
     else if (w->group && w->group < w->k_packed && w->group % WOQI_FRAG_PIECE)
         snprintf(reason, size, "groups of %llu columns; must be a multiple of %d, or all columns",
                  (unsigned long long)w->group, WOQI_FRAG_PIECE);
-    else if (rows_bytes(gemm) > woqi_min(window_bytes(gemm), PREPARED_BYTES) ||
+    else if (rows_bytes(gemm) > woqi_prepared_bytes(gemm) ||
              blocks_of(gemm) > MOST_TILES)
         snprintf(reason, size,
                  "8 rows of activations exceed what the path prepares or the device can bind");
@@ -118,7 +111,7 @@ uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *p
 {
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
-    uint64_t rows = woqi_min(window_bytes(gemm), PREPARED_BYTES) / rows_bytes(gemm) * 8;
+    uint64_t rows = woqi_prepared_bytes(gemm) / rows_bytes(gemm) * 8;
     if (rows > tile_x)
         rows = rows / tile_x * tile_x;
     return (uint32_t)woqi_min(rows, MOST_TILES * (uint64_t)tile_x);

@@ -147,6 +147,17 @@ bool woqi_matrix_bf16(const struct woq_gemm *gemm)
            gemm->device->info.features & WOQ_FEATURE_MATRIX_BF16;
 }
 
+uint64_t woqi_window_bytes(const struct woq_gemm *gemm)
+{
+    const struct woq_device_info *info = &gemm->device->info;
+    return woqi_min(info->max_binding, info->max_allocation);
+}
+
+uint64_t woqi_prepared_bytes(const struct woq_gemm *gemm)
+{
+    return woqi_min(64ull << 20, woqi_window_bytes(gemm));
+}
+
 uint64_t woqi_gpu_units(const struct woq_gemm *gemm)
 {
     uint32_t units = gemm->device->info.compute_units;

@@ -31,6 +31,9 @@ uint32_t woqi_step_groups(const struct woq_gemm *gemm, uint64_t groups, int axis
 bool woqi_layout_fits(const struct woq_gemm *gemm, enum woqi_layout layout, char *reason, size_t size);
 /* Is X BF16, and multiplied as such: do the device's matrix units take it, and is BF16 able to hold the weights? */
 bool woqi_matrix_bf16(const struct woq_gemm *gemm);
+/* Bytes of the workspace that one window can hold; and of X that a path prepares there at a time. */
+uint64_t woqi_window_bytes(const struct woq_gemm *gemm);
+uint64_t woqi_prepared_bytes(const struct woq_gemm *gemm);
 /* Compute units of the device, or a guess if it does not tell. */
 uint64_t woqi_gpu_units(const struct woq_gemm *gemm);
 
