@@ -14,8 +14,8 @@
  * (i, j, p) take part p of K each, and give it rows of Y of its own.
  *
  * A step is 64 columns, or 128. What a warp needs of W in the next step is loaded to where this one's was as soon as
- * that has been decoded, without branches, from the device's cache, to where it is prefetched some steps earlier. So is
- * X, straight to registers; warps beside each other find it in the cache of the multiprocessor. STAGED: rows of X go
+ * that has been decoded, without branches. So is X, straight to registers, where pieces are aligned and K ends with a
+ * step (FAST); warps beside each other find it in the cache of the multiprocessor. STAGED: rows of X go
  * through shared memory, for all warps of a part of K, STAGES − 1 steps ahead; a row's 16-byte pieces change halves
  * with its parity (no bank conflicts). Sums reach the epilogue through shared memory.
  *
@@ -35,7 +35,6 @@ enum woq_math { EXACT, ROUNDED };
 static const bool BF16 = X_BF16;
 static const bool QUANTIZED = CODE_BITS != 16;
 static const int STRIPS = WOQ_MMA_STRIPS, VECTORS = CODE_BITS / 4; /* of codes of a lane in a block of 64 columns */
-static const woq_u32 PREFETCH = 8, AHEAD_GROUPS = 4; /* steps, groups: from memory to the device's cache */
 static const int BITS = QUANTIZED ? CODE_BITS : 4; /* where types must be complete that plain weights do not use */
 
 extern __shared__ uint4 pool[];
@@ -98,20 +97,21 @@ struct spot {
 };
 
 /* Up to 8 rows of blocks walk through the weights side by side: what one of them has read of W, and all of X that they
- * need, is then still in the cache for the others. */
-static __device__ __forceinline__ spot find_spot(woq_u32 warps_m)
+ * need, is then still in the cache for the others. hidden: a 0 that the compiler does not know, or it would keep what it
+ * found the first time in registers. */
+static __device__ __forceinline__ spot find_spot(woq_u32 warps_m, woq_u32 hidden = 0)
 {
-    const woq_u32 deep = 8, id = blockIdx.y * gridDim.x + blockIdx.x, band = deep * gridDim.x;
+    const woq_u32 deep = 8, id = blockIdx.y * gridDim.x + blockIdx.x + hidden, band = deep * gridDim.x;
     const woq_u32 first = id / band * deep, rows = min(gridDim.y - first, deep);
     spot p;
     p.group_x = id % band / rows;
     p.group_y = first + id % band % rows;
-    p.lane = threadIdx.x;
+    p.lane = threadIdx.x + hidden;
     p.g = p.lane >> 2;
     p.t = p.lane & 3u;
     p.warps_n = blockDim.y / warps_m;
-    p.warp_n = threadIdx.y % p.warps_n;
-    p.warp_m = threadIdx.y / p.warps_n;
+    p.warp_n = (threadIdx.y + hidden) % p.warps_n;
+    p.warp_m = (threadIdx.y + hidden) / p.warps_n;
     p.strip = (p.group_x * p.warps_n + p.warp_n) * STRIPS;
     return p;
 }
@@ -130,47 +130,41 @@ struct raw_pair {
     uint2 scale, zero;
 };
 
-static __device__ __forceinline__ void prefetch(const woq_u8 *from)
+/* Groups that end within units are those of a lane's columns. */
+static __device__ __forceinline__ bool ends_in_units(const woq_args &a)
 {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+    return a.group < a.k && a.group % 32u != 0;
 }
 
-/* STEP: blocks of 64 columns in a step; RAWS: spans whose scales are loaded ahead; FAR: they are prefetched, too. */
-template <int STEP, int SPAN, int RAWS, bool FAR> struct lane_weights {
+/* STEP: blocks of 64 columns in a step; RAWS: spans whose scales are loaded ahead; LANE_GROUPS: groups may end within
+ * units. */
+template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
     static const int BLOCK = CODE_BITS * 128; /* bytes of a strip in 64 columns */
     uint4 codes[STEP][STRIPS][VECTORS];
     raw_pair raw[RAWS][STRIPS];
 
-    const woq_u8 *window;
-    woq_u32 at[STRIPS], last_block; /* byte offsets of block 0 */
+    const woq_u8 *window, *from[STRIPS]; /* from: the step whose codes are loaded next */
     woq_u32 pair[STRIPS];           /* elements in the tables */
-    woq_u32 group, place, group_columns, last_group; /* of the span to be loaded next, and its first column in it */
+    woq_u32 group, place, last_group; /* of the span to be loaded next, and its first column in it */
 
-    __device__ __forceinline__ lane_weights(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 step,
-                                            woq_u32 end)
+    __device__ __forceinline__ lane_weights(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 step)
     {
         const woq_u32 last = (a.scale_stride >> 4) - 1u; /* strip of the tile */
         window = weights;
-        last_block = (a.k - 1u) >> 6;
 #pragma unroll
         for (int s = 0; s < STRIPS; s++) {
-            at[s] = a.codes_off + min(p.strip + s, last) * a.codes_stride + p.lane * 16u;
+            from[s] = weights + (a.codes_off + min(p.strip + s, last) * a.codes_stride + p.lane * 16u) +
+                      step * (STEP * BLOCK);
 #pragma unroll
             for (int b = 0; b < STEP; b++)
-                load_codes(step, b, s);
+                load_codes(b, s);
         }
-#pragma unroll 1
-        for (woq_u32 i = step + 1u; QUANTIZED && i < min(step + PREFETCH, end); i++)
-            prefetch_codes(p, i);
         if (!QUANTIZED)
             return;
-        /* Groups that end within units are those of a lane's columns. */
-        const bool by_lane = SPAN == 32 && a.group < a.k && a.group % 32u != 0;
-        const woq_u32 column = step * (STEP * 64u) + (by_lane ? p.t * 8u : 0u);
-        group_columns = a.group < a.k ? a.group : 0x7fffffffu;
-        last_group = (a.k - 1u) / group_columns;
-        group = column / group_columns;
-        place = column % group_columns;
+        const woq_u32 column = step * (STEP * 64u) + (LANE_GROUPS && ends_in_units(a) ? p.t * 8u : 0u);
+        last_group = (a.k - 1u) / a.group;
+        group = column / a.group;
+        place = column % a.group;
 #pragma unroll
         for (int s = 0; s < STRIPS; s++)
             pair[s] = min(p.strip + s, last) * 16u + 2u * p.g;
@@ -179,28 +173,25 @@ template <int STEP, int SPAN, int RAWS, bool FAR> struct lane_weights {
             load_scales(a, i);
     }
 
-    /* From memory to the device's cache: a warp has not the registers to wait for memory. */
-    __device__ __forceinline__ void prefetch_codes(const spot &p, woq_u32 step) const
+    /* On to the next step; more false: there is none, and the last is loaded again. */
+    __device__ __forceinline__ void advance(bool more)
     {
 #pragma unroll
         for (int s = 0; s < STRIPS; s++)
-            prefetch(window + (at[s] + p.lane * (STEP * BLOCK / 32u - 16u) + step * (STEP * BLOCK)));
+            from[s] += more ? STEP * BLOCK : 0;
     }
 
-    /* Beyond K those of the last block, as X is 0 there. */
-    __device__ __forceinline__ void load_codes(woq_u32 step, int b, int s)
+    __device__ __forceinline__ void load_codes(int b, int s)
     {
-        const woq_u8 *from = window + (at[s] + min(step * STEP + b, last_block) * BLOCK);
 #pragma unroll
         for (int i = 0; i < VECTORS; i++)
-            codes[b][s][i] = woq_stream(from, i * 512u);
+            codes[b][s][i] = woq_stream(from[s], b * BLOCK + i * 512u);
     }
 
     /* Of the next span, and on to the one after it. */
     __device__ __forceinline__ void load_scales(const woq_args &a, int slot)
     {
         const woq_u32 kind = WOQ_FLAG_ZERO(a.flags), in_table = min(group, last_group) * a.scale_stride;
-        const woq_u32 far = (min(group + AHEAD_GROUPS, last_group) - min(group, last_group)) * a.scale_stride;
         const bool wide = WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
         const bool point = kind == WOQ_ABI_ZERO_POINT, offset = kind == WOQ_ABI_ZERO_OFFSET;
 #pragma unroll
@@ -209,17 +200,17 @@ template <int STEP, int SPAN, int RAWS, bool FAR> struct lane_weights {
             const woq_u8 *scale = window + (a.scales_off + bytes);
             const woq_u8 *zero = window + (a.zeros_off + (point ? index & ~3u : bytes));
             raw_pair &to = raw[slot][s];
-            if (FAR)
-                prefetch(scale + (far << (wide ? 2 : 1)));
             to.scale.x = __ldg((const woq_u32 *)scale);
             load_if(wide, to.scale.y, scale + 4);
             load_if(point || offset, to.zero.x, zero);
             load_if(offset && wide, to.zero.y, zero + 4);
         }
-        place += (woq_u32)SPAN % group_columns;
-        group += (woq_u32)SPAN / group_columns;
-        if (place >= group_columns) {
-            place -= group_columns;
+        place += SPAN;
+        if (LANE_GROUPS && ends_in_units(a)) {
+            group += place / a.group;
+            place %= a.group;
+        } else if (place >= a.group) {
+            place = 0;
             group++;
         }
     }
@@ -227,53 +218,53 @@ template <int STEP, int SPAN, int RAWS, bool FAR> struct lane_weights {
 
 /* ---- X without shared memory: a lane's pieces of a step ---- */
 
-template <int COLUMNS> struct lane_x {
-    static const int AHEAD = COLUMNS > 1 ? 1 : 2; /* units */
-    static const bool KEPT = COLUMNS < 4; /* there are registers for the rows' places */
-    const woq_u8 *window;
-    woq_u32 first, rows[COLUMNS]; /* its first row; byte offsets */
-    uint4 pieces[AHEAD][COLUMNS]; /* of unit u at u % AHEAD */
+template <int COLUMNS, int STEP> struct lane_x {
+    static const int UNITS = 2 * STEP;            /* of 32 columns in a step */
+    static const int AHEAD = COLUMNS > 1 ? 1 : 2; /* of them */
+    const woq_u8 *window, *from;                  /* from: this lane's first piece of the step to be loaded from */
+    woq_u32 others[COLUMNS];                      /* where those of the other rows are from there, in bytes */
+    uint4 pieces[AHEAD][COLUMNS];                 /* of unit u at u % AHEAD */
 
-    __device__ __forceinline__ lane_x(const woq_u8 *x, const woq_args &a, const spot &p)
+    __device__ __forceinline__ lane_x(const woq_u8 *x, const woq_args &a, const spot &p, woq_u32 step)
     {
         window = x;
-        first = (p.group_y + p.warp_m) * (COLUMNS * 8u) + p.g;
+        from = x + (row(a, p, 0) + p.t * 16u) + step * (UNITS * 64u);
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++)
-            rows[c] = woq_x_row(a, first + c * 8u);
+            others[c] = row(a, p, c) - row(a, p, 0);
     }
 
-    __device__ __forceinline__ woq_u32 row(const woq_args &a, int c) const
+    static __device__ __forceinline__ woq_u32 row(const woq_args &a, const spot &p, int c)
     {
-        return KEPT ? rows[c] : woq_x_row(a, first + c * 8u);
+        return woq_x_row(a, (p.group_y + p.warp_m) * (COLUMNS * 8u) + p.g + c * 8u);
     }
 
-    /* Beyond K zeros. */
-    __device__ __forceinline__ void load(const woq_args &a, const spot &p, woq_u32 unit, int slot)
+    __device__ __forceinline__ void advance(bool more)
     {
-        const woq_u32 column = unit * 32u + p.t * 8u;
-        if ((unit + 1u) * 32u <= a.k) { /* never made a selection of: loads are volatile */
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++)
-                pieces[slot][c] = load_piece(window + (row(a, c) + column * 2u));
-        } else {
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++)
-                pieces[slot][c] = make_uint4(0, 0, 0, 0);
-            if (column < a.k) {
-#pragma unroll
-                for (int c = 0; c < COLUMNS; c++)
-                    pieces[slot][c] = load_piece(window + (row(a, c) + column * 2u));
-            }
-        }
+        from += more ? UNITS * 64 : 0;
     }
 
-    /* Whatever the alignment and order of X. */
+    __device__ __forceinline__ void load(int unit, int slot)
+    {
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++)
+            pieces[slot][c] = load_piece(from + (c ? others[c] : 0u) + unit * 64);
+    }
+
+    /* Whatever the alignment and order of X; beyond K zeros. */
     __device__ __forceinline__ void gather(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 unit)
     {
+        const woq_u32 column = unit * 32u + p.t * 8u;
+        const bool aligned = woq_x_aligned(a);
 #pragma unroll
-        for (int c = 0; c < COLUMNS; c++)
-            pieces[0][c] = woq_x_gather(weights, window, a, row(a, c), unit * 32u + p.t * 8u);
+        for (int c = 0; c < COLUMNS; c++) {
+            if (!aligned)
+                pieces[0][c] = woq_x_gather(weights, window, a, row(a, p, c), column);
+            else if (column < a.k)
+                pieces[0][c] = load_piece(window + (row(a, p, c) + column * 2u));
+            else
+                pieces[0][c] = make_uint4(0, 0, 0, 0);
+        }
     }
 
     static __device__ __forceinline__ uint4 load_piece(const woq_u8 *from)
@@ -444,54 +435,64 @@ static __device__ __forceinline__ void close_span(const woq_args &a, const raw_p
     }
 }
 
-/* The steps of this warp's part of K. FAST: without STAGED, pieces of X are loaded at once. */
-template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN>
-static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
-                                                const spot &p, sums<COLUMNS, MATH> &out)
-{
-    const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1;
-    const woq_u32 rows_x = WARPS_M * COLUMNS * 8u, x_bytes = WOQ_MMA_X_SLOT(rows_x);
-    const woq_u32 ring = threadIdx.z * (STAGES * x_bytes);
-    const woq_u32 steps = (a.k + (STEP * 64u - 1u)) / (STEP * 64u), parts = blockDim.z * gridDim.z;
-    const woq_u32 share = (steps + parts - 1u) / parts;
-    const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
-    if (begin >= end)
-        return;
-    const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1;
-    lane_weights<STEP, SPAN, RAWS, (COLUMNS > 1 && CODE_BITS == 4)> w(weights, a, p, begin, end);
-    lane_x<COLUMNS> direct(x, a, p);
-    const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && !HALF && !STAGED; /* no registers for scales ahead */
-    const int AHEAD = lane_x<COLUMNS>::AHEAD;
-    const staged_x stage(x, a, p, rows_x);
-    const woq_magic<BITS, BF16> magic(a);
-    groups<MATH, HALF> now(a);
+/* What a warp's part of K needs. FAST: without STAGED, all pieces of X that its steps need are there to be loaded at
+ * once, and ahead. */
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN> struct part {
+    static const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1, UNITS = 2 * STEP;
+    static const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1;
+    static const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && !HALF && !STAGED; /* no registers for scales ahead */
+    static const int AHEAD = lane_x<COLUMNS, STEP>::AHEAD;
+
+    const woq_u8 *const weights;
+    const woq_args &a;
+    const spot &p;
+    const woq_u32 ring, begin, end;
+    lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED> w;
+    lane_x<COLUMNS, STEP> direct;
+    const staged_x stage;
+    const woq_magic<BITS, BF16> magic;
+    groups<MATH, HALF> now;
     woq_u32 use = 0; /* the slot to be used; the one before is the next to be filled */
-    if (STAGED) {
-#pragma unroll 1
-        for (int i = 0; i < STAGES - 1; i++) {
-            if (begin + i < end)
-                stage.copy(weights, a, begin + i, pool_at() + ring + i * x_bytes);
-            copies_end();
-        }
-    } else if (FAST) {
-#pragma unroll
-        for (int i = 0; i < AHEAD; i++)
-            direct.load(a, p, begin * (2u * STEP) + i, i);
+
+    static __device__ __forceinline__ woq_u32 slot_bytes()
+    {
+        return WOQ_MMA_X_SLOT(WARPS_M * COLUMNS * 8u);
     }
+
+    __device__ __forceinline__ part(const woq_u8 *weights_, const woq_u8 *x, const woq_args &a_, const spot &p_,
+                                    woq_u32 begin_, woq_u32 end_)
+        : weights(weights_), a(a_), p(p_), ring(threadIdx.z * (STAGES * slot_bytes())), begin(begin_), end(end_),
+          w(weights_, a_, p_, begin_), direct(x, a_, p_, begin_), stage(x, a_, p_, WARPS_M * COLUMNS * 8u),
+          magic(a_), now(a_)
+    {
+        if (STAGED) {
 #pragma unroll 1
-    for (woq_u32 step = begin; step < end; step++) {
-        if (QUANTIZED && step + PREFETCH < end)
-            w.prefetch_codes(p, step + PREFETCH);
+            for (int i = 0; i < STAGES - 1; i++) {
+                if (begin + i < end)
+                    stage.copy(weights, a, begin + i, pool_at() + ring + i * slot_bytes());
+                copies_end();
+            }
+        } else if (FAST) {
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+                direct.load(i, i);
+        }
+    }
+
+    __device__ __forceinline__ void multiply(woq_u32 step, sums<COLUMNS, MATH> &out)
+    {
+        const bool more = step + 1u < end;
+        w.advance(more);
         if (STAGED) {
             copies_wait<STAGES - 2>();
             part_barrier();
             if (step + (STAGES - 1) < end)
                 stage.copy(weights, a, step + (STAGES - 1),
-                           pool_at() + ring + (use ? use - 1u : STAGES - 1u) * x_bytes);
+                           pool_at() + ring + (use ? use - 1u : STAGES - 1u) * slot_bytes());
             copies_end();
         }
 #pragma unroll
-        for (int unit = 0; unit < 2 * STEP; unit++) {
+        for (int unit = 0; unit < UNITS; unit++) {
             const int slot = unit * 32 / SPAN % RAWS;
             const bool opens = unit * 32 % SPAN == 0, closes = (unit + 1) * 32 % SPAN == 0;
             if (QUANTIZED && opens) {
@@ -499,21 +500,20 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
                 if (MATH == ROUNDED && !LATE)
                     w.load_scales(a, slot);
             }
-            const woq_u32 here = step * (2u * STEP) + unit;
             const int ahead = FAST ? unit % AHEAD : 0;
             if (!STAGED && !FAST)
-                direct.gather(weights, a, p, here);
+                direct.gather(weights, a, p, step * UNITS + unit);
             woq_u32 rows[STRIPS][2][4];
 #pragma unroll
             for (int s = 0; s < STRIPS; s++) {
                 decode<MATH, HALF>(w.codes[unit / 2][s], s, unit % 2, now, magic, rows[s]);
                 if (unit % 2)
-                    w.load_codes(step + 1u, unit / 2, s);
+                    w.load_codes(unit / 2, s);
 #pragma unroll
                 for (int c = 0; c < (STAGED ? 0 : COLUMNS); c++)
                     multiply_tile(rows[s], direct.pieces[ahead][c], s, c, opens, out);
             }
-            const woq_u32 at = ring + use * x_bytes + (p.warp_m * COLUMNS * 8u + p.g) * 128u +
+            const woq_u32 at = ring + use * slot_bytes() + (p.warp_m * COLUMNS * 8u + p.g) * 128u +
                                (((unit * 4u + p.t) ^ (p.g & 1u) << 2) << 4);
 #pragma unroll
             for (int c = 0; c < (STAGED ? COLUMNS : 0); c++) {
@@ -522,8 +522,11 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
                 for (int s = 0; s < STRIPS; s++)
                     multiply_tile(rows[s], b, s, c, opens, out);
             }
-            if (!STAGED && FAST)
-                direct.load(a, p, here + AHEAD, ahead);
+            if (!STAGED && FAST) {
+                if (unit + AHEAD == UNITS)
+                    direct.advance(more);
+                direct.load((unit + AHEAD) % UNITS, ahead);
+            }
             if (LATE && closes)
                 w.load_scales(a, slot);
             if (QUANTIZED && MATH == EXACT && closes) {
@@ -533,6 +536,22 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         }
         use = use == STAGES - 1u ? 0u : use + 1u;
     }
+};
+
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN>
+static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
+                                                const spot &p, sums<COLUMNS, MATH> &out)
+{
+    typedef part<COLUMNS, WARPS_M, MATH, STAGED, FAST, HALF, SPAN> warp_part;
+    const woq_u32 columns = warp_part::STEP * 64u, steps = (a.k + (columns - 1u)) / columns;
+    const woq_u32 parts = blockDim.z * gridDim.z, share = (steps + parts - 1u) / parts;
+    const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
+    if (begin >= end)
+        return;
+    warp_part of_k(weights, x, a, p, begin, end);
+#pragma unroll 1
+    for (woq_u32 step = begin; step < end; step++)
+        of_k.multiply(step, out);
 }
 
 /* ---- the end ---- */
@@ -574,17 +593,19 @@ template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED>
 static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
                                                const woq_u8 *residual, const woq_args &a)
 {
-    const spot p = find_spot(WARPS_M);
+    const spot begin = find_spot(WARPS_M);
     const woq_u32 rows_x = WARPS_M * COLUMNS * 8u;
     const woq_u32 type = WOQ_FLAG_SCALE(a.flags);
     const bool half = type == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16) && WOQ_FLAG_ZERO(a.flags) != WOQ_ABI_ZERO_OFFSET;
     sums<COLUMNS, MATH> out;
-    const bool whole = a.group >= a.k, blocks = whole || a.group % 64u == 0, pairs = whole || a.group % 128u == 0;
-    const bool LONG = CODE_BITS == 4 && MATH == EXACT && !STAGED; /* with registers for steps of 128 columns */
+    const bool whole = a.group >= a.k, blocks = whole || a.group % 64u == 0;
+    const bool pairs = (whole || a.group % 128u == 0) && a.k % 128u == 0;
+    /* with registers for steps of 128 columns */
+    const bool LONG = CODE_BITS == 4 && MATH == EXACT && !STAGED && !(BF16 && COLUMNS > 1);
     const bool HALVES = QUANTIZED && MATH == ROUNDED;
 #define MULTIPLY(fast, halves, span)                                                               \
-    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, halves, span>(weights, x, a, p, out)
-    if (!STAGED && !woq_x_aligned(a))
+    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, halves, span>(weights, x, a, begin, out)
+    if (!STAGED && (!woq_x_aligned(a) || a.k % 64u != 0))
         MULTIPLY(false, false, 32);
     else if (HALVES && half && blocks)
         MULTIPLY(true, HALVES, 64);
@@ -598,6 +619,7 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
         MULTIPLY(true, false, 32);
 #undef MULTIPLY
 
+    const spot p = find_spot(WARPS_M, a.opaque_zero);
     const int CHUNK = WOQ_MMA_CHUNK(COLUMNS);
     const woq_u32 warp = threadIdx.z * blockDim.y + threadIdx.y, threads = blockDim.x * blockDim.y * blockDim.z;
     const woq_u32 outputs = (woq_gated(a) ? p.warps_n * STRIPS / 2u : p.warps_n * STRIPS) * 16u * WARPS_M * CHUNK * 8u;
