@@ -58,10 +58,15 @@ WOQ_PRODUCT(true, "bf16", 256, 128, 128, 129, 130, 131, 132, 133)
 #undef WOQ_PRODUCT
 
 /* Columns of B of 64 elements: 128 bytes each, groups of 8 of them 1024 bytes apart, swizzled by 128 bytes: the 16-byte
- * chunk c of column i lies at c ^ (i mod 8). Elements 16p … of k: + 2p. */
-static __device__ __forceinline__ unsigned long long woq_matrix(woq_u32 at)
+ * chunk c of column i lies at c ^ (i mod 8). Elements 16p … of k: + 2p. The low word says where. */
+static __device__ __forceinline__ woq_u32 woq_matrix_low(woq_u32 at)
 {
-    return 1ull << 62 | 64ull << 32 | 1ull << 16 | (at & 0x3ffffu) >> 4;
+    return 1u << 16 | (at & 0x3ffffu) >> 4;
+}
+
+static __device__ __forceinline__ unsigned long long woq_matrix(woq_u32 low)
+{
+    return 1ull << 62 | 64ull << 32 | low;
 }
 
 /* Before the first product, and when registers changed that products read. */

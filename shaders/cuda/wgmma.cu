@@ -90,6 +90,17 @@ static __device__ __forceinline__ void copy_pair(woq_u32 to, const woq_u8 *from,
                      : "memory");
 }
 
+/* A word, if it is wanted. */
+static __device__ __forceinline__ void copy_word_if(woq_u32 to, const woq_u8 *from, bool wanted)
+{
+    asm volatile("{\n"
+                 ".reg .pred wanted;\n"
+                 "setp.ne.b32 wanted, %2, 0;\n"
+                 "@wanted cp.async.ca.shared.global [%0], [%1], 4;\n"
+                 "}" ::"r"(to), "l"(from), "r"((int)wanted)
+                 : "memory");
+}
+
 /* Of a warpgroup. */
 static __device__ __forceinline__ void warpgroup_barrier(woq_u32 warpgroup)
 {
@@ -169,97 +180,18 @@ static __device__ void fetch_x(const woq_u8 *x, const woq_args &a, woq_u32 base)
 
 /* ---- W: a warp's ring ---- */
 
-/* FINE: groups end within blocks. ANY: scales that are not of X's type, or offsets. */
-template <int ROWS, bool FINE, bool ANY> struct weights_ring {
+/* SETS of scales in a slot: 1, groups are whole pairs of blocks, and K is; 2, they are whole blocks; 4, whole units or
+ * less. ANY: scales that are not of X's type, or offsets. */
+template <int ROWS, int SETS, bool ANY> struct weights_ring {
     using S = shape<ROWS>;
-    static const int SETS = FINE ? 4 : 2;      /* of scales in a slot; for a unit, or a block */
+    static const bool PAIRS = SETS == 1;       /* a lane's zeros lie behind its scales then, else those of all lanes */
     static const woq_u32 COLUMNS = 128 / SETS; /* of a set */
-    static const woq_u32 ENTRY = ANY ? 8 : 4;  /* bytes of a lane's scales, and of its zeros */
-    static const woq_u32 ZEROS = 32 * ENTRY, SET = 2 * ZEROS;
+    static const woq_u32 ENTRY = ANY || PAIRS ? 8 : 4; /* bytes of a lane's scales, and of its zeros unless PAIRS */
+    static const woq_u32 ZEROS = PAIRS ? 4 : 32 * ENTRY, SET = PAIRS ? 32 * ENTRY : 2 * ZEROS;
     static const woq_u32 SLOT = 2 * BLOCK_CODES + (QUANTIZED ? SETS * SET : 0);
     static const int SLOTS = S::RING / SLOT;
     static_assert(SLOTS >= 2, "one slot is filled while another one is read");
-
-    woq_u32 base, codes_at, sets_at; /* shared memory: the block's, this lane's codes and scales in slot 0 */
-    woq_u32 warp, lane;
-    woq_u32 part, left, present;     /* next part; pairs left of the current one, blocks left that exist */
-    woq_u32 slot, code, row;         /* to fill; byte offset of this lane's codes; of its row g in the tables */
-    woq_u32 group, place, group_columns, last_group;
-    woq_u32 read;                    /* slot to read */
-
-    __device__ __forceinline__ weights_ring(const woq_args &a, woq_u32 shared, woq_u32 in_block, woq_u32 in_warp)
-    {
-        base = shared;
-        warp = in_block;
-        lane = in_warp;
-        codes_at = base + S::RINGS + warp * S::RING + lane * 16u;
-        sets_at = base + S::RINGS + warp * S::RING + 2u * BLOCK_CODES + lane * ENTRY;
-        group_columns = group_of(a);
-        last_group = (a.k - 1u) / group_columns;
-        part = left = slot = read = present = code = row = group = place = 0;
-    }
-
-    __device__ __forceinline__ void next_part(const woq_args &a)
-    {
-        const part_of_product p = read_part(base + S::PARTS, part);
-        const woq_u32 strips = a.scale_stride >> 4, strip = min(p.tile_w * (WARPGROUPS * 4u) + warp, strips - 1u);
-        left = (p.last - p.first) / 2u;
-        part += left ? 1u : 0u;
-        present = (a.k + 63u) / 64u - p.first;
-        code = a.codes_off + strip * a.codes_stride + p.first * BLOCK_CODES + lane * 16u;
-        row = strip * 16u + 2u * (lane >> 2);
-        group = p.group;
-        place = p.place;
-        if (FINE && group_columns % 32u) { /* each lane's own columns */
-            place += (lane & 3u) * 8u;
-            while (place >= group_columns)
-                place -= group_columns, group++;
-        }
-    }
-
-    /* Begins to fill the next slot, if there is something for it. */
-    __device__ __forceinline__ void fetch(const woq_u8 *weights, const woq_args &a)
-    {
-        if (left == 0)
-            next_part(a);
-        if (left) {
-            const woq_u32 to = codes_at + slot * SLOT;
-#pragma unroll
-            for (int i = 0; i < CODE_BITS / 2; i++)
-                copy16(to + i * 512u, weights + (code + i * 512u), i < CODE_BITS / 4 || present > 1u);
-            if (QUANTIZED) {
-                const bool wide = ANY && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
-                const woq_u32 zero = WOQ_FLAG_ZERO(a.flags);
-#pragma unroll
-                for (int i = 0; i < SETS; i++) {
-                    const woq_u32 set = sets_at + slot * SLOT + i * SET;
-                    const woq_u32 index = min(group, last_group) * a.scale_stride + row;
-                    const woq_u8 *from = weights + (a.scales_off + (index << (wide ? 2 : 1)));
-                    /* Else 0: a large scale could make infinities of the codes of 0. */
-                    const bool there = i < SETS / 2 || present > 1u;
-                    copy_pair(set, from, wide, there);
-                    if (zero == WOQ_ABI_ZERO_POINT)
-                        copy_pair(set + ZEROS, weights + ((a.zeros_off + index) & ~3u), false, there);
-                    else if (ANY && zero == WOQ_ABI_ZERO_OFFSET)
-                        copy_pair(set + ZEROS, from + (a.zeros_off - a.scales_off), wide, there);
-                    place += COLUMNS;
-                    while (place >= group_columns)
-                        place -= group_columns, group++;
-                }
-            }
-            code += 2u * BLOCK_CODES;
-            present -= 2u;
-            left--;
-        }
-        asm volatile("cp.async.commit_group;" ::: "memory");
-        slot = slot + 1 == SLOTS ? 0 : slot + 1;
-    }
-
-    /* Until the slot to read is full. */
-    static __device__ __forceinline__ void wait()
-    {
-        asm volatile("cp.async.wait_group %0;" ::"n"(SLOTS - 2) : "memory");
-    }
+    static_assert(QUANTIZED || !PAIRS, "plain weights may lack a block");
 
     /* A row's constants of a set. */
     struct row_group {
@@ -268,8 +200,132 @@ template <int ROWS, bool FINE, bool ANY> struct weights_ring {
         float scale, offset;
     };
 
+    woq_u32 begin, slot;         /* shared memory: this lane's codes in slot 0, and in the one to read, then to fill */
+    woq_u32 sets;                /* from there to its scales */
+    woq_u32 table, warp, lane;
+    woq_u32 part, left, present; /* next part; pairs left of the current one, blocks left that exist */
+    const woq_u8 *code;          /* this lane's */
+    const woq_u8 *scale_table, *zero_table; /* PAIRS */
+    woq_u32 row;                 /* in the tables, of its row g; PAIRS: of the group's */
+    woq_u32 group, place, group_columns, last_group; /* place: PAIRS, columns left of the group; else columns passed */
+    row_group now[2];
+
+    __device__ __forceinline__ weights_ring(const woq_u8 *weights, const woq_args &a, woq_u32 shared,
+                                            woq_u32 in_block, woq_u32 in_warp)
+    {
+        table = shared + S::PARTS;
+        warp = in_block;
+        lane = in_warp;
+        begin = slot = shared + S::RINGS + warp * S::RING + lane * 16u;
+        sets = 2u * BLOCK_CODES + lane * ENTRY - lane * 16u;
+        group_columns = group_of(a);
+        last_group = (a.k - 1u) / group_columns;
+        part = left = present = row = group = place = 0;
+        code = weights;
+        scale_table = weights + a.scales_off;
+        zero_table = weights + (a.zeros_off - (a.zeros_off + 2u * (lane >> 2) & 3u));
+        if (PAIRS && WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_SYMMETRIC) { /* once: nothing is copied there */
+            for (int i = 0; i < SLOTS; i++)
+                asm volatile("st.shared.u32 [%0], %1;" ::"r"(begin + i * SLOT + sets + ZEROS),
+                             "r"(woq_symmetric_zero<BITS>() * 0x01010101u)
+                             : "memory");
+        }
+        next_part(weights, a);
+    }
+
+    __device__ __forceinline__ void next_part(const woq_u8 *weights, const woq_args &a)
+    {
+        const part_of_product p = read_part(table, part);
+        const woq_u32 strips = a.scale_stride >> 4, strip = min(p.tile_w * (WARPGROUPS * 4u) + warp, strips - 1u);
+        left = (p.last - p.first) / 2u;
+        part += left ? 1u : 0u;
+        code = weights + (a.codes_off + strip * a.codes_stride + p.first * BLOCK_CODES + lane * 16u);
+        row = strip * 16u + 2u * (lane >> 2);
+        if (PAIRS) {
+            row += p.group * a.scale_stride;
+            place = group_columns - p.place;
+            return;
+        }
+        present = (a.k + 63u) / 64u - p.first;
+        group = p.group;
+        place = p.place;
+        if (SETS == 4 && group_columns % 32u) { /* each lane's own columns */
+            place += (lane & 3u) * 8u;
+            while (place >= group_columns)
+                place -= group_columns, group++;
+        }
+    }
+
+    __device__ __forceinline__ void fetch_sets(const woq_u8 *weights, const woq_args &a)
+    {
+        const bool wide = ANY && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
+        const woq_u32 zero = WOQ_FLAG_ZERO(a.flags);
+#pragma unroll
+        for (int i = 0; i < SETS; i++) {
+            const woq_u32 set = slot + sets + i * SET;
+            const woq_u32 index = min(group, last_group) * a.scale_stride + row;
+            const woq_u8 *from = weights + (a.scales_off + (index << (wide ? 2 : 1)));
+            /* Else 0: a large scale could make infinities of the codes of 0. */
+            const bool there = i < SETS / 2 || present > 1u;
+            copy_pair(set, from, wide, there);
+            if (zero == WOQ_ABI_ZERO_POINT)
+                copy_pair(set + ZEROS, weights + ((a.zeros_off + index) & ~3u), false, there);
+            else if (ANY && zero == WOQ_ABI_ZERO_OFFSET)
+                copy_pair(set + ZEROS, from + (a.zeros_off - a.scales_off), wide, there);
+            place += COLUMNS;
+            while (place >= group_columns)
+                place -= group_columns, group++;
+        }
+    }
+
+    /* Begins to fill the slot that was read last, if there is something for it, and goes to the next one. */
+    __device__ __forceinline__ void fetch(const woq_u8 *weights, const woq_args &a)
+    {
+        if (left) {
+#pragma unroll
+            for (int i = 0; i < CODE_BITS / 2; i++)
+                copy16(slot + i * 512u, code + i * 512u, PAIRS || i < CODE_BITS / 4 || present > 1u);
+            if (PAIRS) {
+                copy_pair(slot + sets, scale_table + (size_t)row * 2u, false, true);
+                copy_word_if(slot + sets + ZEROS, zero_table + row, WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT);
+                place -= COLUMNS;
+                if (place == 0)
+                    place = group_columns, row += a.scale_stride;
+            } else if (QUANTIZED) {
+                fetch_sets(weights, a);
+            }
+            code += 2u * BLOCK_CODES;
+            present -= 2u;
+            if (--left == 0)
+                next_part(weights, a);
+        }
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        slot = slot == begin + (SLOTS - 1) * SLOT ? begin : slot + SLOT;
+    }
+
+    /* Until the slot to read is full. */
+    static __device__ __forceinline__ void wait()
+    {
+        asm volatile("cp.async.wait_group %0;" ::"n"(SLOTS - 1) : "memory");
+    }
+
     __device__ __forceinline__ void read_set(const woq_args &a, woq_u32 at, row_group (&to)[2]) const
     {
+        if (PAIRS) {
+            const uint2 v = shared_pair(at);
+            const woq_u32 select = 0x7070u + (lane >> 2 & 1u) * 0x202u; /* its bytes, under those of a float */
+#pragma unroll
+            for (int high = 0; high < 2; high++) {
+                to[high].pair = __byte_perm(v.x, 0, high ? 0x3232 : 0x1010);
+                if (BITS == 4) {
+                    to[high].zero.pair = __byte_perm(v.y, BF16 ? 0xc3000000u : 0xe4000000u, select + high * 0x101u);
+                    to[high].zero.pair16 = to[high].zero.pair << 4 & 0x0ff00ff0u | 0xd400d400u;
+                } else {
+                    to[high].zero = woq_zero<BITS, BF16>(woq_pair_byte(v.y, lane >> 2, high));
+                }
+            }
+            return;
+        }
         const woq_u32 kind = WOQ_FLAG_ZERO(a.flags), type = WOQ_FLAG_SCALE(a.flags);
         const uint2 scale = ANY ? shared_pair(at) : make_uint2(shared_word(at), 0);
         uint2 zero = make_uint2(0, 0);
@@ -294,15 +350,14 @@ template <int ROWS, bool FINE, bool ANY> struct weights_ring {
 
     /* Operands of the four products of block `half` of the slot. */
     __device__ __forceinline__ void operands(const woq_args &a, const woq_magic<BITS, BF16> &magic, int half,
-                                             woq_u32 (&to)[4][4]) const
+                                             woq_u32 (&to)[4][4])
     {
-        const woq_u32 codes = codes_at + read * SLOT + half * BLOCK_CODES;
-        row_group now[2];
+        const woq_u32 codes = slot + half * BLOCK_CODES;
 #pragma unroll
         for (int unit = 0; unit < 2; unit++) {
             woq_u32 rows[2][4];
-            if (QUANTIZED && (FINE || unit == 0))
-                read_set(a, sets_at + read * SLOT + (half * (SETS / 2) + unit) * SET, now);
+            if (QUANTIZED && (half * 2 + unit) % (4 / SETS) == 0)
+                read_set(a, slot + sets + (half * 2 + unit) / (4 / SETS) * SET, now);
             if (!QUANTIZED) {
                 const uint4 low = shared_vector(codes + unit * 1024u);
                 const uint4 high = shared_vector(codes + unit * 1024u + 512u);
@@ -335,11 +390,6 @@ template <int ROWS, bool FINE, bool ANY> struct weights_ring {
                 to[2 * unit + j][3] = rows[1][2 * j + 1];
             }
         }
-    }
-
-    __device__ __forceinline__ void slot_read()
-    {
-        read = read + 1 == SLOTS ? 0 : read + 1;
     }
 };
 
@@ -481,7 +531,7 @@ static __device__ __forceinline__ void store_each(woq_u8 *y, const woq_u8 *bias,
 
 /* ---- the product ---- */
 
-template <int ROWS, bool FINE, bool ANY>
+template <int ROWS, int SETS, bool ANY>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
                                                 const woq_u8 *residual, const woq_args &a, woq_u32 base)
 {
@@ -489,11 +539,12 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
     const woq_u32 warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), warpgroup = warp >> 2;
     const bool elected = threadIdx.x % 128u == 0;
     const woq_magic<BITS, BF16> magic(a);
-    weights_ring<ROWS, FINE, ANY> ring(a, base, warp, threadIdx.x & 31u);
+    weights_ring<ROWS, SETS, ANY> ring(weights, a, base, warp, threadIdx.x & 31u);
 #pragma unroll 1
-    for (int i = 0; i < ring.SLOTS - 1; i++)
+    for (int i = 0; i < ring.SLOTS; i++)
         ring.fetch(weights, a);
-    woq_u32 stage = 0, parity = 0;
+    ring.slot = ring.begin;
+    woq_u32 full = base + S::FULL, matrix = woq_matrix_low(base), parity = 0;
     for (woq_u32 number = 0;; number++) {
         const part_of_product part = read_part(base + S::PARTS, number);
         const woq_u32 count = part.last - part.first;
@@ -501,35 +552,38 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
             return;
         float sums[ROWS / 2];
         woq_u32 operands[2][4][4], previous = 0;
+#pragma unroll
+        for (int i = 0; i < ROWS / 2; i++)
+            sums[i] = 0.0f;
 #pragma unroll 1
-        for (woq_u32 b = 0; b < count; b += 2) {
+        for (woq_u32 left = count; left; left -= 2) {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 if (half == 0)
                     ring.wait();
                 ring.operands(a, magic, half, operands[half]);
-                woq_barrier_wait(base + S::FULL + stage * 8u, parity);
-                const unsigned long long matrix = woq_matrix(base + stage * S::STAGE);
+                woq_barrier_wait(full, parity);
+                const woq_u32 first = __reduce_or_sync(0xffffffffu, matrix); /* to uniform registers */
                 woq_products_begin();
 #pragma unroll
                 for (int p = 0; p < 4; p++)
-                    woq_product<BF16, ROWS>::run(sums, operands[half][p], matrix + 2u * p, b + half + p > 0);
+                    woq_product<BF16, ROWS>::run(sums, operands[half][p], woq_matrix(first + 2u * p), true);
                 woq_products_end();
-                if (half == 1) {
-                    ring.slot_read();
+                if (half == 1)
                     ring.fetch(weights, a);
-                }
                 woq_products_wait<1>();
-                if (elected && b + half > 0)
-                    woq_barrier_arrive(base + S::EMPTY + previous * 8u);
-                previous = stage;
-                if (++stage == S::STAGES)
-                    stage = 0, parity ^= 1u;
+                if (elected && (half == 1 || left != count))
+                    woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
+                previous = full;
+                full += 8u;
+                matrix += S::STAGE / 16u;
+                if (full == base + S::FULL + S::STAGES * 8u)
+                    full -= S::STAGES * 8u, matrix -= S::STAGES * (S::STAGE / 16u), parity ^= 1u;
             }
         }
         woq_products_wait<0>();
         if (elected)
-            woq_barrier_arrive(base + S::EMPTY + previous * 8u);
+            woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
         if (part.last < blocks_of(a)) {
             store_sums<ROWS>(x, a, sums);
             continue;
@@ -572,12 +626,15 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
         asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
         const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
         const bool other = QUANTIZED && (offsets || WOQ_FLAG_SCALE(a.flags) != (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16));
-        if (!QUANTIZED || (!other && (a.group >= a.k || a.group % 64u == 0)))
-            multiply<ROWS, false, false>(weights, x, y, bias, residual, a, base);
+        const bool pairs = (a.k + 63u) / 64u % 2u == 0 && (a.group >= a.k || a.group % 128u == 0);
+        if (QUANTIZED && !other && pairs)
+            multiply<ROWS, QUANTIZED ? 1 : 2, false>(weights, x, y, bias, residual, a, base);
+        else if (!QUANTIZED || (!other && (a.group >= a.k || a.group % 64u == 0)))
+            multiply<ROWS, 2, false>(weights, x, y, bias, residual, a, base);
         else if (QUANTIZED && !other)
-            multiply<ROWS, QUANTIZED, false>(weights, x, y, bias, residual, a, base);
+            multiply<ROWS, QUANTIZED ? 4 : 2, false>(weights, x, y, bias, residual, a, base);
         else if (QUANTIZED)
-            multiply<ROWS, QUANTIZED, QUANTIZED>(weights, x, y, bias, residual, a, base);
+            multiply<ROWS, QUANTIZED ? 4 : 2, QUANTIZED>(weights, x, y, bias, residual, a, base);
     }
 }
 
