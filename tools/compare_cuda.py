@@ -135,7 +135,7 @@ class Data:
 
 def halves(count, size, positive=False):
     """FP16 numbers: normal ones, or uniform in size · (0.5 … 1.5). The same 65521 ones again and again: a prime."""
-    generator = random.Random(count)
+    generator = random.Random(f"{count} {size}")  # of one seed, square X and W would be alike, and Y large
     draw = (lambda: size * (0.5 + generator.random())) if positive else (lambda: generator.gauss(0, size))
     some = min(count, 65521)
     pool = struct.pack(f"<{some}e", *(draw() for _ in range(some)))
