@@ -144,8 +144,8 @@ template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
     raw_pair raw[RAWS][STRIPS];
 
     const woq_u8 *window, *from[STRIPS]; /* from: the step whose codes are loaded next */
-    woq_u32 pair[STRIPS];           /* elements in the tables */
-    woq_u32 group, place, last_group; /* of the span to be loaded next, and its first column in it */
+    woq_u32 pair[STRIPS];                /* elements in the tables */
+    woq_u32 group, place, last_group;    /* of the span to be loaded next, and its first column in it */
 
     __device__ __forceinline__ lane_weights(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 step)
     {
@@ -435,52 +435,42 @@ static __device__ __forceinline__ void close_span(const woq_args &a, const raw_p
     }
 }
 
-/* What a warp's part of K needs. FAST: without STAGED, all pieces of X that its steps need are there to be loaded at
+/* The steps of this warp's part of K. FAST: without STAGED, all pieces of X that they need are there to be loaded at
  * once, and ahead. */
-template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN> struct part {
-    static const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1, UNITS = 2 * STEP;
-    static const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1;
-    static const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && !HALF && !STAGED; /* no registers for scales ahead */
-    static const int AHEAD = lane_x<COLUMNS, STEP>::AHEAD;
-
-    const woq_u8 *const weights;
-    const woq_args &a;
-    const spot &p;
-    const woq_u32 ring, begin, end;
-    lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED> w;
-    lane_x<COLUMNS, STEP> direct;
-    const staged_x stage;
-    const woq_magic<BITS, BF16> magic;
-    groups<MATH, HALF> now;
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN>
+static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
+                                                const spot &p, sums<COLUMNS, MATH> &out)
+{
+    const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1, UNITS = 2 * STEP;
+    const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1, AHEAD = lane_x<COLUMNS, STEP>::AHEAD;
+    const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && !HALF && !STAGED; /* no registers for scales ahead */
+    const woq_u32 rows_x = WARPS_M * COLUMNS * 8u, x_bytes = WOQ_MMA_X_SLOT(rows_x);
+    const woq_u32 ring = threadIdx.z * (STAGES * x_bytes);
+    const woq_u32 steps = (a.k + (STEP * 64u - 1u)) / (STEP * 64u), parts = blockDim.z * gridDim.z;
+    const woq_u32 share = (steps + parts - 1u) / parts;
+    const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
+    if (begin >= end)
+        return;
+    lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED> w(weights, a, p, begin);
+    lane_x<COLUMNS, STEP> direct(x, a, p, begin);
+    const staged_x stage(x, a, p, rows_x);
+    const woq_magic<BITS, BF16> magic(a);
+    groups<MATH, HALF> now(a);
     woq_u32 use = 0; /* the slot to be used; the one before is the next to be filled */
-
-    static __device__ __forceinline__ woq_u32 slot_bytes()
-    {
-        return WOQ_MMA_X_SLOT(WARPS_M * COLUMNS * 8u);
-    }
-
-    __device__ __forceinline__ part(const woq_u8 *weights_, const woq_u8 *x, const woq_args &a_, const spot &p_,
-                                    woq_u32 begin_, woq_u32 end_)
-        : weights(weights_), a(a_), p(p_), ring(threadIdx.z * (STAGES * slot_bytes())), begin(begin_), end(end_),
-          w(weights_, a_, p_, begin_), direct(x, a_, p_, begin_), stage(x, a_, p_, WARPS_M * COLUMNS * 8u),
-          magic(a_), now(a_)
-    {
-        if (STAGED) {
+    if (STAGED) {
 #pragma unroll 1
-            for (int i = 0; i < STAGES - 1; i++) {
-                if (begin + i < end)
-                    stage.copy(weights, a, begin + i, pool_at() + ring + i * slot_bytes());
-                copies_end();
-            }
-        } else if (FAST) {
-#pragma unroll
-            for (int i = 0; i < AHEAD; i++)
-                direct.load(i, i);
+        for (int i = 0; i < STAGES - 1; i++) {
+            if (begin + i < end)
+                stage.copy(weights, a, begin + i, pool_at() + ring + i * x_bytes);
+            copies_end();
         }
+    } else if (FAST) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++)
+            direct.load(i, i);
     }
-
-    __device__ __forceinline__ void multiply(woq_u32 step, sums<COLUMNS, MATH> &out)
-    {
+#pragma unroll 1
+    for (woq_u32 step = begin; step < end; step++) {
         const bool more = step + 1u < end;
         w.advance(more);
         if (STAGED) {
@@ -488,7 +478,7 @@ template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool 
             part_barrier();
             if (step + (STAGES - 1) < end)
                 stage.copy(weights, a, step + (STAGES - 1),
-                           pool_at() + ring + (use ? use - 1u : STAGES - 1u) * slot_bytes());
+                           pool_at() + ring + (use ? use - 1u : STAGES - 1u) * x_bytes);
             copies_end();
         }
 #pragma unroll
@@ -513,7 +503,7 @@ template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool 
                 for (int c = 0; c < (STAGED ? 0 : COLUMNS); c++)
                     multiply_tile(rows[s], direct.pieces[ahead][c], s, c, opens, out);
             }
-            const woq_u32 at = ring + use * slot_bytes() + (p.warp_m * COLUMNS * 8u + p.g) * 128u +
+            const woq_u32 at = ring + use * x_bytes + (p.warp_m * COLUMNS * 8u + p.g) * 128u +
                                (((unit * 4u + p.t) ^ (p.g & 1u) << 2) << 4);
 #pragma unroll
             for (int c = 0; c < (STAGED ? COLUMNS : 0); c++) {
@@ -536,22 +526,6 @@ template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool 
         }
         use = use == STAGES - 1u ? 0u : use + 1u;
     }
-};
-
-template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN>
-static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
-                                                const spot &p, sums<COLUMNS, MATH> &out)
-{
-    typedef part<COLUMNS, WARPS_M, MATH, STAGED, FAST, HALF, SPAN> warp_part;
-    const woq_u32 columns = warp_part::STEP * 64u, steps = (a.k + (columns - 1u)) / columns;
-    const woq_u32 parts = blockDim.z * gridDim.z, share = (steps + parts - 1u) / parts;
-    const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
-    if (begin >= end)
-        return;
-    warp_part of_k(weights, x, a, p, begin, end);
-#pragma unroll 1
-    for (woq_u32 step = begin; step < end; step++)
-        of_k.multiply(step, out);
 }
 
 /* ---- the end ---- */
