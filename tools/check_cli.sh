@@ -80,6 +80,11 @@ expect 1 'nothing could be measured' bench --startup --device reference:7
 TMPDIR=$dir/none expect 1 'no temporary folder' bench --startup
 expect 0 'product warm' bench --startup --device reference
 expect 0 '"first_product_seconds"' bench --startup --json -
+expect 2 '^woq bench: --m does not go with --host' bench --host --m 1
+expect 2 '^woq bench: --host does not go with --startup' bench --host --startup
+expect 1 'nothing could be measured' bench --host --device reference:7
+expect 0 'new M, X, Y' bench --host --device reference
+expect 0 '"new_m_x_y"' bench --host --device reference --json -
 # As from a terminal: to the program and its child.
 setsid env --default-signal=INT "$woq" bench --startup --device reference,reference >"$dir/interrupted" 2>&1 &
 until compgen -G "$dir/woq-startup-*" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.01; done

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "bench_child.h"
+#include "bench_host.h"
 #ifdef WOQ_TOOL_MODEL
 #include "bench_model.h"
 #endif
@@ -16,7 +17,8 @@ static const char command[] = "woq bench";
 static const char help[] =
     "usage: woq bench [options]\n"
     "       woq bench --model MODEL[:WEIGHTS]... [options]\n"
-    "       woq bench --startup [options]\n\n"
+    "       woq bench --startup [options]\n"
+    "       woq bench --host [options]\n\n"
     "Times products Y[M,N] = X[M,K] · Wᵀ for each device × shape × format × M, and checks each\n"
     "against the same product in double.\n\n"
     "  -d, --device LIST   devices, or all (default: WOQ_DEVICE, else the best)\n"
@@ -47,6 +49,9 @@ static const char help[] =
     "product is done, with cold and with warm caches in a temporary folder. The options are\n"
     "--device, --json, --log, and\n\n"
     "      --startup       measure this\n\n"
+    "With --host, how long submitting a recording of one product keeps the host, with nothing new\n"
+    "and with new M and matrices. The options are --device, --json, --log, and\n\n"
+    "      --host          measure this\n\n"
     "Formats: w4 or w8, then g<columns> for one scale a group (nothing: one a row; t: one for\n"
     "all), then z (integer zero points), o (float offsets), p (columns in any order, g_idx),\n"
     "then :f16, :bf16 or :f32 for the type of the scales. Plain weights: f16, bf16.\n"
@@ -60,7 +65,8 @@ static const char help[] =
     "  woq bench --device all --shapes 4096x4096,11008x4096 --m 1,16 --svg compare.svg\n"
     "  woq bench --device opencl:0 --formats w4g64z:bf16 --m 1,2,4,8 --path gemv --json -\n"
     "  woq bench --model SmolLM2.gguf:f16 SmolLM2-w4 --device opencl:0,vulkan:0\n"
-    "  woq bench --startup --device all\n";
+    "  woq bench --startup --device all\n"
+    "  woq bench --host --device all\n";
 
 enum long_only {
     OPTION_MATH = 256,
@@ -70,6 +76,7 @@ enum long_only {
     OPTION_WINDOW,
     OPTION_GENERATE,
     OPTION_STARTUP,
+    OPTION_HOST,
     OPTION_INVARIANT
 };
 
@@ -82,20 +89,21 @@ static const struct option options[] = {
     {"json", required_argument, NULL, 'j'},    {"svg", required_argument, NULL, OPTION_SVG},
     {"model", required_argument, NULL, OPTION_MODEL}, {"window", required_argument, NULL, OPTION_WINDOW},
     {"generate", required_argument, NULL, OPTION_GENERATE}, {"startup", no_argument, NULL, OPTION_STARTUP},
-    {"batch-invariant", no_argument, NULL, OPTION_INVARIANT},
+    {"host", no_argument, NULL, OPTION_HOST},  {"batch-invariant", no_argument, NULL, OPTION_INVARIANT},
     {"log", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
     {0}};
 
 /* What is measured; each takes some of the options. */
-enum mode { MODE_SHAPES = 1, MODE_MODEL = 2, MODE_STARTUP = 4 };
+enum mode { MODE_SHAPES = 1, MODE_MODEL = 2, MODE_STARTUP = 4, MODE_HOST = 8 };
 
 static unsigned taken_by(int option)
 {
     switch (option) {
-    case 'd': case 'j': case 'l': return MODE_SHAPES | MODE_MODEL | MODE_STARTUP;
+    case 'd': case 'j': case 'l': return MODE_SHAPES | MODE_MODEL | MODE_STARTUP | MODE_HOST;
     case 'x': case 't': case OPTION_MATH: return MODE_SHAPES | MODE_MODEL;
     case OPTION_MODEL: case OPTION_WINDOW: case OPTION_GENERATE: return MODE_MODEL;
     case OPTION_STARTUP: return MODE_STARTUP;
+    case OPTION_HOST: return MODE_HOST;
     default: return MODE_SHAPES;
     }
 }
@@ -108,7 +116,7 @@ struct request {
     const char **models; /* as written */
     size_t model_count;
     uint32_t window, generate;
-    bool startup;
+    bool startup, host;
     int given[sizeof options / sizeof *options]; /* options, in their order, each once */
     size_t given_count;
 };
@@ -163,6 +171,7 @@ static bool parse_option(struct request *r, int c, char *why)
         break;
     case OPTION_MODEL: add_model(r, optarg); break;
     case OPTION_STARTUP: r->startup = true; break;
+    case OPTION_HOST: r->host = true; break;
     case OPTION_WINDOW:
         return tool_parse_window(optarg, &r->window, why);
     case OPTION_GENERATE:
@@ -246,7 +255,8 @@ static int run_shapes(struct request *r)
     return result;
 }
 
-/* Rows that are measured one after the other, each in processes of its own, and then reported: models and startup. */
+/* Rows that are measured one after the other and then reported: models and startup, each in processes of its own, and
+ * host. */
 struct series {
     size_t count;
     /* Row i; true if it could be measured. *usage: the arguments are to blame, and no other row need be tried. */
@@ -378,11 +388,46 @@ static int run_startup(struct request *r)
     return result;
 }
 
-/* Which of the three is meant; options of another are refused. */
+struct host_series {
+    struct series base;
+    const struct request *request;
+    struct bench_host_row *rows; /* of each device */
+};
+
+static bool measure_host(struct series *self, size_t i, const char **usage)
+{
+    const struct host_series *s = (struct host_series *)self;
+    bench_host_run(&s->request->bench, s->request->devices[i], &s->rows[i]);
+    *usage = s->rows[i].usage ? s->rows[i].reason : NULL;
+    return s->rows[i].done;
+}
+
+static void print_host(const struct series *self, FILE *out)
+{
+    const struct host_series *s = (const struct host_series *)self;
+    bench_host_print(s->request->devices, s->rows, self->count, out);
+}
+
+static int write_host(const struct series *self, const char *file)
+{
+    const struct host_series *s = (const struct host_series *)self;
+    return bench_host_write_json(command, s->request->devices, s->rows, self->count, file);
+}
+
+static int run_host(struct request *r)
+{
+    struct host_series s = {{r->device_count, measure_host, print_host, write_host}, r, NULL};
+    s.rows = tool_alloc(r->device_count, sizeof *s.rows);
+    const int result = run_series(r, &s.base);
+    free(s.rows);
+    return result;
+}
+
+/* Which of the four is meant; options of another are refused. */
 static int find_mode(const struct request *r, enum mode *mode)
 {
-    *mode = r->model_count ? MODE_MODEL : r->startup ? MODE_STARTUP : MODE_SHAPES;
-    const char *asked = *mode == MODE_MODEL ? "--model" : "--startup";
+    *mode = r->model_count ? MODE_MODEL : r->startup ? MODE_STARTUP : r->host ? MODE_HOST : MODE_SHAPES;
+    const char *asked = *mode == MODE_MODEL ? "--model" : *mode == MODE_STARTUP ? "--startup" : "--host";
     for (size_t i = 0; i < r->given_count; i++) {
         const char *name = tool_option_name(options, r->given[i]);
         if (taken_by(r->given[i]) & *mode)
@@ -446,6 +491,7 @@ int cmd_bench(int argc, char **argv)
     if (!result)
         result = mode == MODE_MODEL     ? run_models(&r)
                  : mode == MODE_STARTUP ? run_startup(&r)
+                 : mode == MODE_HOST    ? run_host(&r)
                                         : run_shapes(&r);
     request_free(&r);
     return result;
