@@ -10,6 +10,7 @@
 
 #include "../core/alloc.h"
 #include "cu_backend.h"
+#include "cu_nvtx.h"
 
 #define DEFAULT_SHARED 49152 /* bytes of dynamic shared memory that a launch may have unasked */
 
@@ -69,6 +70,7 @@ enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel)
     if (!kernel->impl)
         return woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: out of host memory",
                          kernel->name);
+    woqi_cu_range_begin("create", kernel->name);
     enum woq_status st = woqi_cu_enter(kernel->device);
     if (!st) {
         st = load_module(kernel, &found, &cu->modules[found.index]);
@@ -76,6 +78,7 @@ enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel)
             st = find_function(kernel, &found, cu->modules[found.index]);
         woqi_cu_leave(kernel->device);
     }
+    woqi_cu_range_end();
     if (st)
         woqi_cu_kernel_destroy(kernel);
     return st;
@@ -152,9 +155,13 @@ enum woq_status woqi_cu_record(struct woq_device *device, const struct woqi_step
     if (!cu->api->stream_get_ctx(stream, &context) && context != cu->context)
         st = woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
                        "woq_cuda_record: stream is not one of the device's context");
-    for (uint32_t i = 0; !st && i < count; i++)
-        if (steps[i].kind == WOQI_STEP_DISPATCH || steps[i].kind == WOQI_STEP_COPY)
-            st = record_step(device, &steps[i], stream);
+    for (uint32_t i = 0; !st && i < count; i++) {
+        if (steps[i].kind != WOQI_STEP_DISPATCH && steps[i].kind != WOQI_STEP_COPY)
+            continue;
+        woqi_cu_range_begin("record", steps[i].kernel ? steps[i].kernel->name : "copy");
+        st = record_step(device, &steps[i], stream);
+        woqi_cu_range_end();
+    }
     woqi_cu_leave(device);
     if (!st)
         *keep = NULL;

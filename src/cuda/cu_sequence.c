@@ -11,11 +11,13 @@
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime, nanosleep */
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "../core/alloc.h"
 #include "cu_backend.h"
+#include "cu_nvtx.h"
 
 #define POLL_NS 20000 /* between two questions of a wait with a time-out */
 
@@ -35,6 +37,7 @@ struct instance {
 };
 
 struct sequence {
+    char name[80]; /* for ranges: of the first kernel, and how many steps follow */
     uint32_t stamp_count;
     uint32_t *stamp_index; /* of each timestamp: woqi_step.index */
     struct instance *instances;
@@ -200,13 +203,31 @@ static enum woq_status build_instance(struct woqi_sequence *sequence, struct ins
     return st ? st : instantiate(device, to);
 }
 
+static void name_sequence(const struct woqi_step *steps, uint32_t count, uint32_t work, char *out, size_t size)
+{
+    const char *first = "copy";
+    for (uint32_t i = 0; i < count; i++)
+        if (steps[i].kernel) {
+            first = steps[i].kernel->name;
+            break;
+        }
+    if (work > 1)
+        snprintf(out, size, "%s and %u more", first, (unsigned)(work - 1));
+    else
+        snprintf(out, size, "%s", first);
+}
+
 static enum woq_status build(struct woqi_sequence *sequence, const struct woqi_step *steps)
 {
     struct woq_device *device = sequence->device;
     struct sequence *impl = sequence->impl;
     enum woq_status st = WOQ_OK;
-    for (uint32_t i = 0; i < sequence->count; i++)
+    uint32_t work = 0;
+    for (uint32_t i = 0; i < sequence->count; i++) {
         impl->stamp_count += steps[i].kind == WOQI_STEP_TIMESTAMP;
+        work += steps[i].kind != WOQI_STEP_TIMESTAMP && steps[i].kind != WOQI_STEP_BARRIER;
+    }
+    name_sequence(steps, sequence->count, work, impl->name, sizeof(impl->name));
     impl->stamp_index = woqi_alloc(device, impl->stamp_count + 1u, sizeof(*impl->stamp_index));
     impl->instances = woqi_alloc(device, sequence->instances, sizeof(*impl->instances));
     CUgraphNode *open = woqi_alloc(device, sequence->count + 1u, sizeof(*open));
@@ -220,8 +241,10 @@ static enum woq_status build(struct woqi_sequence *sequence, const struct woqi_s
     st = woqi_cu_enter(device);
     if (st)
         goto done;
+    woqi_cu_range_begin("build", impl->name);
     for (uint32_t i = 0; !st && i < sequence->instances; i++)
         st = build_instance(sequence, &impl->instances[i], steps, open);
+    woqi_cu_range_end();
     woqi_cu_leave(device);
 done:
     woqi_free(device, open);
@@ -348,11 +371,13 @@ enum woq_status woqi_cu_sequence_submit(struct woqi_sequence *sequence, uint32_t
 {
     struct woq_device *device = sequence->device;
     struct woqi_cu_device *cu = woqi_cu_device(device);
-    struct instance *run = &((struct sequence *)sequence->impl)->instances[instance];
+    struct sequence *impl = sequence->impl;
+    struct instance *run = &impl->instances[instance];
     CUresult result;
     enum woq_status st = woqi_cu_enter(device);
     if (st)
         return st;
+    woqi_cu_range_begin("submit", impl->name);
     st = update(sequence, run, steps);
     if (st)
         goto leave;
@@ -368,6 +393,7 @@ enum woq_status woqi_cu_sequence_submit(struct woqi_sequence *sequence, uint32_t
         st = woqi_cu_fail(device, result, "cuEventRecord");
     }
 leave:
+    woqi_cu_range_end();
     woqi_cu_leave(device);
     return st;
 }
