@@ -27,7 +27,7 @@ static __device__ __forceinline__ uint4 woq_x_gather(const woq_u8 *weights, cons
         if (c < a.k && WOQ_FLAG_PERM(a.flags))
             c = woq_word(weights, a.perm_off + 4u * c);
         if (column + i < a.k && c != WOQ_PERM_NONE)
-            bits = woq_half(x, at + 2u * c);
+            bits = woq_plain_half(x, at + 2u * c);
         v[0] = v[0] >> 16 | v[1] << 48;
         v[1] = v[1] >> 16 | (unsigned long long)bits << 48;
     }

@@ -28,6 +28,27 @@ struct woq_args {
     const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias, const woq_u8 *residual, \
         const __grid_constant__ woq_args a
 
+/* A kernel may begin while the one before it in a list of steps ends (programmatic dependent launch; PTX ISA,
+ * griddepcontrol). Until this returns it touches nothing but weights, which no other step writes; then all that other
+ * steps wrote is visible. Every thread calls it, also one that has nothing to do, so that a kernel ends after the one
+ * before it. What other steps may have written is loaded by plain loads: a non-coherent one takes its data for constant
+ * since the kernel began. */
+static __device__ __forceinline__ void woq_await_steps()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* After that: the next kernel may begin, once all blocks have said so. Of one that does not, blocks say so as they
+ * end. */
+static __device__ __forceinline__ void woq_admit_next()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 static_assert(sizeof(woq_args) == 128, "the argument block is 128 bytes in every language");
 
 static __device__ __forceinline__ float woq_from_f16(woq_u16 bits)
@@ -87,7 +108,23 @@ static __device__ __forceinline__ float woq_high(woq_u32 type, woq_u32 pair)
     return type == WOQ_ABI_BF16 ? __uint_as_float(pair & 0xffff0000u) : half;
 }
 
-/* Loads of what no kernel writes while this one runs. */
+/* Of X and of the workspace. */
+static __device__ __forceinline__ woq_u32 woq_plain_word(const woq_u8 *window, woq_u32 offset)
+{
+    return *(const woq_u32 *)(window + offset);
+}
+
+static __device__ __forceinline__ woq_u32 woq_plain_half(const woq_u8 *window, woq_u32 offset)
+{
+    return *(const woq_u16 *)(window + offset);
+}
+
+static __device__ __forceinline__ uint4 woq_plain_vector(const woq_u8 *window, woq_u32 offset)
+{
+    return *(const uint4 *)(window + offset);
+}
+
+/* Of weights. */
 static __device__ __forceinline__ woq_u32 woq_word(const woq_u8 *window, woq_u32 offset)
 {
     return __ldg((const woq_u32 *)(window + offset));
@@ -96,11 +133,6 @@ static __device__ __forceinline__ woq_u32 woq_word(const woq_u8 *window, woq_u32
 static __device__ __forceinline__ woq_u32 woq_half(const woq_u8 *window, woq_u32 offset)
 {
     return __ldg((const woq_u16 *)(window + offset));
-}
-
-static __device__ __forceinline__ uint4 woq_vector(const woq_u8 *window, woq_u32 offset)
-{
-    return __ldg((const uint4 *)(window + offset));
 }
 
 /* The same for what is read once: it does not displace others from the cache of the multiprocessor. */

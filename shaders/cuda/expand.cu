@@ -85,6 +85,8 @@ extern "C" __global__ void EXPAND_NAME(CODE_BITS)(WOQ_PARAMETERS)
     const woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;
     const bool any = a.group < a.k && a.group % 8u != 0;
     const woq_magic<CODE_BITS, false> magic(a);
+    woq_await_steps();
+    woq_admit_next();
     for (woq_u32 i = first; i < strips * blocks * 32u; i += stride)
         expand(weights, y, a, any, (i >> 5) / blocks, (i >> 5) % blocks, i & 31u, magic);
     if (WOQ_FLAG_PERM(a.flags))

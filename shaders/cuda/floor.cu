@@ -57,6 +57,8 @@ static __device__ __forceinline__ void output(const woq_u8 *weights, const woq_u
 extern "C" __global__ void woq_floor(WOQ_PARAMETERS)
 {
     woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;
+    woq_await_steps();
+    woq_admit_next();
     for (woq_u32 row = blockIdx.y; row < a.m; row += gridDim.y)
         for (woq_u32 column = first; column < a.n; column += gridDim.x * blockDim.x)
             output(weights, x, y, bias, residual, a, row, column);

@@ -41,7 +41,7 @@ template <int TYPE> struct x_piece {
     {
 #pragma unroll
         for (int i = 0; i < (TYPE == WOQ_ABI_F32 ? 2 : 1); i++)
-            v[i] = woq_vector(x, at + column * (TYPE == WOQ_ABI_F32 ? 4u : 2u) + i * 16u);
+            v[i] = woq_plain_vector(x, at + column * (TYPE == WOQ_ABI_F32 ? 4u : 2u) + i * 16u);
     }
 
     __device__ __forceinline__ float element(int i) const
@@ -242,6 +242,8 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
 {
     const bool gated = woq_gated(a);
     const woq_u32 per_output = gated ? 2u : 1u, strips = a.scale_stride >> 4, outputs = 16u * ROWS;
+    woq_await_steps();
+    woq_admit_next();
     float *const gate_sums = shared_sums + outputs * 4u * (blockDim.x >> 5);
     const bool whole = a.group % 8u == 0 || a.group >= a.k;
     const bool streams = ((a.x_off | a.x_stride) & 15u) == 0 && whole && !WOQ_FLAG_PERM(a.flags);

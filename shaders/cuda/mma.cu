@@ -173,6 +173,22 @@ template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
             load_scales(a, i);
     }
 
+    /* What has been loaded was so before what follows: ptxas lets loads sink below a wait, but not below this barrier. */
+    __device__ __forceinline__ void settle()
+    {
+#pragma unroll
+        for (int i = 0; i < STEP * STRIPS * VECTORS; i++) {
+            uint4 &v = codes[i / (STRIPS * VECTORS)][i / VECTORS % STRIPS][i % VECTORS];
+            asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
+        }
+#pragma unroll
+        for (int i = 0; i < (QUANTIZED ? RAWS * STRIPS : 0); i++) {
+            raw_pair &v = raw[i / STRIPS][i % STRIPS];
+            asm volatile("" : "+r"(v.scale.x), "+r"(v.zero.x));
+        }
+        __syncwarp();
+    }
+
     /* On to the next step; more false: there is none, and the last is loaded again. */
     __device__ __forceinline__ void advance(bool more)
     {
@@ -270,7 +286,7 @@ template <int COLUMNS, int STEP> struct lane_x {
     static __device__ __forceinline__ uint4 load_piece(const woq_u8 *from)
     {
         uint4 v;
-        asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+        asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
                      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                      : "l"(from));
         return v;
@@ -449,9 +465,14 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
     const woq_u32 steps = (a.k + (STEP * 64u - 1u)) / (STEP * 64u), parts = blockDim.z * gridDim.z;
     const woq_u32 share = (steps + parts - 1u) / parts;
     const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
-    if (begin >= end)
+    if (begin >= end) {
+        woq_await_steps();
         return;
+    }
     lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED> w(weights, a, p, begin);
+    w.settle();
+    woq_await_steps();
+    woq_admit_next();
     lane_x<COLUMNS, STEP> direct(x, a, p, begin);
     const staged_x stage(x, a, p, rows_x);
     const woq_magic<BITS, BF16> magic(a);
@@ -556,7 +577,7 @@ static __device__ __forceinline__ void put(const woq_u8 *x, woq_u8 *y, const woq
             up = __fadd_rn(up, from[at + chunk * 128u]);
     }
     if (a.row_scales_off) {
-        const float scale = __uint_as_float(woq_word(x, a.row_scales_off + 4u * m));
+        const float scale = __uint_as_float(woq_plain_word(x, a.row_scales_off + 4u * m));
         sum = __fmul_rn(sum, scale);
         up = __fmul_rn(up, scale);
     }

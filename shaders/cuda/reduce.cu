@@ -11,13 +11,15 @@ static __device__ __forceinline__ float sum_parts(const woq_u8 *x, const woq_arg
     const woq_u8 *at = x + a.x_off + (size_t)j * a.x_stride + (size_t)row * 4u;
     float sum = 0.0f;
     for (woq_u32 part = 0; part < a.k; part++, at += (size_t)a.m * a.x_stride)
-        sum = __fadd_rn(sum, __ldg((const float *)at));
+        sum = __fadd_rn(sum, *(const float *)at);
     return sum;
 }
 
 extern "C" __global__ void woq_reduce(WOQ_PARAMETERS)
 {
     (void)weights;
+    woq_await_steps();
+    woq_admit_next();
     const bool gated = woq_gated(a);
     for (woq_u32 j = blockIdx.y; j < a.m; j += gridDim.y)
         for (woq_u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < a.n; i += gridDim.x * blockDim.x) {

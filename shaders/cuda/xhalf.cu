@@ -24,7 +24,7 @@ static __device__ __forceinline__ uint4 load_piece(const woq_u8 *weights, const 
 {
     if (piece * 8u >= a.k)
         return make_uint4(0, 0, 0, 0);
-    return fast ? woq_vector(x, at + piece * 16u) : woq_x_gather(weights, x, a, at, piece * 8u);
+    return fast ? woq_plain_vector(x, at + piece * 16u) : woq_x_gather(weights, x, a, at, piece * 8u);
 }
 
 /* Of the row, by all threads together. */
@@ -58,6 +58,8 @@ static __device__ __forceinline__ woq_u32 pair_scaled(woq_u32 pair, float invers
 extern "C" __global__ void woq_xhalf(WOQ_PARAMETERS)
 {
     (void)bias, (void)residual;
+    woq_await_steps();
+    woq_admit_next();
     const bool fast = woq_x_aligned(a), scaled = a.row_scales_off != 0;
     for (woq_u32 row = blockIdx.x; row < a.m; row += gridDim.x) {
         const woq_u32 at = woq_x_row(a, row);

@@ -18,6 +18,8 @@ extern "C" __global__ void woq_xtile(WOQ_PARAMETERS)
     const woq_u32 units = (a.k + 127u) / 128u * 4u, rows = (a.m + 7u) & ~7u, threads = gridDim.x * blockDim.x;
     const woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;
     const bool fast = woq_x_aligned(a);
+    woq_await_steps();
+    woq_admit_next();
     for (woq_u32 i = first; i < a.ready_count; i += threads)
         *(woq_u32 *)(y + (a.ready_off + i * 4u)) = 0;
     for (woq_u32 i = first; i < units * rows; i += threads) {
@@ -29,7 +31,7 @@ extern "C" __global__ void woq_xtile(WOQ_PARAMETERS)
             if (row >= a.m || column >= a.k)
                 v[t] = make_uint4(0, 0, 0, 0);
             else if (fast)
-                v[t] = woq_vector(x, woq_x_row(a, row) + column * 2u);
+                v[t] = woq_plain_vector(x, woq_x_row(a, row) + column * 2u);
             else
                 v[t] = woq_x_gather(weights, x, a, woq_x_row(a, row), column);
         }

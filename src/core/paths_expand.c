@@ -113,6 +113,7 @@ static void prepare(const struct woq_gemm *gemm, const struct woqi_range *range,
     for (uint32_t i = 0; i < WOQ_BIND_COUNT; i++)
         s->bind[i] = *place;
     s->bind[WOQ_BIND_WEIGHTS] = (struct woqi_bind){piece->tile->buffer, 0, shape->size};
+    s->fixed_weights = true;
     struct woqi_args *a = &s->args;
     a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, w->perm);
     a->n = (uint32_t)piece->rows;
@@ -143,6 +144,7 @@ static void multiply(const struct woq_gemm *gemm, const struct woqi_range *range
     woqi_step_product(gemm, range->kernels[1], o, first, rows, &tile, s);
     woqi_step_bind_x(gemm, o, first, rows, s);
     s->bind[WOQ_BIND_WEIGHTS] = *place;
+    s->fixed_weights = false;
     s->args.group = 0;
     s->args.flags = woqi_step_flags_of(gemm, &plain, WOQ_TYPE_NONE, gemm->params.x_type, w->perm);
     woqi_step_blocks(range->path, piece->rows, s);

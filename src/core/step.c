@@ -54,6 +54,7 @@ void woqi_step_product(const struct woq_gemm *gemm, struct woqi_kernel *kernel,
     s->kernel = kernel;
     s->nbind = WOQ_BIND_COUNT;
     s->bind[WOQ_BIND_WEIGHTS] = (struct woqi_bind){tile->buffer, 0, shape->size};
+    s->fixed_weights = true;
     struct woqi_args *a = &s->args;
     uint64_t y_row = tile->count * y_size;
     s->bind[WOQ_BIND_Y] = window(device, o->y.buffer,

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,9 +11,13 @@
 static const struct {
     const char *name;
     size_t offset;
+    bool optional;
 } symbols[] = {
-#define SYMBOL(member, symbol, type) {symbol, offsetof(struct woqi_cu_api, member)},
+#define SYMBOL(member, symbol, type) {symbol, offsetof(struct woqi_cu_api, member), false},
     WOQI_CU_FUNCTIONS(SYMBOL)
+#undef SYMBOL
+#define SYMBOL(member, symbol, type) {symbol, offsetof(struct woqi_cu_api, member), true},
+    WOQI_CU_OPTIONAL(SYMBOL)
 #undef SYMBOL
 };
 
@@ -31,7 +36,7 @@ static void load(void)
     }
     for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
         void *address = dlsym(library, symbols[i].name);
-        if (!address) {
+        if (!address && !symbols[i].optional) {
             snprintf(cause, sizeof(cause), "the driver has no %s; CUDA 12.0 or later is needed",
                      symbols[i].name);
             return;

@@ -3,7 +3,8 @@
  *
  * WOQI_CU_FUNCTIONS(F): F(member, symbol, type). symbol is the name in the library, whose suffix
  * _v2 belongs to the type of that version (cudaTypedefs.h; the number is the CUDA release that
- * brought it). The newest is of CUDA 12.0, which is therefore the oldest driver that serves.
+ * brought it). The newest is of CUDA 12.0, which is therefore the oldest driver that serves; those of
+ * WOQI_CU_OPTIONAL are NULL where the driver, or the toolkit that this was built with, is older than they are.
  */
 #ifndef WOQI_CU_LOADER_H
 #define WOQI_CU_LOADER_H
@@ -67,9 +68,16 @@
     F(graph_exec_set_memcpy, "cuGraphExecMemcpyNodeSetParams",                                     \
       PFN_cuGraphExecMemcpyNodeSetParams_v10020)
 
+#if CUDA_VERSION >= 12030
+#define WOQI_CU_OPTIONAL(F) F(graph_add_edges, "cuGraphAddDependencies_v2", PFN_cuGraphAddDependencies_v12030)
+#else
+#define WOQI_CU_OPTIONAL(F)
+#endif
+
 struct woqi_cu_api {
 #define WOQI_CU_MEMBER(member, symbol, type) type member;
     WOQI_CU_FUNCTIONS(WOQI_CU_MEMBER)
+    WOQI_CU_OPTIONAL(WOQI_CU_MEMBER)
 #undef WOQI_CU_MEMBER
 };
 

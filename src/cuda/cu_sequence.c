@@ -8,6 +8,11 @@
  *   TIMESTAMP       event record node
  * Work nodes depend on the last barrier or timestamp; these depend on all work since the one
  * before, or on that one itself. Runs are launched into the device's stream, which orders them.
+ *
+ * Where barriers have a single kernel on either side, the second one begins while the first one ends (programmatic
+ * dependent launch), if no step writes its weights: until the first one has ended it reads nothing else
+ * (woq_await_steps of common.cuh). A single step is never turned off, as OFF is for slices of a product that a run does
+ * not need, and the first one is always needed.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime, nanosleep */
 
@@ -50,9 +55,11 @@ struct builder {
     struct woq_device *device;
     struct instance *to;
     CUgraphNode barrier; /* what new work depends on; NULL at the beginning */
+    bool kernel_barrier; /* which is a kernel */
     CUgraphNode *open;   /* work since the barrier */
     size_t open_count;
-    uint32_t stamp; /* timestamps so far */
+    bool open_kernel; /* the last of it is a kernel */
+    uint32_t stamp;   /* timestamps so far */
 };
 
 static void kernel_params(const struct woqi_kernel *kernel, const struct woqi_cu_launch *launch,
@@ -84,13 +91,42 @@ static void copy_params(CUdeviceptr source, CUdeviceptr target, uint64_t bytes, 
     out->Depth = 1;
 }
 
+#if CUDA_VERSION >= 12030
+static bool may_overlap(const struct builder *b, const struct woqi_step *step, bool single)
+{
+    const struct woqi_cu_device *cu = woqi_cu_device(b->device);
+    return single && b->kernel_barrier && step->kind == WOQI_STEP_DISPATCH && step->fixed_weights &&
+           cu->capability >= 90 && cu->api->graph_add_edges;
+}
+
+static CUresult add_overlap(struct builder *b, CUgraphNode node)
+{
+    const CUgraphEdgeData edge = {.from_port = CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC,
+                                  .type = CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC};
+    return woqi_cu_device(b->device)->api->graph_add_edges(b->to->graph, &b->barrier, &node, &edge, 1);
+}
+#else
+static bool may_overlap(const struct builder *b, const struct woqi_step *step, bool single)
+{
+    (void)b, (void)step, (void)single;
+    return false;
+}
+
+static CUresult add_overlap(struct builder *b, CUgraphNode node)
+{
+    (void)b, (void)node;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+#endif
+
 /* A skeleton's windows may be unset. A kernel node takes any addresses; a memcpy node wants memory,
- * and gets the device's scratch until the first run. */
-static enum woq_status add_work(struct builder *b, const struct woqi_step *step, struct node *node)
+ * and gets the device's scratch until the first run. single: between barriers. */
+static enum woq_status add_work(struct builder *b, const struct woqi_step *step, bool single, struct node *node)
 {
     struct woqi_cu_device *cu = woqi_cu_device(b->device);
-    const CUgraphNode *after = b->barrier ? &b->barrier : NULL;
-    size_t after_count = b->barrier ? 1 : 0;
+    const bool overlaps = may_overlap(b, step, single);
+    const CUgraphNode *after = b->barrier && !overlaps ? &b->barrier : NULL;
+    size_t after_count = after ? 1 : 0;
     CUresult result;
     if (step->kind == WOQI_STEP_COPY) {
         CUDA_MEMCPY3D copy;
@@ -112,8 +148,12 @@ static enum woq_status add_work(struct builder *b, const struct woqi_step *step,
                                                 &params);
         if (result)
             return woqi_cu_fail(b->device, result, "cuGraphAddKernelNode(%s)", step->kernel->name);
+        result = overlaps ? add_overlap(b, node->handle) : CUDA_SUCCESS;
+        if (result)
+            return woqi_cu_fail(b->device, result, "cuGraphAddDependencies(%s)", step->kernel->name);
     }
     node->enabled = true;
+    b->open_kernel = step->kind != WOQI_STEP_COPY;
     b->open[b->open_count++] = node->handle;
     return WOQ_OK;
 }
@@ -137,9 +177,15 @@ static enum woq_status add_barrier(struct builder *b, CUevent event)
     } else {
         node = after_count ? *after : NULL;
     }
+    b->kernel_barrier = !event && (b->open_count ? b->open_count == 1 && b->open_kernel : b->kernel_barrier);
     b->barrier = node;
     b->open_count = 0;
     return WOQ_OK;
+}
+
+static bool is_work(const struct woqi_step *step)
+{
+    return step->kind != WOQI_STEP_BARRIER && step->kind != WOQI_STEP_TIMESTAMP;
 }
 
 static enum woq_status add_steps(struct builder *b, const struct woqi_step *steps, uint32_t count)
@@ -150,7 +196,9 @@ static enum woq_status add_steps(struct builder *b, const struct woqi_step *step
         case WOQI_STEP_OFF:
         case WOQI_STEP_DISPATCH:
         case WOQI_STEP_COPY:
-            st = add_work(b, &steps[i], &b->to->nodes[i]);
+            st = add_work(b, &steps[i],
+                          (i == 0 || !is_work(&steps[i - 1])) && (i + 1 == count || !is_work(&steps[i + 1])),
+                          &b->to->nodes[i]);
             break;
         case WOQI_STEP_BARRIER:
             st = add_barrier(b, NULL);
@@ -225,7 +273,7 @@ static enum woq_status build(struct woqi_sequence *sequence, const struct woqi_s
     uint32_t work = 0;
     for (uint32_t i = 0; i < sequence->count; i++) {
         impl->stamp_count += steps[i].kind == WOQI_STEP_TIMESTAMP;
-        work += steps[i].kind != WOQI_STEP_TIMESTAMP && steps[i].kind != WOQI_STEP_BARRIER;
+        work += is_work(&steps[i]);
     }
     name_sequence(steps, sequence->count, work, impl->name, sizeof(impl->name));
     impl->stamp_index = woqi_alloc(device, impl->stamp_count + 1u, sizeof(*impl->stamp_index));
