@@ -23,7 +23,7 @@
  * to the type of X.
  *
  * Macros, from the build: CODES u4, u8, f16 or bf16 (the last two plain weights, of the type of X); X_TYPE f16 or bf16;
- * CODE_BITS 4, 8 or 16; X_BF16 0 or 1. Requires sm_80.
+ * CODE_BITS 4, 8 or 16; X_BF16 0 or 1; RACECHECK 0 or 1. Requires sm_80.
  */
 #include "activations.cuh"
 #include "epilogue.cuh"
@@ -63,10 +63,25 @@ template <int PENDING> static __device__ __forceinline__ void copies_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-/* All warps of a part of K. */
+/* All warps of a part of K. RACECHECK, from the build: of the block, for compute-sanitizer's racecheck, which does not
+ * follow barriers of fewer. */
 static __device__ __forceinline__ void part_barrier()
 {
+#if RACECHECK
+    __syncthreads();
+#else
     asm volatile("bar.sync %0, %1;" ::"r"(threadIdx.z + 1u), "r"(32u * blockDim.y) : "memory");
+#endif
+}
+
+/* RACECHECK: those of steps that this part of K lacks, while others have them. */
+template <bool STAGED> static __device__ __forceinline__ void part_barriers(woq_u32 steps)
+{
+#if RACECHECK
+#pragma unroll 1
+    for (; STAGED && steps; steps--)
+        part_barrier();
+#endif
 }
 
 /* ---- the product ---- */
@@ -467,6 +482,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
     const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
     if (begin >= end) {
         woq_await_steps();
+        part_barriers<STAGED>(share);
         return;
     }
     lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED> w(weights, a, p, begin);
@@ -547,6 +563,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         }
         use = use == STAGES - 1u ? 0u : use + 1u;
     }
+    part_barriers<STAGED>(share - (end - begin));
 }
 
 /* ---- the end ---- */
