@@ -144,7 +144,8 @@
 /*
  * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x), of the kernel wgmma: rows of the weights and of X in a tile.
  *
- * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m) in order of preference, as above; math is ROUNDED. Below, mma is faster.
+ * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m, use) in order of preference, as above; math is ROUNDED. Below min_m mma is
+ * faster; use: for any weights, or wide ones, which have more than 32 rows for each compute unit.
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
     B(G128X64, 128, 64)                                                                            \
@@ -152,9 +153,10 @@
     B(G128X256, 128, 256)
 
 #define WOQI_WGMMA_PATHS(P)                                                                        \
-    P(G128X64, 17, 64)                                                                             \
-    P(G128X128, 17, 128)                                                                           \
-    P(G128X256, 17, 0)
+    P(G128X64, 17, 32, wide)                                                                       \
+    P(G128X64, 33, 64, any)                                                                        \
+    P(G128X128, 33, 128, any)                                                                      \
+    P(G128X256, 33, 0, any)
 
 /*
  * WOQI_TILE_BLOCKS(B): B(ID, rows_w, rows_x, thread_w, thread_x, parts, buffers), of the kernel tile, which has no

@@ -56,9 +56,9 @@ const struct woqi_path woqi_paths[] = {
      (enum woq_math)MATH_OF_##id, woqi_split_accepts, woqi_split_workspace, woqi_split_slice, 2,   \
      woqi_split_step, NULL},
     WOQI_MMA_FEW(MMA_PATH)
-#define WGMMA_PATH(id, min_m, max_m)                                                               \
+#define WGMMA_PATH(id, min_m, max_m, use)                                                          \
     {"gemm", min_m, max_m, 2, {WOQI_KERNEL_XTILE, WOQI_KERNEL_WGMMA}, WOQI_BLOCK_##id, 0, 0,        \
-     WOQ_MATH_ROUNDED, woqi_wgmma_accepts, woqi_wgmma_workspace, woqi_wgmma_slice, 2, woqi_wgmma_step, NULL},
+     WOQ_MATH_ROUNDED, woqi_wgmma_##use##_accepts, woqi_wgmma_workspace, woqi_wgmma_slice, 2, woqi_wgmma_step, NULL},
     WOQI_WGMMA_PATHS(WGMMA_PATH)
 #undef WGMMA_PATH
 #define GEMV_PATH(rows)                                                                            \

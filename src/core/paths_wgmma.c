@@ -82,7 +82,7 @@ static bool may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
 
 /* ---- the path ---- */
 
-bool woqi_wgmma_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+bool woqi_wgmma_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                         size_t size)
 {
     const struct woq_weights *w = gemm->weights;
@@ -104,6 +104,14 @@ bool woqi_wgmma_accepts(const struct woq_gemm *gemm, const struct woqi_path *pat
     else
         return true;
     (void)path;
+    return false;
+}
+
+bool woqi_wgmma_wide_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    if (gemm->weights->tiles[0].shape.rows > 32 * woqi_gpu_units(gemm) || gemm->single || gemm->device->only_matrix)
+        return woqi_wgmma_any_accepts(gemm, path, reason, size);
+    snprintf(reason, size, "mma is faster for so few rows of weights");
     return false;
 }
 
