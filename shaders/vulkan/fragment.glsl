@@ -45,11 +45,13 @@ struct RowGroup {
 RowGroup row_group(PairRaw raw, uint g, const uint high)
 {
     bool has_offset = ROUNDED && ZERO_KIND == WOQ_ABI_ZERO_OFFSET;
-    uint zero = ZERO_KIND == WOQ_ABI_ZERO_POINT ? pair_byte(raw.zero, g, high)
-              : has_offset ? 0u : CODE_BITS == 4 ? 8u : 128u;
-    zero *= 0x10001u;
-    return RowGroup(unpackFloat2x16(0x64006400u | zero), unpackFloat2x16(0x54005400u | zero << 4),
-                    pair_decode(raw.scale, g, high),
+    const uint fixed_zero = (has_offset ? 0u : CODE_BITS == 4 ? 8u : 128u) * 0x10001u;
+    f16vec2 bias = unpackFloat2x16(0x64006400u | fixed_zero), bias64 = unpackFloat2x16(0x54005400u | fixed_zero << 4);
+    if (ZERO_KIND == WOQ_ABI_ZERO_POINT) {
+        bias = unpackFloat2x16(pair_byte(raw.zero, g, high) * 0x10001u + magic);
+        bias64 = bias - f16vec2(960.0);
+    }
+    return RowGroup(bias, bias64, pair_decode(raw.scale, g, high),
                     f16vec2(unpackFloat2x16(pair_bits(raw.scale, g, high) & 0xffffu).x),
                     has_offset ? pair_decode(raw.zero, g, high) : 0.0);
 }

@@ -18,6 +18,9 @@
 
 layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Fragments { uvec4 w_vectors[]; };
 layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pairs[]; };
+#if STORAGE16
+layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Halves { uint16_t w_halves[]; };
+#endif
 
 /* 16-byte vectors of a lane for 64 columns. */
 const uint LANE_VECTORS = uint(CODE_BITS) / 4u;
@@ -95,8 +98,13 @@ PairRaw pair_raw(uint group, uint strip, uint g)
     uint zero_at = args.zeros_off + index * (ZERO_KIND == WOQ_ABI_ZERO_POINT ? 1u : size);
 #if SPECIALIZED
     uvec2 zero = uvec2(0u);
-    if (ZERO_KIND == WOQ_ABI_ZERO_POINT)
+    if (ZERO_KIND == WOQ_ABI_ZERO_POINT) {
+#if STORAGE16
+        zero.x = uint(w_halves[zero_at >> 1]);
+#else
         zero.x = w_words[zero_at >> 2] >> ((zero_at & 2u) << 3);
+#endif
+    }
     else if (ZERO_KIND == WOQ_ABI_ZERO_OFFSET)
         zero = pair_of(zero_at, SCALE_TYPE);
     return PairRaw(pair_of(scale_at, SCALE_TYPE), zero);

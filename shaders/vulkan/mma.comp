@@ -84,6 +84,7 @@ const uint UNITS = 2u * STEP;
 const uint SPANS = 64u * STEP / SPAN, SCALES = SPANS * STRIPS;
 const bool SHARE = !STAGED && !PIECES_DIFFER;
 const uint SCALE_LOADS = SHARE ? (SCALES + 3u) / 4u : SCALES;
+const bool EARLY = !SHARE && SPANS == 1u; /* scales and zeros are made ready before the step's barrier */
 const uint COUNTERS = SHARE ? SCALE_LOADS : SPANS;
 const uint PIECES = 8u * STEP; /* of a row of X in a step */
 
@@ -311,6 +312,10 @@ void multiply(const bool fast)
         UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
             raw_now[i] = raw[i];
         SCALES_LOAD
+        RowGroup early[2u * MAX_STRIPS];
+        if (EARLY)
+            UNROLL for (uint n = 0u; n < 2u * STRIPS; n++)
+                early[n] = row_group(raw_now[n / 2u], g, n % 2u);
 #endif
         if (STAGED) {
             barrier();
@@ -342,8 +347,15 @@ void multiply(const bool fast)
                 fragment_plain(mine, unit % 2u, 0u, low);
                 fragment_plain(mine, unit % 2u, 1u, high);
 #else
-                const PairRaw scale = SCALE_OF(raw_now, unit * 32u / SPAN, n);
-                const RowGroup low_row = row_group(scale, g, 0u), high_row = row_group(scale, g, 1u);
+                RowGroup low_row, high_row;
+                if (EARLY) {
+                    low_row = early[2u * n];
+                    high_row = early[2u * n + 1u];
+                } else {
+                    const PairRaw scale = SCALE_OF(raw_now, unit * 32u / SPAN, n);
+                    low_row = row_group(scale, g, 0u);
+                    high_row = row_group(scale, g, 1u);
+                }
                 fragment_row(mine, unit % 2u, 0u, low_row, low);
                 fragment_row(mine, unit % 2u, 1u, high_row, high);
 #endif
