@@ -61,6 +61,14 @@ static inline struct woqi_cu_device *woqi_cu_device(const struct woq_device *dev
     return device->impl;
 }
 
+/* May a kernel whose weights no step writes begin while the kernel before it ends (woq_await_steps of common.cuh)? */
+static inline bool woqi_cu_may_overlap(const struct woq_device *device, const struct woqi_step *step)
+{
+    const struct woqi_cu_device *cu = woqi_cu_device(device);
+    return cu->capability >= 90 && WOQI_CU_HAS_EDGES(cu->api) && step->kind == WOQI_STEP_DISPATCH &&
+           step->fixed_weights;
+}
+
 /* A buffer's impl is its device address itself. */
 static inline CUdeviceptr woqi_cu_pointer(const struct woq_buffer *buffer)
 {

@@ -112,7 +112,8 @@ void woqi_cu_parameters(struct woqi_cu_launch *launch, void *out[WOQI_CU_PARAMET
 
 /* ---- into the caller's stream ---- */
 
-static enum woq_status record_step(struct woq_device *device, const struct woqi_step *step,
+/* follows: what is before it in the stream is a kernel of ours. */
+static enum woq_status record_step(struct woq_device *device, const struct woqi_step *step, bool follows,
                                    CUstream stream)
 {
     const struct woqi_cu_api *api = woqi_cu_device(device)->api;
@@ -126,13 +127,23 @@ static enum woq_status record_step(struct woq_device *device, const struct woqi_
         return result ? woqi_cu_fail(device, result, "cuMemcpyDtoDAsync, recording") : WOQ_OK;
     }
     const struct woqi_cu_kernel *kernel = step->kernel->impl;
+    CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                 .value.programmaticStreamSerializationAllowed = 1};
+    const CUlaunchConfig config = {
+        .gridDimX = launch.groups[0],
+        .gridDimY = launch.groups[1],
+        .gridDimZ = launch.groups[2],
+        .blockDimX = kernel->block[0],
+        .blockDimY = kernel->block[1],
+        .blockDimZ = kernel->block[2],
+        .sharedMemBytes = kernel->shared,
+        .hStream = stream,
+        .attrs = &overlap,
+        .numAttrs = follows && woqi_cu_may_overlap(device, step) ? 1 : 0,
+    };
     woqi_cu_parameters(&launch, parameters);
-    result = api->launch_kernel(kernel->function, launch.groups[0], launch.groups[1],
-                                launch.groups[2], kernel->block[0], kernel->block[1], kernel->block[2], kernel->shared,
-                                stream, parameters, NULL);
-    if (result)
-        return woqi_cu_fail(device, result, "cuLaunchKernel(%s), recording", step->kernel->name);
-    return WOQ_OK;
+    result = api->launch_kernel(&config, kernel->function, parameters, NULL);
+    return result ? woqi_cu_fail(device, result, "cuLaunchKernelEx(%s), recording", step->kernel->name) : WOQ_OK;
 }
 
 /* A stream executes in order, so barriers are implied. Nothing here waits or allocates: the stream
@@ -155,12 +166,14 @@ enum woq_status woqi_cu_record(struct woq_device *device, const struct woqi_step
     if (!cu->api->stream_get_ctx(stream, &context) && context != cu->context)
         st = woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
                        "woq_cuda_record: stream is not one of the device's context");
+    bool follows = false;
     for (uint32_t i = 0; !st && i < count; i++) {
         if (steps[i].kind != WOQI_STEP_DISPATCH && steps[i].kind != WOQI_STEP_COPY)
             continue;
         woqi_cu_range_begin("record", steps[i].kernel ? steps[i].kernel->name : "copy");
-        st = record_step(device, &steps[i], stream);
+        st = record_step(device, &steps[i], follows, stream);
         woqi_cu_range_end();
+        follows = steps[i].kind == WOQI_STEP_DISPATCH;
     }
     woqi_cu_leave(device);
     if (!st)

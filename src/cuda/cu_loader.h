@@ -51,7 +51,7 @@
     F(module_get_function, "cuModuleGetFunction", PFN_cuModuleGetFunction_v2000)                   \
     F(func_get_attribute, "cuFuncGetAttribute", PFN_cuFuncGetAttribute_v2020)                      \
     F(func_set_attribute, "cuFuncSetAttribute", PFN_cuFuncSetAttribute_v9000)                      \
-    F(launch_kernel, "cuLaunchKernel", PFN_cuLaunchKernel_v4000)                                   \
+    F(launch_kernel, "cuLaunchKernelEx", PFN_cuLaunchKernelEx_v11060)                              \
     F(graph_create, "cuGraphCreate", PFN_cuGraphCreate_v10000)                                     \
     F(graph_destroy, "cuGraphDestroy", PFN_cuGraphDestroy_v10000)                                  \
     F(graph_add_kernel_node, "cuGraphAddKernelNode_v2", PFN_cuGraphAddKernelNode_v12000)           \
@@ -70,8 +70,10 @@
 
 #if CUDA_VERSION >= 12030
 #define WOQI_CU_OPTIONAL(F) F(graph_add_edges, "cuGraphAddDependencies_v2", PFN_cuGraphAddDependencies_v12030)
+#define WOQI_CU_HAS_EDGES(api) ((api)->graph_add_edges != NULL) /* then also in what a stream captures */
 #else
 #define WOQI_CU_OPTIONAL(F)
+#define WOQI_CU_HAS_EDGES(api) false
 #endif
 
 struct woqi_cu_api {

@@ -91,40 +91,24 @@ static void copy_params(CUdeviceptr source, CUdeviceptr target, uint64_t bytes, 
     out->Depth = 1;
 }
 
-#if CUDA_VERSION >= 12030
-static bool may_overlap(const struct builder *b, const struct woqi_step *step, bool single)
-{
-    const struct woqi_cu_device *cu = woqi_cu_device(b->device);
-    return single && b->kernel_barrier && step->kind == WOQI_STEP_DISPATCH && step->fixed_weights &&
-           cu->capability >= 90 && cu->api->graph_add_edges;
-}
-
 static CUresult add_overlap(struct builder *b, CUgraphNode node)
 {
+#if CUDA_VERSION >= 12030
     const CUgraphEdgeData edge = {.from_port = CU_GRAPH_KERNEL_NODE_PORT_PROGRAMMATIC,
                                   .type = CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC};
     return woqi_cu_device(b->device)->api->graph_add_edges(b->to->graph, &b->barrier, &node, &edge, 1);
-}
 #else
-static bool may_overlap(const struct builder *b, const struct woqi_step *step, bool single)
-{
-    (void)b, (void)step, (void)single;
-    return false;
-}
-
-static CUresult add_overlap(struct builder *b, CUgraphNode node)
-{
     (void)b, (void)node;
     return CUDA_ERROR_NOT_SUPPORTED;
-}
 #endif
+}
 
 /* A skeleton's windows may be unset. A kernel node takes any addresses; a memcpy node wants memory,
  * and gets the device's scratch until the first run. single: between barriers. */
 static enum woq_status add_work(struct builder *b, const struct woqi_step *step, bool single, struct node *node)
 {
     struct woqi_cu_device *cu = woqi_cu_device(b->device);
-    const bool overlaps = may_overlap(b, step, single);
+    const bool overlaps = single && b->kernel_barrier && woqi_cu_may_overlap(b->device, step);
     const CUgraphNode *after = b->barrier && !overlaps ? &b->barrier : NULL;
     size_t after_count = after ? 1 : 0;
     CUresult result;
