@@ -26,6 +26,7 @@
  * CODE_BITS 4, 8 or 16; X_BF16 0 or 1; RACECHECK 0 or 1. Requires sm_80.
  */
 #include "activations.cuh"
+#include "copies.cuh"
 #include "epilogue.cuh"
 #include "fragment.cuh"
 #include "mma_kernels.inc"
@@ -44,24 +45,7 @@ static __device__ __forceinline__ woq_u32 pool_at()
     return (woq_u32)__cvta_generic_to_shared(pool);
 }
 
-/* ---- asynchronous copies ---- */
-
-/* present false: zeros. */
-static __device__ __forceinline__ void copy16(woq_u32 to, const woq_u8 *from, bool present = true)
-{
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(present ? 16 : 0)
-                 : "memory");
-}
-
-static __device__ __forceinline__ void copies_end()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-
-template <int PENDING> static __device__ __forceinline__ void copies_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
+/* ---- barriers ---- */
 
 /* All warps of a part of K. RACECHECK, from the build: of the block, for compute-sanitizer's racecheck, which does not
  * follow barriers of fewer. */
@@ -112,8 +96,8 @@ struct spot {
 };
 
 /* Up to 8 rows of blocks walk through the weights side by side: what one of them has read of W, and all of X that they
- * need, is then still in the cache for the others. hidden: a 0 that the compiler does not know, or it would keep what it
- * found the first time in registers. */
+ * need, is then still in the cache for the others. hidden: a 0 that the compiler does not know, or it would keep what
+ * it found the first time in registers. */
 static __device__ __forceinline__ spot find_spot(woq_u32 warps_m, woq_u32 hidden = 0)
 {
     const woq_u32 deep = 8, id = blockIdx.y * gridDim.x + blockIdx.x + hidden, band = deep * gridDim.x;
@@ -188,7 +172,7 @@ template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
             load_scales(a, i);
     }
 
-    /* What has been loaded was so before what follows: ptxas lets loads sink below a wait, but not below this barrier. */
+    /* What has been loaded was so before what follows: ptxas lets loads sink below a wait, not below this barrier. */
     __device__ __forceinline__ void settle()
     {
 #pragma unroll
@@ -340,7 +324,8 @@ struct staged_x {
 #pragma unroll
             for (woq_u32 i = 0; i < 4; i++)
                 if (i * stride < rows)
-                    copy16(slot + to + i * stride * 128u, window + (row[i] + (present ? column * 2u : 0u)), present);
+                    woq_copy_vector<false>(slot + to + i * stride * 128u,
+                                           window + (row[i] + (present ? column * 2u : 0u)), present);
         } else {
 #pragma unroll 1
             for (woq_u32 i = 0; i * stride < rows; i++)
@@ -499,7 +484,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         for (int i = 0; i < STAGES - 1; i++) {
             if (begin + i < end)
                 stage.copy(weights, a, begin + i, pool_at() + ring + i * x_bytes);
-            copies_end();
+            woq_copies_end();
         }
     } else if (FAST) {
 #pragma unroll
@@ -511,12 +496,12 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         const bool more = step + 1u < end;
         w.advance(more);
         if (STAGED) {
-            copies_wait<STAGES - 2>();
+            woq_copies_wait<STAGES - 2>();
             part_barrier();
             if (step + (STAGES - 1) < end)
                 stage.copy(weights, a, step + (STAGES - 1),
                            pool_at() + ring + (use ? use - 1u : STAGES - 1u) * x_bytes);
-            copies_end();
+            woq_copies_end();
         }
 #pragma unroll
         for (int unit = 0; unit < UNITS; unit++) {
@@ -635,7 +620,7 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     const int CHUNK = WOQ_MMA_CHUNK(COLUMNS);
     const woq_u32 warp = threadIdx.z * blockDim.y + threadIdx.y, threads = blockDim.x * blockDim.y * blockDim.z;
     const woq_u32 outputs = (woq_gated(a) ? p.warps_n * STRIPS / 2u : p.warps_n * STRIPS) * 16u * WARPS_M * CHUNK * 8u;
-    copies_wait<0>();
+    woq_copies_wait<0>();
 #pragma unroll 1
     for (int first = 0; first < COLUMNS; first += CHUNK) {
         __syncthreads();

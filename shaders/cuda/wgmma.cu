@@ -26,6 +26,7 @@
  * Macros, from the build: CODES u4, u8, f16 or bf16; X_TYPE f16 or bf16; CODE_BITS 4, 8 or 16; X_BF16 0 or 1. Plain
  * weights have X's type. Block: WOQ_WGMMA_THREADS. Requires sm_90a.
  */
+#include "copies.cuh"
 #include "epilogue.cuh"
 #include "fragment.cuh"
 #include "warpgroup.cuh"
@@ -73,36 +74,6 @@ static __device__ __forceinline__ uint2 shared_pair(woq_u32 at)
 static __device__ __forceinline__ float shared_float(woq_u32 at)
 {
     return __uint_as_float(shared_word(at));
-}
-
-/* present false: zeros. */
-static __device__ __forceinline__ void copy16(woq_u32 to, const woq_u8 *from, bool present)
-{
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(present ? 16 : 0)
-                 : "memory");
-}
-
-/* A pair of scales or offsets, 8 bytes if they are FP32, or the word that holds a pair of zero points. present false:
- * zeros. */
-static __device__ __forceinline__ void copy_pair(woq_u32 to, const woq_u8 *from, bool wide, bool present)
-{
-    if (wide)
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(present ? 8 : 0)
-                     : "memory");
-    else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(present ? 4 : 0)
-                     : "memory");
-}
-
-/* A word, if it is wanted. */
-static __device__ __forceinline__ void copy_word_if(woq_u32 to, const woq_u8 *from, bool wanted)
-{
-    asm volatile("{\n"
-                 ".reg .pred wanted;\n"
-                 "setp.ne.b32 wanted, %2, 0;\n"
-                 "@wanted cp.async.ca.shared.global [%0], [%1], 4;\n"
-                 "}" ::"r"(to), "l"(from), "r"((int)wanted)
-                 : "memory");
 }
 
 /* Of a warpgroup. */
@@ -271,11 +242,11 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
             const woq_u8 *from = weights + (a.scales_off + (index << (wide ? 2 : 1)));
             /* Else 0: a large scale could make infinities of the codes of 0. */
             const bool there = i < SETS / 2 || present > 1u;
-            copy_pair(set, from, wide, there);
+            woq_copy_words(set, from, wide, there);
             if (zero == WOQ_ABI_ZERO_POINT)
-                copy_pair(set + ZEROS, weights + ((a.zeros_off + index) & ~3u), false, there);
+                woq_copy_words(set + ZEROS, weights + ((a.zeros_off + index) & ~3u), false, there);
             else if (ANY && zero == WOQ_ABI_ZERO_OFFSET)
-                copy_pair(set + ZEROS, from + (a.zeros_off - a.scales_off), wide, there);
+                woq_copy_words(set + ZEROS, from + (a.zeros_off - a.scales_off), wide, there);
             place += COLUMNS;
             while (place >= group_columns)
                 place -= group_columns, group++;
@@ -288,10 +259,10 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
         if (left) {
 #pragma unroll
             for (int i = 0; i < CODE_BITS / 2; i++)
-                copy16(slot + i * 512u, code + i * 512u, PAIRS || i < CODE_BITS / 4 || present > 1u);
+                woq_copy_vector<true>(slot + i * 512u, code + i * 512u, PAIRS || i < CODE_BITS / 4 || present > 1u);
             if (PAIRS) {
-                copy_pair(slot + sets, scale_table + (size_t)row * 2u, false, true);
-                copy_word_if(slot + sets + ZEROS, zero_table + row, WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT);
+                woq_copy_words(slot + sets, scale_table + (size_t)row * 2u, false, true);
+                woq_copy_word_if(slot + sets + ZEROS, zero_table + row, WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT);
                 place -= COLUMNS;
                 if (place == 0)
                     place = group_columns, row += a.scale_stride;
@@ -303,14 +274,14 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
             if (--left == 0)
                 next_part(weights, a);
         }
-        asm volatile("cp.async.commit_group;" ::: "memory");
+        woq_copies_end();
         slot = slot == begin + (SLOTS - 1) * SLOT ? begin : slot + SLOT;
     }
 
     /* Until the slot to read is full. */
     static __device__ __forceinline__ void wait()
     {
-        asm volatile("cp.async.wait_group %0;" ::"n"(SLOTS - 1) : "memory");
+        woq_copies_wait<SLOTS - 1>();
     }
 
     __device__ __forceinline__ void read_set(const woq_args &a, woq_u32 at, row_group (&to)[2]) const
