@@ -42,7 +42,7 @@ struct woqi_step {
     uint32_t nbind;
     struct woqi_bind bind[WOQI_MAX_BIND]; /* order: WOQ_BIND_…; unused ones repeat another window */
     struct woqi_args args;
-    bool fixed_weights; /* DISPATCH: no step writes the window WEIGHTS, so that it may be read before earlier steps end */
+    bool fixed_weights; /* DISPATCH: no step writes the window WEIGHTS; it may be read before earlier steps end */
     uint32_t index; /* TIMESTAMP: 0 … WOQ_MAX_TIMESTAMPS-1, each at most once, in any order */
 };
 

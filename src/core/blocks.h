@@ -144,8 +144,8 @@
 /*
  * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x), of the kernel wgmma: rows of the weights and of X in a tile.
  *
- * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m, use) in order of preference, as above; math is ROUNDED. Below min_m mma is
- * faster; use: for any weights, or wide ones, which have more than 32 rows for each compute unit.
+ * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m, use) in order of preference, as above; math is ROUNDED. Below min_m mma
+ * is faster; use: for any weights, or wide ones, which have more than 32 rows for each compute unit.
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
     B(G128X64, 128, 64)                                                                            \

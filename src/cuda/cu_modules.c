@@ -110,6 +110,26 @@ static bool probe_expand(const struct woq_device *device, struct woqi_kernel_key
     return false;
 }
 
+/* ---- matrix units ---- */
+
+/* Does the device have matrix units, and threads and shared memory for a block? shared 0: it is not compiled. */
+static bool fits_matrix(const struct woq_device *device, struct woqi_kernel_key key, uint32_t threads,
+                        uint32_t shared, char *reason, size_t size)
+{
+    const struct woq_device_info *info = &device->info;
+    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    const char *name = woqi_block_name((enum woqi_block_id)key.block);
+    if ((info->features & needed) != needed)
+        snprintf(reason, size, "needs matrix units");
+    else if (!shared)
+        snprintf(reason, size, "block %s is not compiled for such weights", name);
+    else if (threads > info->max_workgroup || shared > info->shared_memory)
+        snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", name, threads, shared);
+    else
+        return true;
+    return false;
+}
+
 /* ---- mma ---- */
 
 struct shape {
@@ -155,20 +175,8 @@ static uint32_t mma_shared(struct woqi_kernel_key key)
 
 static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
 {
-    const struct woq_device_info *info = &device->info;
-    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
-    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
-    const char *name = woqi_block_name((enum woqi_block_id)key.block);
-    if ((info->features & needed) != needed)
-        snprintf(reason, size, "needs matrix units");
-    else if (!find_shape(key))
-        snprintf(reason, size, "block %s is not compiled for CUDA", name);
-    else if (woqi_block_threads(b) > info->max_workgroup || mma_shared(key) > info->shared_memory)
-        snprintf(reason, size, "block %s needs %u threads and %u bytes of shared memory", name, woqi_block_threads(b),
-                 mma_shared(key));
-    else
-        return true;
-    return false;
+    const uint32_t threads = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
+    return fits_matrix(device, key, threads, find_shape(key) ? mma_shared(key) : 0, reason, size);
 }
 
 static void launch_mma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
@@ -204,20 +212,7 @@ static uint32_t wgmma_shared(struct woqi_kernel_key key)
 
 static bool probe_wgmma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
 {
-    const struct woq_device_info *info = &device->info;
-    const uint32_t needed = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
-    const uint32_t shared = wgmma_shared(key);
-    const char *name = woqi_block_name((enum woqi_block_id)key.block);
-    if ((info->features & needed) != needed)
-        snprintf(reason, size, "needs matrix units");
-    else if (!shared)
-        snprintf(reason, size, "block %s is not compiled for such weights", name);
-    else if (WOQ_WGMMA_THREADS > info->max_workgroup || shared > info->shared_memory)
-        snprintf(reason, size, "block %s needs %d threads and %u bytes of shared memory", name, WOQ_WGMMA_THREADS,
-                 shared);
-    else
-        return true;
-    return false;
+    return fits_matrix(device, key, WOQ_WGMMA_THREADS, wgmma_shared(key), reason, size);
 }
 
 static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
