@@ -1,6 +1,7 @@
 /*
  * test_pack.c: packed codes, scales and zeros of every layout, byte for byte, against this file's own reading of
- * layout.h: each element goes alone to the place that the header draws for it.
+ * layout.h: each element goes alone to the place that the header draws for it. And what the packer says of the range
+ * of weights, against all of them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <math.h>
 
 #include "core/pack.h"
 #include "support/data.h"
@@ -365,9 +367,108 @@ static void test_plain(void **state)
     }
 }
 
+/* ---- what scales allow ---- */
+
+#define RANGE_ROWS 70 /* more than the library looks at in one go */
+
+static bool all_codes_safe(const struct woq_format *f, float scale, float zero)
+{
+    int top = f->code == WOQ_CODE_U4 ? 15 : 255;
+    for (int q = 0; q <= top; q++) {
+        float w = f->zero == WOQ_ZERO_OFFSET ? fmaf(scale, (float)q, zero) : scale * (float)(q - (int)zero);
+        if (w != 0 && !(fabsf(w) >= 0x1p-14f && fabsf(w) <= 65504))
+            return false;
+    }
+    return true;
+}
+
+/* A number near to where range ends for some code: limit / code, a few units in the last place off. */
+static float near_limit(unsigned top)
+{
+    static const float limits[] = {0x1p-14f, 65504, 1, 0x1p64f, 0};
+    float value = limits[random_below(&random_state, 5)];
+    if (random_below(&random_state, 2))
+        value /= (float)(1 + random_below(&random_state, top));
+    for (uint64_t i = random_below(&random_state, 4); i; i--)
+        value = nextafterf(value, random_below(&random_state, 2) ? INFINITY : 0);
+    return random_below(&random_state, 2) ? value : -value;
+}
+
+/* The same of `type`. */
+static float stored(enum woq_type type, void *array, uint64_t i, float value)
+{
+    uint16_t bits = type == WOQ_F16 ? woq_f32_to_f16(value) : woq_f32_to_bf16(value);
+    if (type == WOQ_F32) {
+        memcpy((float *)array + i, &value, sizeof value);
+        return value;
+    }
+    memcpy((uint16_t *)array + i, &bits, sizeof bits);
+    return type == WOQ_F16 ? woq_f16_to_f32(bits) : woq_bf16_to_f32(bits);
+}
+
+/* Rows of which one may not be safe; each weight of each row decides. Returns how many matrices were safe. */
+static unsigned check_ranges(const struct woq_format *f, unsigned count)
+{
+    static float scales[RANGE_ROWS], offsets[RANGE_ROWS];
+    static uint8_t codes[RANGE_ROWS], points[RANGE_ROWS];
+    unsigned top = f->code == WOQ_CODE_U4 ? 15 : 255, safe_count = 0;
+    struct woq_weights_source s = WOQ_WEIGHTS_SOURCE_INIT;
+    s.format = *f;
+    s.n = RANGE_ROWS;
+    s.k = 1;
+    s.codes = codes;
+    s.scales = scales;
+    s.zeros = f->zero == WOQ_ZERO_OFFSET ? (const void *)offsets : f->zero == WOQ_ZERO_POINT ? points : NULL;
+    struct woq_weights_params params = {sizeof params, &s, 1, false};
+    for (unsigned i = 0; i < count; i++) {
+        bool safe = true, mild = true;
+        uint64_t odd = random_below(&random_state, RANGE_ROWS);
+        for (uint64_t row = 0; row < RANGE_ROWS; row++) {
+            float scale = row == odd ? near_limit(top) : 1, offset = near_limit(top);
+            if (row != odd || !random_below(&random_state, 3))
+                offset = -scale * (float)random_below(&random_state, top + 1); /* a root at a code */
+            points[row] = (uint8_t)random_below(&random_state, top + 1);
+            scale = stored(f->scale, scales, row, isfinite(stored(f->scale, scales, row, scale)) ? scale : 1);
+            offset = stored(f->scale, offsets, row, isfinite(stored(f->scale, offsets, row, offset)) ? offset : 1);
+            safe &= all_codes_safe(f, scale,
+                                   f->zero == WOQ_ZERO_OFFSET  ? offset
+                                   : f->zero == WOQ_ZERO_POINT ? points[row]
+                                                               : (float)(top / 2 + 1));
+            mild &= fabsf(scale) < 0x1p64f;
+        }
+        struct woqi_packer p;
+        assert_int_equal(woqi_packer_init(&p, dev, &params, WOQI_LAYOUT_ROWS), WOQ_OK);
+        if (woqi_packer_fp16_safe(&p) != safe)
+            fail_msg("fp16_safe is %d: scale %a, offset %a, zero %u, row %llu", !safe,
+                     (double)woqi_load(f->scale, scales, odd), (double)woqi_load(f->scale, offsets, odd), points[odd],
+                     (unsigned long long)odd);
+        assert_int_equal(woqi_packer_mild_scales(&p), mild);
+        woqi_packer_clear(&p);
+        safe_count += safe;
+    }
+    return safe_count;
+}
+
+static void test_ranges(void **state)
+{
+    static const enum woq_type scales[] = {WOQ_F16, WOQ_BF16, WOQ_F32};
+    (void)state;
+    for (int code = WOQ_CODE_U4; code <= WOQ_CODE_U8; code++)
+        for (int zero = WOQ_ZERO_SYMMETRIC; zero <= WOQ_ZERO_OFFSET; zero++)
+            for (size_t t = 0; t < 3; t++) {
+                struct woq_format f = WOQ_FORMAT_INIT;
+                f.code = (enum woq_code)code;
+                f.zero = (enum woq_zero)zero;
+                f.scale = scales[t];
+                const unsigned safe = check_ranges(&f, 2000);
+                assert_in_range(safe, 1, 1999);
+            }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quantized), cmocka_unit_test(test_plain)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_quantized), cmocka_unit_test(test_plain),
+                                       cmocka_unit_test(test_ranges)};
     dev = test_open("reference");
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return !test_close(&dev) || failed;

@@ -1,7 +1,6 @@
 /* pack.c: moves canonical codes, scales and zeros into the packed form. */
 #include "pack.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -228,66 +227,4 @@ void woqi_pack_zeros(const struct woqi_packer *p, const struct woqi_tile *tile, 
 {
     uint64_t size = p->format.zero == WOQ_ZERO_POINT ? 1 : woq_type_size(p->format.scale);
     pack_table(p, tile, group, count, true, size, out);
-}
-
-static bool fp16_normal(float w)
-{
-    float a = fabsf(w);
-    return w == 0 || (a >= 0x1p-14f && a <= 65504.0f);
-}
-
-/* scale·q + offset is linear in q: its ends and the two codes next to its root decide. */
-static bool group_is_safe(const struct woqi_packer *p, const struct woq_weights_source *s,
-                          uint64_t index)
-{
-    float scale = woqi_load(p->format.scale, s->scales, index);
-    unsigned top = p->format.code == WOQ_CODE_U4 ? 15 : 255;
-    unsigned near = 0;
-    if (p->format.zero == WOQ_ZERO_OFFSET && scale != 0) {
-        float root = -woqi_load(p->format.scale, s->zeros, index) / scale;
-        near = root > 0 && root < (float)top ? (unsigned)root : 0;
-    } else if (p->format.zero == WOQ_ZERO_POINT) {
-        near = ((const uint8_t *)s->zeros)[index];
-        near -= near > 0;
-    } else if (p->format.zero == WOQ_ZERO_SYMMETRIC) {
-        near = top / 2;
-    }
-    unsigned tested[] = {0, top, near, near < top ? near + 1 : top,
-                         near + 2 <= top ? near + 2 : top};
-    for (size_t i = 0; i < sizeof tested / sizeof *tested; i++)
-        if (!fp16_normal(woqi_dequantize(&p->format, tested[i], s->scales, s->zeros, index)))
-            return false;
-    return true;
-}
-
-/* Scales of a source. */
-static uint64_t scale_count(const struct woqi_packer *p, const struct woq_weights_source *s)
-{
-    return p->format.group == WOQ_GROUP_TENSOR ? 1 : s->n * p->sizes.groups;
-}
-
-bool woqi_packer_mild_scales(const struct woqi_packer *p)
-{
-    if (!p->groups || p->format.scale == WOQ_F16)
-        return true;
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct woq_weights_source *s = &p->sources[i];
-        for (uint64_t index = 0; index < scale_count(p, s); index++)
-            if (!(fabsf(woqi_load(p->format.scale, s->scales, index)) < 0x1p64f))
-                return false;
-    }
-    return true;
-}
-
-bool woqi_packer_fp16_safe(const struct woqi_packer *p)
-{
-    if (!p->groups)
-        return true;
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct woq_weights_source *s = &p->sources[i];
-        for (uint64_t index = 0; index < scale_count(p, s); index++)
-            if (!group_is_safe(p, s, index))
-                return false;
-    }
-    return true;
 }

@@ -4,6 +4,8 @@
 #include <woq/device.h>
 #include <woq/gemm.h>
 
+#include "half_value.h"
+
 #define STRINGIFY(x)          #x
 #define VERSION_TEXT(a, b, c) STRINGIFY(a) "." STRINGIFY(b) "." STRINGIFY(c)
 
@@ -195,17 +197,7 @@ uint16_t woq_f32_to_f16(float value)
 
 float woq_f16_to_f32(uint16_t bits)
 {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16;
-    uint32_t exponent = bits >> 10 & 0x1f;
-    uint32_t mantissa = bits & 0x3ff;
-
-    if (exponent == 0x1f)
-        return bits_float(sign | 0x7f800000 | mantissa << 13);
-    if (exponent == 0) {
-        float value = (float)mantissa * 0x1p-24f;
-        return bits_float(sign | float_bits(value));
-    }
-    return bits_float(sign | (exponent + 112) << 23 | mantissa << 13);
+    return woqi_half_value(bits);
 }
 
 uint16_t woq_f32_to_bf16(float value)
