@@ -151,6 +151,38 @@ static void test_weight_data(void **state)
     test_expectations_met();
 }
 
+/* Scales and offsets of 16 bits: infinities and NaN are refused, the largest numbers are not. */
+static void test_weight_data_halves(void **state)
+{
+    static const struct {
+        enum woq_type type;
+        uint16_t one, most, bad[3];
+    } types[] = {{WOQ_F16, 0x3c00, 0x7bff, {0x7c00, 0xfc00, 0x7c01}},
+                 {WOQ_BF16, 0x3f80, 0xff7f, {0x7f80, 0xff80, 0xff81}}};
+    (void)state;
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct arrays a;
+        struct woq_weights_source s = make_source(&a, WOQ_ZERO_OFFSET, false);
+        uint16_t scales[ROWS * 2], offsets[ROWS * 2];
+        s.format.scale = types[t].type;
+        s.scales = scales;
+        s.zeros = offsets;
+        for (int i = 0; i < ROWS * 2; i++)
+            scales[i] = offsets[i] = types[t].one;
+        scales[7] = offsets[0] = types[t].most;
+        EXPECT_OK(CREATE(s));
+        for (int i = 0; i < 3; i++) {
+            scales[7] = types[t].bad[i];
+            EXPECT(WOQ_ERROR_INVALID_DATA, "scales[7]", CREATE(s));
+            scales[7] = types[t].one;
+            offsets[0] = types[t].bad[i];
+            EXPECT(WOQ_ERROR_INVALID_DATA, "zeros[0]", CREATE(s));
+            offsets[0] = types[t].one;
+        }
+    }
+    test_expectations_met();
+}
+
 static void test_weight_sizes(void **state)
 {
     struct arrays a;
@@ -296,9 +328,9 @@ static void test_gemm_queries(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_weight_arguments), cmocka_unit_test(test_weight_data),
-        cmocka_unit_test(test_weight_sizes),     cmocka_unit_test(test_gemm_arguments),
-        cmocka_unit_test(test_gemm_queries),
+        cmocka_unit_test(test_weight_arguments),   cmocka_unit_test(test_weight_data),
+        cmocka_unit_test(test_weight_data_halves), cmocka_unit_test(test_weight_sizes),
+        cmocka_unit_test(test_gemm_arguments),     cmocka_unit_test(test_gemm_queries),
     };
     dev = test_open(argc > 1 ? argv[1] : NULL);
     test_expect_errors(true);

@@ -23,7 +23,7 @@ struct woqi_packer {
     uint64_t k_packed;
     uint32_t *perm;            /* [k_packed] columns as given, or WOQ_PERM_NONE; NULL = identity */
     uint32_t *canonical_group; /* [groups]; NULL = identity */
-    uint8_t *line; /* [16][k_packed], for FRAG16 padded, scratch: an element a column */
+    uint8_t *panel; /* with perm: scratch, 16 rows of all columns as given, in the order of PANEL16 */
 };
 
 /* Checks everything that woq_weights_create documents; `params` and its arrays must outlive the

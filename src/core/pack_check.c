@@ -5,6 +5,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "pack.h"
+#include "pack_unit.h"
 
 #define MAX_K (1ull << 31) /* columns; kernels count them in 32 bits */
 
@@ -51,12 +52,45 @@ static enum woq_status check_arrays(struct woq_device *device, const struct woq_
     return WOQ_OK;
 }
 
+static bool all_finite(enum woq_type type, const void *from, uint64_t count)
+{
+    uint32_t found = 0;
+    if (type == WOQ_F32) {
+        for (uint64_t i = 0; i < count; i++) {
+            uint32_t bits;
+            memcpy(&bits, (const uint8_t *)from + 4 * i, sizeof bits);
+            found |= (bits & 0x7f800000) == 0x7f800000;
+        }
+    } else {
+        uint16_t ones = type == WOQ_F16 ? 0x7c00 : 0x7f80; /* exponent of infinities and NaN */
+        for (uint64_t i = 0; i < count; i++) {
+            uint16_t bits;
+            memcpy(&bits, (const uint8_t *)from + 2 * i, sizeof bits);
+            found |= (bits & ones) == ones;
+        }
+    }
+    return !found;
+}
+
+/* What check_content checks of scales, offsets and zero points, without telling where it fails. */
+static bool content_is_right(const struct woq_weights_source *s, uint64_t count)
+{
+    const uint8_t *points = s->format.zero == WOQ_ZERO_POINT && s->format.code == WOQ_CODE_U4 ? s->zeros : NULL;
+    unsigned found = 0;
+    for (uint64_t i = 0; points && i < count; i++)
+        found |= points[i];
+    return found < 16 && all_finite(s->format.scale, s->scales, count) &&
+           (s->format.zero != WOQ_ZERO_OFFSET || all_finite(s->format.scale, s->zeros, count));
+}
+
 /* Scales, offsets, zero points and g_idx. */
 static enum woq_status check_content(struct woq_device *device, const struct woq_weights_source *s,
                                      uint32_t i, const struct woq_format_sizes *sizes)
 {
     uint64_t count = sizes->scales ? sizes->scales / woq_type_size(s->format.scale) : 0;
     unsigned top = s->format.code == WOQ_CODE_U4 ? 15 : 255;
+    if (content_is_right(s, count))
+        count = 0;
     for (uint64_t j = 0; j < count; j++) {
         if (!isfinite(woqi_load(s->format.scale, s->scales, j)))
             return woqi_fail(device, WOQ_ERROR_INVALID_DATA,
@@ -181,11 +215,10 @@ static enum woq_status plan_columns(struct woqi_packer *p)
     if (p->groups)
         p->group = p->groups == 1 && !p->format.g_idx ? p->k : p->format.group;
     enum woq_status st = p->format.g_idx ? sort_columns(p) : WOQ_OK;
-    if (!st && p->layout != WOQI_LAYOUT_ROWS) {
-        size_t size = p->groups ? 1 : 2;
-        uint64_t columns = woqi_div_up(p->k_packed, WOQI_FRAG_COLUMNS) * WOQI_FRAG_COLUMNS;
-        p->line = woqi_alloc(p->device, 16 * size, columns);
-        if (!p->line)
+    if (!st && p->perm) {
+        uint64_t column = 2 * woqi_code_bits(p->format.code); /* bytes of 16 rows */
+        p->panel = woqi_alloc(p->device, woqi_div_up(p->k, WOQI_UNIT_COLUMNS), WOQI_UNIT_COLUMNS * column);
+        if (!p->panel)
             st = woqi_fail(p->device, WOQ_ERROR_OUT_OF_MEMORY,
                            "woq_weights_create: out of host memory");
     }
@@ -221,8 +254,8 @@ void woqi_packer_clear(struct woqi_packer *p)
 {
     woqi_free(p->device, p->perm);
     woqi_free(p->device, p->canonical_group);
-    woqi_free(p->device, p->line);
+    woqi_free(p->device, p->panel);
     p->perm = NULL;
     p->canonical_group = NULL;
-    p->line = NULL;
+    p->panel = NULL;
 }

@@ -3,7 +3,7 @@
 #include "check.h"
 #include "pack.h"
 
-#define CHUNK_BYTES (16ull << 20) /* of packed data on the host at a time */
+#define CHUNK_BYTES (4ull << 20) /* of packed data on the host at a time: few new pages, and in the cache until sent */
 
 /* Rows of output in a tile: all if they fit one binding and allocation, else as many as do. */
 static enum woq_status choose_tile(const struct woqi_packer *p, uint64_t columns, uint64_t *count)
