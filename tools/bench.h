@@ -130,6 +130,10 @@ int bench_write_json(const char *command, const struct bench_options *options,
 /* A document whose root has the version and the date; NULL if there is no host memory. */
 yyjson_mut_doc *bench_json_begin(void);
 void bench_json_device(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct woq_device_info *info);
+/* One device more in `list`; info NULL: it could not be measured, for `reason`, and NULL is returned. selector NULL: the
+ * default one. */
+yyjson_mut_val *bench_json_measured(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct woq_device_info *info,
+                                    const char *selector, const char *reason);
 int bench_write_svg(const char *command, const struct bench_device *devices, size_t count,
                     const char *file);
 

@@ -227,6 +227,19 @@ void bench_json_device(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct
     yyjson_mut_obj_add_str(doc, object, "kind", tool_kind(info->kind));
 }
 
+yyjson_mut_val *bench_json_measured(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct woq_device_info *info,
+                                    const char *selector, const char *reason)
+{
+    yyjson_mut_val *v = yyjson_mut_arr_add_obj(doc, list);
+    if (info) {
+        bench_json_device(doc, v, info);
+        return v;
+    }
+    yyjson_mut_obj_add_str(doc, v, "selector", selector ? selector : "(default)");
+    tool_json_text(doc, v, "not_possible", reason);
+    return NULL;
+}
+
 int bench_write_json(const char *command, const struct bench_options *options,
                      const struct bench_device *devices, size_t count, const char *file)
 {

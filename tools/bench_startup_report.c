@@ -51,13 +51,10 @@ int bench_startup_write_json(const char *command, char *const *selectors,
         return tool_failed(command, "no host memory for the JSON document");
     yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, yyjson_mut_doc_get_root(doc), "devices");
     for (size_t i = 0; i < count; i++) {
-        yyjson_mut_val *v = yyjson_mut_arr_add_obj(doc, list);
-        if (!rows[i].done) {
-            yyjson_mut_obj_add_str(doc, v, "selector", selectors[i] ? selectors[i] : "(default)");
-            tool_json_text(doc, v, "not_possible", rows[i].reason);
+        yyjson_mut_val *v = bench_json_measured(doc, list, rows[i].done ? &rows[i].device : NULL, selectors[i],
+                                                rows[i].reason);
+        if (!v)
             continue;
-        }
-        bench_json_device(doc, v, &rows[i].device);
         json_times(doc, v, "cold", &rows[i].cold, BENCH_COLD);
         json_times(doc, v, "warm", &rows[i].warm, BENCH_WARM);
     }
