@@ -8,20 +8,18 @@ sums in Python; bad arguments; and a whole comparison without peers, with its JS
 """
 import argparse
 import ctypes
-import importlib.util
-import json
 import os
 import re
 import struct
 import subprocess
-import sys
 import tempfile
 
-TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools")
-SCRIPT = os.path.join(TOOLS, "compare_cuda.py")
-sys.path.insert(0, TOOLS)
+import compare_checks as checks
+import compare_common as common
 import compare_cuda
 import woq_ctypes as woq
+
+SCRIPT = "compare_cuda.py"
 
 
 def check_headers(options, folder):
@@ -59,73 +57,40 @@ def header_of(function):
     return {"commands": "command.h"}.get(part, f"{part}.h")
 
 
-def weight(data, row, column):
-    if data.bits == 16:
-        return struct.unpack_from("<e", data.codes, 2 * (row * data.k + column))[0]
-    at = row * data.k + column
-    q = data.codes[at] if data.bits == 8 else data.codes[at // 2] >> 4 * (at % 2) & 15
-    group = row * data.groups + (column // data.format.group if data.format.group else 0)
-    zero = data.zeros[group] if data.zeros else 2 ** (data.bits - 1)
-    return (q - zero) * struct.unpack_from("<e", data.scales, 2 * group)[0]
-
-
 def check_products(library):
     """Every format, by the reference device."""
     n, k, m = 5, 256, 2
     with woq.Device(library, "reference") as device:
         assert device.info.struct_size == ctypes.sizeof(woq.DeviceInfo)
-        for name in compare_cuda.FORMATS:
-            ours = compare_cuda.Ours(device, name, n, k, m, 6000)
-            x = compare_cuda.halves(m * k, 1.0)
+        for name in common.FORMATS:
+            ours = compare_cuda.make_ours(device, name, n, k, m, 6000)
+            x = common.halves(m * k, 1.0)
             assert len(ours.gemms) > 1 and ours.prepare(m, x)() >= 0
             y, values = struct.unpack(f"<{m * n}e", ours.result(m)), struct.unpack(f"<{m * k}e", x)
             assert ours.kernel(m)
             for i in range(m):
                 for j in range(n):
-                    right = sum(values[i * k + c] * weight(ours.data, j, c) for c in range(k))
+                    right = sum(values[i * k + c] * checks.weight(ours.data, j, c) for c in range(k))
                     assert abs(y[i * n + j] - right) < 4e-3, f"{name}: y[{i}][{j}] is {y[i * n + j]}, not {right}"
-    print(f"products: {len(compare_cuda.FORMATS)} formats")
-
-
-def call(*args):
-    return subprocess.run([sys.executable, SCRIPT, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          check=False)
+    print(f"products: {len(common.FORMATS)} formats")
 
 
 def check_arguments(options):
-    done = call("--help")
+    done = checks.call(SCRIPT, "--help")
     assert done.returncode == 0 and "--peers" in done.stdout
-    for args, says in ((["--shapes", "12"], "NxK"), (["--m", "1,0"], "numbers of rows"), (["--m", "4,4"], "twice"),
-                       (["--formats", "w5"], "w4g128"), (["--peers", "marlin"], "tinygemm"),
-                       (["--rounds", "0"], "at least 1"), (["--json", "/no/such/folder/x"], "no folder"),
-                       (["--nonsense"], "unrecognized")):
-        done = call(*args)
-        assert done.returncode == 2 and says in done.stderr, (args, done)
-    done = call("--peers", "none", "--library", "/no/such.so")
-    assert done.returncode == 1 and "/no/such.so" in done.stderr, done
-    done = call("--peers", "none", "--library", options.library, "--device", "nonsense")
-    assert done.returncode == 1 and "nonsense" in done.stderr, done
-    if not importlib.util.find_spec("torch"):
-        done = call("--library", options.library)
-        assert done.returncode == 1 and "PyTorch is not installed" in done.stderr, done
-    if not importlib.util.find_spec("matplotlib"):
-        done = call("--png", "x.png")
-        assert done.returncode == 2 and "matplotlib is not installed" in done.stderr, done
+    checks.check_bad_arguments(SCRIPT, [(["--formats", "w5"], "w4g128"), (["--peers", "marlin"], "tinygemm")])
+    checks.check_bad_device(SCRIPT, options.library, "--peers", "none")
+    done = checks.call(SCRIPT, "--library", options.library)
+    assert done.returncode == 1 and "PyTorch is not installed" in done.stderr, done
+    done = checks.call(SCRIPT, "--png", "x.png")
+    assert done.returncode == 2 and "matplotlib is not installed" in done.stderr, done
     print("arguments")
 
 
 def check_run(options, folder):
-    file = os.path.join(folder, "out.json")
-    done = call("--library", options.library, "--device", "reference", "--peers", "none", "--shapes", "16x128,8x64",
-                "--m", "1,3", "--formats", "w4g128,f16", "--rounds", "2", "--rotate", "1", "--json", file)
-    assert done.returncode == 0, done
-    with open(file, encoding="utf-8") as f:
-        result = json.load(f)
-    assert [(s["n"], s["k"]) for s in result["shapes"]] == [(16, 128), (8, 64)]
-    for shape in result["shapes"]:
-        assert [row["m"] for row in shape["rows"]] == [1, 3]
-        for row in shape["rows"]:
-            assert set(row["us"]) == {"w4g128", "f16"} and all(us > 0 for us in row["us"].values()), row
+    done, result = checks.run(SCRIPT, folder, "--library", options.library, "--device", "reference", "--peers", "none",
+                              "--shapes", "16x128,8x64", "--m", "1,3", "--formats", "w4g128,f16", "--rotate", "1")
+    checks.check_rows(result, [(16, 128), (8, 64)], [1, 3], {"w4g128", "f16"})
     assert "16×128" in done.stdout and "woq w4g128" in done.stdout
     print("a run")
 

@@ -13,174 +13,36 @@ in FP32 of the same weights, and one of ours that is wrong is reported and makes
 Peers need PyTorch with CUDA; gemlite (PyPI) is left out where it is not installed. With --peers none our own columns
 alone are measured, on any device of the library, without PyTorch.
 """
-import argparse
-import json
-import os
-import random
 import statistics
-import struct
 import sys
 import time
 
+import compare_common as common
 import compare_plot
 import woq_ctypes as woq
+from compare_common import Skip, first_line
 
 SHAPES = "4096x4096,8192x8192,28672x8192,8192x28672,6144x4096,28672x4096,4096x14336"
 ROWS = "1,2,4,8,16,32,64,128,256,512,1024,2048,4096"
-FORMATS = {  # name: code, zero, columns of a group (0: a row)
-    "w4g128": (woq.U4, woq.SYMMETRIC, 128), "w4g32": (woq.U4, woq.SYMMETRIC, 32),
-    "w4g128z": (woq.U4, woq.ZERO_POINT, 128), "w4g32z": (woq.U4, woq.ZERO_POINT, 32),
-    "w8": (woq.U8, woq.SYMMETRIC, 0), "w8g128": (woq.U8, woq.SYMMETRIC, 128),
-    "f16": (woq.F16_CODES, woq.ZERO_NONE, 0)}
 PEERS = {"cublas": "cuBLAS f16", "tinygemm": "tinygemm w4g128", "gemlite": "gemlite w4g128"}
 BATCH_SECONDS = 1e-3   # a run is at least this long, if MOST_PRODUCTS allow it
-MOST_PRODUCTS, MOST_COPIES = 512, 64
 WARM_SECONDS = 0.5     # of work before the first measurement, for the clocks
 TOLERANCE = 2e-2       # largest difference, in units of the root mean square of the right result
 
 
-class Skip(Exception):
-    """Why a contender does not take part; its column says so."""
-
-
-# ---- Arguments ----
-
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def parse_list(what, parse):
-    def parser(text):
-        try:
-            values = [parse(part) for part in text.split(",")]
-        except (ValueError, KeyError):
-            raise argparse.ArgumentTypeError(f"'{text}' is no list of {what}") from None
-        if len(set(values)) < len(values):
-            raise argparse.ArgumentTypeError(f"'{text}' names something twice")
-        return values
-    return parser
-
-
-def parse_shape(text):
-    n, k = text.lower().split("x")
-    return positive(n), positive(k)
-
-
-def parse_format(text):
-    FORMATS[text]
-    return text
-
-
-def parse_peers(text):
-    return [] if text == "none" else parse_list(f"peers ({', '.join(PEERS)}; or none)",
-                                                lambda name: PEERS[name] and name)(text)
-
-
 def parse_arguments(argv):
-    def number(text):
-        try:
-            return positive(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' is no number of at least 1") from None
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-L", "--library", default="libwoq.so", help="the library (default: where ld.so finds it)")
+    parser = common.make_parser(__doc__, SHAPES, ROWS, common.FORMATS, PEERS, rotate=256)
     parser.add_argument("-d", "--device", default="cuda:0", help="as woq_device_open takes it (default cuda:0)")
-    parser.add_argument("-s", "--shapes", type=parse_list("shapes NxK", parse_shape), default=SHAPES, metavar="LIST",
-                        help=f"N x K, outputs x inputs (default {SHAPES})")
-    parser.add_argument("-m", "--m", type=parse_list("numbers of rows", positive), default=ROWS, metavar="LIST",
-                        help=f"rows of X (default {ROWS})")
-    parser.add_argument("-f", "--formats", type=parse_list(f"formats ({', '.join(FORMATS)})", parse_format),
-                        default=",".join(FORMATS), metavar="LIST", help=f"ours (default {','.join(FORMATS)})")
-    parser.add_argument("-p", "--peers", type=parse_peers, default=",".join(PEERS), metavar="LIST",
-                        help=f"others (default {','.join(PEERS)}), or none")
-    parser.add_argument("-r", "--rounds", type=number, default=9, metavar="N", help="runs of each (default 9)")
-    parser.add_argument("--rotate", type=number, default=256, metavar="MIB",
-                        help="weights that a run goes through at least (default 256)")
-    parser.add_argument("-t", "--time-limit", type=number, metavar="S", help="begin no new row after this many seconds")
-    parser.add_argument("-j", "--json", metavar="FILE", help="also as JSON")
-    parser.add_argument("--png", metavar="FILE", help="also as a plot (needs matplotlib)")
     options = parser.parse_args(argv)
-    if options.png and not compare_plot.available():
-        parser.error("--png: matplotlib is not installed (pip install matplotlib)")
-    for name in (options.json, options.png):
-        if name and not os.path.isdir(os.path.dirname(name) or "."):
-            parser.error(f"no folder for '{name}'")
+    common.check_plot(parser, options)
+    common.check_files(parser, options)
     return options
 
 
-# ---- Data ----
+# ---- Contenders: prepare(m, x) → a function that runs a batch and gives seconds a product ----
 
-class Data:
-    """W in canonical form, from random bytes; weights have the variance that keeps Y near 1."""
-
-    def __init__(self, name, n, k):
-        code, zero, group = FORMATS[name]
-        self.n, self.k, self.bits = n, k, {woq.U4: 4, woq.U8: 8}.get(code, 16)
-        self.groups = -(-k // group) if group else 1
-        plain = code == woq.F16_CODES
-        self.format = woq.Format(0, code, zero, woq.TYPE_NONE if plain else woq.F16, group, False)
-        self.format.struct_size = woq.c.sizeof(woq.Format)
-        deviation = (2 ** self.bits - 1) / 12 ** 0.5 if not plain else 1
-        self.codes = halves(n * k, k ** -0.5) if plain else os.urandom(n * (-(-k * self.bits // 8)))
-        self.scales = None if plain else halves(n * self.groups, k ** -0.5 / deviation, positive=True)
-        self.zeros = None
-        if zero == woq.ZERO_POINT:
-            self.zeros = bytes(b & (2 ** self.bits - 1) for b in os.urandom(4093))
-            self.zeros = (self.zeros * (n * self.groups // 4093 + 1))[:n * self.groups]
-
-
-def halves(count, size, positive=False):
-    """FP16 numbers: normal ones, or uniform in size · (0.5 … 1.5). The same 65521 ones again and again: a prime."""
-    generator = random.Random(f"{count} {size}")  # of one seed, square X and W would be alike, and Y large
-    draw = (lambda: size * (0.5 + generator.random())) if positive else (lambda: generator.gauss(0, size))
-    some = min(count, 65521)
-    pool = struct.pack(f"<{some}e", *(draw() for _ in range(some)))
-    return (pool * (count // some + 1))[:2 * count]
-
-
-def copies_for(rotate, bytes_of_one):
-    return max(1, min(MOST_COPIES, -(-rotate // bytes_of_one)))
-
-
-# ---- Contenders: prepare(m) → a function that runs a batch and gives seconds a product ----
-
-class Ours:
-    def __init__(self, device, name, n, k, max_m, rotate):
-        self.name, self.device, self.n, self.k = name, device, n, k
-        self.label = f"woq {name}"
-        self.data = Data(name, n, k)
-        self.weights, wanted = [], 1
-        while len(self.weights) < wanted:
-            self.weights.append(woq.Weights(device, self.data.format, n, k, self.data.codes, self.data.scales,
-                                            self.data.zeros))
-            wanted = copies_for(rotate, self.weights[0].info.device_bytes)
-        self.gemms = [woq.Gemm(device, w, max_m) for w in self.weights]
-        self.payload = self.weights[0].info.payload_bytes
-
-    def prepare(self, m, x):
-        self.x, self.y = woq.Buffer(self.device, 2 * m * self.k), woq.Buffer(self.device, 2 * m * self.n)
-        self.x.write(x)
-        with woq.Batch(self.device, self.gemms[:1], 1, m, self.x, self.y) as one:
-            one.seconds()
-            guess = one.seconds()
-        batch = woq.Batch(self.device, self.gemms, products(guess, len(self.gemms)), m, self.x, self.y)
-        return batch.seconds
-
-    def kernel(self, m):
-        return self.gemms[0].kernel(m)[1]
-
-    def result(self, _m):
-        return self.y.read()
-
-
-def products(seconds, copies):
-    """How many make a run: whole passes over the copies."""
-    passes = max(1, min(int(BATCH_SECONDS / max(seconds, 1e-7) / copies) + 1, MOST_PRODUCTS // copies))
-    return passes * copies
+def make_ours(device, name, n, k, max_m, rotate):
+    return common.Ours(device, name, n, k, max_m, rotate, BATCH_SECONDS, woq.Batch.seconds)
 
 
 class Torch:
@@ -233,7 +95,7 @@ class Peer:
     def __init__(self, torch, data, dense, rotate):
         self.t, self.torch, self.data, self.dense = torch, torch.torch, data, dense
         first, size = self.make()
-        self.copies = [first] + [self.make()[0] for _ in range(copies_for(rotate, size) - 1)]
+        self.copies = [first] + [self.make()[0] for _ in range(common.copies_for(rotate, size) - 1)]
 
     def prepare(self, m, x):
         t = self.torch
@@ -248,7 +110,7 @@ class Peer:
             self.y = self.multiply(self.x, self.copies[0])
             end.record()
         end.synchronize()
-        count = products(begin.elapsed_time(end) * 1e-3, len(self.copies))
+        count = common.products(begin.elapsed_time(end) * 1e-3, len(self.copies), BATCH_SECONDS)
         graph = t.cuda.CUDAGraph()
         begin, end = (t.cuda.Event(enable_timing=True, external=True) for _ in range(2))
         with t.cuda.graph(graph):
@@ -314,15 +176,6 @@ class Gemlite(Peer):
 
 # ---- Measuring ----
 
-def alternate(runs, rounds):
-    """runs: name → function. Medians of `rounds` rounds, in seconds."""
-    times = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(run())
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
 def warm(runs):
     begin = time.monotonic()
     while time.monotonic() - begin < WARM_SECONDS:
@@ -338,12 +191,12 @@ class Table:
         self.skipped, self.rows = {}, []
         n, k = shape
         rotate = options.rotate << 20
-        self.ours = [Ours(device, name, n, k, max(options.m), rotate) for name in options.formats]
+        self.ours = [make_ours(device, name, n, k, max(options.m), rotate) for name in options.formats]
         self.dense = {o.name: torch.dense(o.data) for o in self.ours} if torch else {}
         self.peers = []
         if not options.peers:
             return
-        data = next((o.data for o in self.ours if o.name == "w4g128"), None) or Data("w4g128", n, k)
+        data = next((o.data for o in self.ours if o.name == "w4g128"), None) or common.Data("w4g128", n, k)
         self.w4 = self.dense.get("w4g128")
         self.w4 = torch.dense(data) if self.w4 is None else self.w4
         for kind in (Cublas, Tinygemm, Gemlite):
@@ -360,7 +213,7 @@ class Table:
 
     def measure(self, m):
         n, k = self.shape
-        x = halves(m * k, 1.0)
+        x = common.halves(m * k, 1.0)
         runs, row = {}, {"m": m, "us": {}, "error": {}, "kernel": {}, "failed": {}}
         for c in self.ours + self.peers:
             try:
@@ -369,8 +222,8 @@ class Table:
                 row["failed"][c.name] = first_line(e)
         if not self.rows:
             warm(runs.values())
-        medians = alternate(runs, self.options.rounds)
-        row["us"] = {name: s * 1e6 for name, s in medians.items()}
+        times = common.alternate(runs, self.options.rounds)
+        row["us"] = {name: statistics.median(t) * 1e6 for name, t in times.items()}
         for o in self.ours:
             if o.name in runs:
                 row["kernel"][o.name] = o.kernel(m)
@@ -389,10 +242,6 @@ class Table:
         for p in self.peers:
             if p.name in runs:
                 row["error"][p.name] = self.torch.error(self.w4, p.x.float(), p.y, m)
-
-
-def first_line(error):
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 # ---- Reports ----
@@ -434,66 +283,26 @@ def print_row(table, row):
         print(f"      {name}: WRONG, error {row['error'][name]:.3g} of the root mean square", flush=True)
 
 
-def document(options, device, library, torch, tables):
-    info = device.info
-    return {"device": {"selector": info.selector.decode(), "name": info.name.decode(), "driver": info.driver.decode()},
-            "woq": library.version(), "torch": torch.torch.__version__ if torch else None,
-            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "rounds": options.rounds,
-            "rotate_bytes": options.rotate << 20,
-            "shapes": [{"n": t.shape[0], "k": t.shape[1], "columns": dict(t.columns()), "left_out": t.skipped,
-                        "rows": t.rows} for t in tables]}
+def report_row(options, table, row):
+    print_row(table, row)
+    return len(wrong(table, row)) + len(set(row["failed"]) - set(options.peers))
 
 
 def run(options, library, device, torch):
-    begin, tables, bad = time.monotonic(), [], 0
-
-    def late():
-        return options.time_limit and time.monotonic() - begin > options.time_limit
-
-    for shape in options.shapes:
-        if late():
-            break
-        table = Table(options, device, torch, shape)
-        print_head(table)
-        for m in options.m:
-            if late():
-                break
-            row = table.measure(m)
-            print_row(table, row)
-            bad += len(wrong(table, row)) + len(set(row["failed"]) - set(options.peers))
-        tables.append(Measured(table))
-        del table
-    if late():
-        print(f"\nstopped by --time-limit {options.time_limit}")
-    result = document(options, device, library, torch, tables)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as f:
-            json.dump(result, f, indent=1)
-    if options.png:
-        compare_plot.draw(result, options.png)
+    tables, bad = common.each_row(options, lambda shape: Table(options, device, torch, shape), print_head,
+                                  lambda table, row: report_row(options, table, row))
+    result = common.document(options, device, library, tables, torch=torch.torch.__version__ if torch else None)
+    common.write(result, options, [compare_plot.MICROSECONDS], "medians, weights from memory")
     return 1 if bad else 0
-
-
-class Measured:
-    """What a table leaves when its weights are freed."""
-
-    def __init__(self, table):
-        self.shape, self.skipped, self.rows = table.shape, table.skipped, table.rows
-        columns = table.columns()
-        self.columns = lambda: columns
 
 
 def main(argv=None):
     options = parse_arguments(argv)
-    try:
-        library = woq.Library(options.library)
-    except (OSError, AttributeError) as e:
-        sys.exit(f"compare_cuda.py: --library {options.library}: {e}")
+    library = common.open_library("compare_cuda.py", options)
     torch = Torch() if options.peers else None
     try:
         device = woq.Device(library, options.device)
-        print(f"{device.info.selector.decode()}  {device.info.name.decode()}, {device.info.driver.decode()}; "
-              f"woq {library.version()}" + (f"; PyTorch {torch.torch.__version__}" if torch else ""))
+        print(common.describe(library, device) + (f"; PyTorch {torch.torch.__version__}" if torch else ""))
         if not device.info.features & woq.FEATURE_TIMESTAMPS:
             sys.exit("compare_cuda.py: the device has no timestamps")
         return run(options, library, device, torch)

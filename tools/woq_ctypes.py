@@ -1,9 +1,10 @@
-"""woq_ctypes.py: what compare_cuda.py needs of libwoq, through ctypes.
+"""woq_ctypes.py: what compare_cuda.py and compare_cpu.py need of libwoq, through ctypes.
 
 Structs and constants are those of include/woq/*.h, in their order; tests/compare_cuda_test.py holds them against the
 headers. Objects free themselves in `with` blocks; a failed call raises Error with woq_last_message().
 """
 import ctypes as c
+import time
 
 U4, U8, F16_CODES = 1, 2, 3                  # enum woq_code
 ZERO_NONE, SYMMETRIC, ZERO_POINT = 0, 1, 2   # enum woq_zero
@@ -234,10 +235,21 @@ class Batch(Object):
         self.count = count
         self.keep = (gemms, x, y)
 
-    def seconds(self):
-        """Runs once; seconds of one product by the device's clock."""
-        ticket, ns = c.c_uint64(), (c.c_uint64 * 2)()
+    def run(self):
+        """Runs once, to the end."""
+        ticket = c.c_uint64()
         self.lib.call("woq_commands_run", self.handle, self.bindings, 3, c.byref(ticket))
         self.lib.call("woq_commands_wait", self.handle, ticket, FOREVER)
+        return ticket
+
+    def seconds(self):
+        """Runs once; seconds of one product by the device's clock."""
+        ticket, ns = self.run(), (c.c_uint64 * 2)()
         self.lib.call("woq_commands_timestamps", self.handle, ticket, ns, 2)
         return (ns[1] - ns[0]) * 1e-9 / self.count
+
+    def host_seconds(self):
+        """Runs once; seconds of one product by the host's clock, submission and waiting included."""
+        begin = time.perf_counter()
+        self.run()
+        return (time.perf_counter() - begin) / self.count
