@@ -35,7 +35,7 @@ bool tool_parse_number(const char *text, uint64_t min, uint64_t max, uint64_t *o
 
 bool tool_parse_window(const char *text, uint32_t *out, char *why)
 {
-    uint64_t number;
+    uint64_t number = 0;
     if (!tool_parse_number(text, 4, 1 << 20, &number, why))
         return false;
     if (number % 2)
@@ -83,7 +83,7 @@ bool tool_parse_type(const char *text, enum woq_type *out, char *why)
 {
     static const char *const names[] = {"f16", "bf16", "f32"};
     static const enum woq_type types[] = {WOQ_F16, WOQ_BF16, WOQ_F32};
-    size_t i;
+    size_t i = 0;
     if (!find_name(text, names, 3, &i, "element type", why))
         return false;
     *out = types[i];
@@ -94,7 +94,7 @@ bool tool_parse_math(const char *text, enum woq_math *out, char *why)
 {
     static const char *const names[] = {"default", "exact", "rounded"};
     static const enum woq_math modes[] = {WOQ_MATH_DEFAULT, WOQ_MATH_EXACT, WOQ_MATH_ROUNDED};
-    size_t i;
+    size_t i = 0;
     if (!find_name(text, names, 3, &i, "math mode", why))
         return false;
     *out = modes[i];
@@ -104,7 +104,7 @@ bool tool_parse_math(const char *text, enum woq_math *out, char *why)
 bool tool_parse_log(const char *text, enum woq_log_level *out, char *why)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
-    size_t i;
+    size_t i = 0;
     if (!find_name(text, names, 4, &i, "log level", why))
         return false;
     *out = (enum woq_log_level)(i + 1);
@@ -114,7 +114,7 @@ bool tool_parse_log(const char *text, enum woq_log_level *out, char *why)
 bool tool_parse_activation(const char *text, enum woq_activation *out, char *why)
 {
     const char *names[WOQ_ACTIVATION_SILU_MUL + 1];
-    size_t i;
+    size_t i = 0;
     for (i = 0; i <= WOQ_ACTIVATION_SILU_MUL; i++)
         names[i] = woq_activation_name((enum woq_activation)i);
     if (!find_name(text, names, WOQ_ACTIVATION_SILU_MUL + 1, &i, "activation", why))
@@ -126,7 +126,7 @@ bool tool_parse_activation(const char *text, enum woq_activation *out, char *why
 bool tool_parse_path(const char *text, const char **out, char *why)
 {
     const char *names[32];
-    size_t i, count = 0;
+    size_t i = 0, count = 0;
     for (; count < woq_path_count() && count < 32; count++)
         names[count] = woq_path_name((uint32_t)count);
     if (!find_name(text, names, count, &i, "kernel path", why))
