@@ -32,6 +32,7 @@ struct woqi_cu_device {
 struct woqi_cu_kernel {
     CUfunction function; /* of one of the device's modules */
     uint32_t block[3], shared; /* threads; bytes of dynamic shared memory */
+    bool awaits; /* its code is for 9.0 or later, where woq_await_steps waits */
 };
 
 /* Where a kernel's code is, and how it is launched. */
@@ -64,9 +65,8 @@ static inline struct woqi_cu_device *woqi_cu_device(const struct woq_device *dev
 /* May a kernel whose weights no step writes begin while the kernel before it ends (woq_await_steps of common.cuh)? */
 static inline bool woqi_cu_may_overlap(const struct woq_device *device, const struct woqi_step *step)
 {
-    const struct woqi_cu_device *cu = woqi_cu_device(device);
-    return cu->capability >= 90 && WOQI_CU_HAS_EDGES(cu->api) && step->kind == WOQI_STEP_DISPATCH &&
-           step->fixed_weights;
+    return WOQI_CU_HAS_EDGES(woqi_cu_device(device)->api) && step->kind == WOQI_STEP_DISPATCH && step->fixed_weights &&
+           ((const struct woqi_cu_kernel *)step->kernel->impl)->awaits;
 }
 
 /* A buffer's impl is its device address itself. */

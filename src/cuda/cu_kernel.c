@@ -38,14 +38,17 @@ static enum woq_status find_function(struct woqi_kernel *kernel, const struct wo
     const struct woqi_cu_device *cu = woqi_cu_device(kernel->device);
     struct woqi_cu_kernel *impl = kernel->impl;
     const uint32_t needed = found->block[0] * found->block[1] * found->block[2];
-    int threads = 0;
+    int threads = 0, virtual_arch = 0;
     CUresult result = cu->api->module_get_function(&impl->function, module, found->entry);
     if (result)
         return woqi_cu_fail(kernel->device, result, "cuModuleGetFunction(%s)", found->entry);
     /* Asking also makes a lazily loading driver load the code now, not in a caller's capture. */
     result = cu->api->func_get_attribute(&threads, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, impl->function);
+    if (!result) /* 10·major + minor of what __CUDA_ARCH__ was: a device of 9.0 may run code for 8.0 */
+        result = cu->api->func_get_attribute(&virtual_arch, CU_FUNC_ATTRIBUTE_PTX_VERSION, impl->function);
     if (result)
         return woqi_cu_fail(kernel->device, result, "cuFuncGetAttribute(%s)", found->entry);
+    impl->awaits = virtual_arch >= 90;
     if (needed > (uint32_t)threads)
         return woqi_fail(kernel->device, WOQ_ERROR_COMPILE,
                          "kernel %s: the device runs %d threads of it in a block; %u are needed", kernel->name, threads,
