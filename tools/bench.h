@@ -66,6 +66,7 @@ struct bench_times {
     bool device_clock; /* timestamps of the device, else the host's clock around pipelined runs */
 };
 double bench_now(void); /* seconds since some moment */
+void bench_sort(double *values, size_t count); /* the least first */
 
 /* Runs ended commands that hold `count` operations, between timestamps 0 and 1 if the device has
  * them, for about `seconds`. A run before bound the slots and took `first` seconds. */

@@ -70,12 +70,6 @@ static void destroy(struct product *p)
     }
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* What reading the clock adds to a time. */
 static double clock_cost(void)
 {
@@ -124,7 +118,7 @@ static enum woq_status measure(struct product *p, enum bench_host_kind kind, dou
     }
     if (!st)
         st = woq_commands_wait(p->commands, ticket, WOQ_FOREVER);
-    qsort(seconds, done, sizeof *seconds, compare);
+    bench_sort(seconds, done);
     *out = (struct bench_host_time){done ? seconds[done / 2] : 0, done ? seconds[0] : 0, done};
     return st;
 }

@@ -150,12 +150,6 @@ static void remove_folder(const char *path)
 
 /* ---- One device ---- */
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* `count` samples, odd, after one that is not counted if the caches are to be warm; their medians. */
 static bool series(struct task *task, bool warm, int count, struct bench_startup_row *row,
                    struct bench_startup_times *out)
@@ -190,8 +184,8 @@ static bool series(struct task *task, bool warm, int count, struct bench_startup
     bench_progress(task->options, "%s", "");
     if (!good)
         return false;
-    qsort(open, (size_t)count, sizeof *open, compare);
-    qsort(first, (size_t)count, sizeof *first, compare);
+    bench_sort(open, (size_t)count);
+    bench_sort(first, (size_t)count);
     *out = (struct bench_startup_times){open[count / 2], first[count / 2]};
     return true;
 }

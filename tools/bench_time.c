@@ -21,6 +21,11 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void bench_sort(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, compare);
+}
+
 /* One replay, timed by the device between its own two timestamps. */
 static enum woq_status device_batch(struct woq_commands *commands, double *seconds)
 {
@@ -72,7 +77,7 @@ static enum woq_status collect(struct woq_commands *commands, bool device_clock,
                           : host_batch(commands, runs, &batch[*done]);
         ++*done;
     }
-    qsort(batch, *done, sizeof *batch, compare);
+    bench_sort(batch, *done);
     return st;
 }
 
