@@ -178,11 +178,7 @@ static void run_on(const char *selector, void *failed)
     *(int *)failed += cmocka_run_group_tests_name(selector, tests, NULL, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    int failed = 0;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    if (test_each_selector(run_on, &failed) == 0)
-        failed = 1;
-    return failed != 0 || test_error_count() != 0;
+    return test_main_each(argc, argv, run_on);
 }

@@ -169,11 +169,5 @@ static void run_all(const char *selector, void *failed)
 
 int main(int argc, char **argv)
 {
-    int failed = 0;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc > 1)
-        run_all(argv[1], &failed);
-    else if (test_each_selector(run_all, &failed) == 0)
-        failed = 1;
-    return failed != 0 || test_error_count() != 0;
+    return test_main_each(argc, argv, run_all);
 }

@@ -198,3 +198,14 @@ unsigned test_each_selector(void (*fn)(const char *selector, void *user), void *
     }
     return usable;
 }
+
+int test_main_each(int argc, char **argv, void (*fn)(const char *selector, void *failed))
+{
+    int failed = 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc > 1)
+        fn(argv[1], &failed);
+    else if (test_each_selector(fn, &failed) == 0)
+        failed = 1;
+    return failed != 0 || test_error_count() != 0;
+}

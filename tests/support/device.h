@@ -44,4 +44,8 @@ bool test_close(struct woq_device **device);
  * many there were; 0 if a backend of WOQ_REQUIRE_BACKENDS is missing. */
 unsigned test_each_selector(void (*fn)(const char *selector, void *user), void *user);
 
+/* The whole of a test program's main: calls fn, which adds its failures to an int, with the selector argv[1], or with
+ * each one. Returns the exit status. */
+int test_main_each(int argc, char **argv, void (*fn)(const char *selector, void *failed));
+
 #endif
