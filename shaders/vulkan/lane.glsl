@@ -104,9 +104,9 @@ PairRaw pair_raw(uint group, uint strip, uint g)
 #else
         zero.x = w_words[zero_at >> 2] >> ((zero_at & 2u) << 3);
 #endif
-    }
-    else if (ZERO_KIND == WOQ_ABI_ZERO_OFFSET)
+    } else if (ZERO_KIND == WOQ_ABI_ZERO_OFFSET) {
         zero = pair_of(zero_at, SCALE_TYPE);
+    }
     return PairRaw(pair_of(scale_at, SCALE_TYPE), zero);
 #else
     return PairRaw(w_pairs[scale_at >> 3],
