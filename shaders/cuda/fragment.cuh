@@ -148,12 +148,34 @@ static __device__ __forceinline__ woq_u32 woq_pair_byte(woq_u32 raw, woq_u32 g, 
 
 /* ---- weights ---- */
 
+/* How scales multiply: FLOATS by way of FP32, and offsets are added; PAIRS as they are, of the operands' type; SPLIT as
+ * two BF16, which FP16 scales of weights of 4 bits are. */
+enum woq_scaling { WOQ_SCALES_FLOATS, WOQ_SCALES_PAIRS, WOQ_SCALES_SPLIT };
+
 /* q − zero times a scale of the operands' type, twice in a word: one rounding. */
 template <bool BF16> static __device__ __forceinline__ void woq_scale_pairs(woq_u32 pairs[4], woq_u32 scale)
 {
 #pragma unroll
     for (int i = 0; i < 4; i++)
         pairs[i] = woq_fma2<BF16>(pairs[i], scale, 0x80008000u); /* − 0, which changes no product */
+}
+
+/* An FP16 scale as a sum of two BF16, each twice in a word: its upper 8 significant bits of 11, and the others. */
+static __device__ __forceinline__ void woq_split_scale(float scale, woq_u32 &upper, woq_u32 &lower)
+{
+    const woq_u32 bits = __float_as_uint(scale);
+    const float rest = __fsub_rn(scale, __uint_as_float(bits & 0xffff0000u));
+    upper = __byte_perm(bits, 0, 0x3232);
+    lower = __byte_perm(__float_as_uint(rest), 0, 0x3232);
+}
+
+/* rn_BF16(scale·(q − zero)) of 4 bits, with one rounding: lower has 3 significant bits at most and |q − zero| < 16, so
+ * that their product is a BF16. */
+static __device__ __forceinline__ void woq_scale_split(woq_u32 pairs[4], woq_u32 upper, woq_u32 lower)
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        pairs[i] = woq_fma2<true>(pairs[i], upper, woq_fma2<true>(pairs[i], lower, 0x80008000u));
 }
 
 /* Of a row of 8 bits at once: rn_BF16(rn_F32(scale·(q − zero) + offset)), which needs no pairs of integers. */

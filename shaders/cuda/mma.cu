@@ -350,10 +350,10 @@ template <int COLUMNS, woq_math MATH> struct sums {
     }
 };
 
-/* What rows g and g+8 of the strips have in the current group. HALF: scales have the operands' type. */
-template <woq_math MATH, bool HALF> struct groups {
+/* What rows g and g+8 of the strips have in the current group. */
+template <woq_math MATH, woq_scaling SCALING> struct groups {
     woq_zero<BITS, BF16> zero[STRIPS][2];
-    woq_u32 pairs[STRIPS][2];
+    woq_u32 pairs[STRIPS][2], lower[STRIPS][2];
     float scale[STRIPS][2], offset[STRIPS][2];
 
     __device__ __forceinline__ groups(const woq_args &a)
@@ -376,20 +376,23 @@ template <woq_math MATH, bool HALF> struct groups {
         }
 #pragma unroll
         for (int i = 0; i < (MATH == ROUNDED ? STRIPS * 2 : 0); i++) {
-            if (HALF)
+            if (SCALING == WOQ_SCALES_PAIRS)
                 pairs[i / 2][i % 2] = __byte_perm(raw[i / 2].scale.x, 0, i % 2 ? 0x3232 : 0x1010);
+            else if (SCALING == WOQ_SCALES_SPLIT)
+                woq_split_scale(woq_pair_element(WOQ_ABI_F16, raw[i / 2].scale, i % 2), pairs[i / 2][i % 2],
+                                lower[i / 2][i % 2]);
             else
                 scale[i / 2][i % 2] = woq_pair_element(type, raw[i / 2].scale, i % 2);
-            if (!HALF && kind == WOQ_ABI_ZERO_OFFSET)
+            if (SCALING == WOQ_SCALES_FLOATS && kind == WOQ_ABI_ZERO_OFFSET)
                 offset[i / 2][i % 2] = woq_pair_element(type, raw[i / 2].zero, i % 2);
         }
     }
 };
 
 /* Of this lane in a strip and a unit of a block: the operands of its two rows. */
-template <woq_math MATH, bool HALF>
+template <woq_math MATH, woq_scaling SCALING>
 static __device__ __forceinline__ void decode(const uint4 codes[VECTORS], int s, int unit,
-                                              const groups<MATH, HALF> &now, const woq_magic<BITS, BF16> &magic,
+                                              const groups<MATH, SCALING> &now, const woq_magic<BITS, BF16> &magic,
                                               woq_u32 rows[2][4])
 {
     if (!QUANTIZED) {
@@ -408,13 +411,15 @@ static __device__ __forceinline__ void decode(const uint4 codes[VECTORS], int s,
 #pragma unroll
         for (int i = 0; i < BITS / 4; i++)
             row.word[i] = words[BITS == 4 ? unit * 2 + high : high * 2 + i];
-        if constexpr (MATH == ROUNDED && !HALF && BF16 && BITS == 8) {
+        if constexpr (MATH == ROUNDED && SCALING == WOQ_SCALES_FLOATS && BF16 && BITS == 8) {
             woq_bytes_scaled(row, now.zero[s][high], magic, now.scale[s][high], now.offset[s][high], rows[high]);
             continue;
         }
         woq_integers<BITS, BF16>(row, now.zero[s][high], magic, rows[high]);
-        if (MATH == ROUNDED && HALF)
+        if (MATH == ROUNDED && SCALING == WOQ_SCALES_PAIRS)
             woq_scale_pairs<BF16>(rows[high], now.pairs[s][high]);
+        else if (MATH == ROUNDED && SCALING == WOQ_SCALES_SPLIT)
+            woq_scale_split(rows[high], now.pairs[s][high], now.lower[s][high]);
         else if (MATH == ROUNDED)
             woq_scale_floats<BF16>(rows[high], now.scale[s][high], now.offset[s][high]);
     }
@@ -453,13 +458,14 @@ static __device__ __forceinline__ void close_span(const woq_args &a, const raw_p
 
 /* The steps of this warp's part of K. FAST: without STAGED, all pieces of X that they need are there to be loaded at
  * once, and ahead. */
-template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, int SPAN>
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, woq_scaling SCALING, int SPAN>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
                                                 const spot &p, sums<COLUMNS, MATH> &out)
 {
     const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1, UNITS = 2 * STEP;
     const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1, AHEAD = lane_x<COLUMNS, STEP>::AHEAD;
-    const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && !HALF && !STAGED; /* no registers for scales ahead */
+    const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && SCALING == WOQ_SCALES_FLOATS &&
+                      !STAGED; /* no registers for scales ahead */
     const woq_u32 rows_x = WARPS_M * COLUMNS * 8u, x_bytes = WOQ_MMA_X_SLOT(rows_x);
     const woq_u32 ring = threadIdx.z * (STAGES * x_bytes);
     const woq_u32 steps = (a.k + (STEP * 64u - 1u)) / (STEP * 64u), parts = blockDim.z * gridDim.z;
@@ -477,7 +483,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
     lane_x<COLUMNS, STEP> direct(x, a, p, begin);
     const staged_x stage(x, a, p, rows_x);
     const woq_magic<BITS, BF16> magic(a);
-    groups<MATH, HALF> now(a);
+    groups<MATH, SCALING> now(a);
     woq_u32 use = 0; /* the slot to be used; the one before is the next to be filled */
     if (STAGED) {
 #pragma unroll 1
@@ -518,7 +524,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
             woq_u32 rows[STRIPS][2][4];
 #pragma unroll
             for (int s = 0; s < STRIPS; s++) {
-                decode<MATH, HALF>(w.codes[unit / 2][s], s, unit % 2, now, magic, rows[s]);
+                decode<MATH, SCALING>(w.codes[unit / 2][s], s, unit % 2, now, magic, rows[s]);
                 if (unit % 2)
                     w.load_codes(unit / 2, s);
 #pragma unroll
@@ -593,27 +599,34 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     const spot begin = find_spot(WARPS_M);
     const woq_u32 rows_x = WARPS_M * COLUMNS * 8u;
     const woq_u32 type = WOQ_FLAG_SCALE(a.flags);
-    const bool half = type == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16) && WOQ_FLAG_ZERO(a.flags) != WOQ_ABI_ZERO_OFFSET;
+    const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
+    const bool half = type == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16) && !offsets, split = type == WOQ_ABI_F16 && !offsets;
     sums<COLUMNS, MATH> out;
     const bool whole = a.group >= a.k, blocks = whole || a.group % 64u == 0;
     const bool pairs = (whole || a.group % 128u == 0) && a.k % 128u == 0;
     /* with registers for steps of 128 columns */
     const bool LONG = CODE_BITS == 4 && MATH == EXACT && !STAGED && !(BF16 && COLUMNS > 1);
-    const bool HALVES = QUANTIZED && MATH == ROUNDED;
-#define MULTIPLY(fast, halves, span)                                                               \
-    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, halves, span>(weights, x, a, begin, out)
+    const bool SCALES = QUANTIZED && MATH == ROUNDED, SPLITS = SCALES && BF16 && CODE_BITS == 4;
+    const woq_scaling PAIRS = SCALES ? WOQ_SCALES_PAIRS : WOQ_SCALES_FLOATS;
+    const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_FLOATS;
+#define MULTIPLY(fast, scaling, span)                                                              \
+    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, scaling, span>(weights, x, a, begin, out)
     if (!STAGED && (!woq_x_aligned(a) || a.k % 64u != 0))
-        MULTIPLY(false, false, 32);
-    else if (HALVES && half && blocks)
-        MULTIPLY(true, HALVES, 64);
-    else if (HALVES && half)
-        MULTIPLY(true, HALVES, 32);
+        MULTIPLY(false, WOQ_SCALES_FLOATS, 32);
+    else if (SCALES && half && blocks)
+        MULTIPLY(true, PAIRS, 64);
+    else if (SCALES && half)
+        MULTIPLY(true, PAIRS, 32);
+    else if (SPLITS && split && blocks)
+        MULTIPLY(true, SPLIT, 64);
+    else if (SPLITS && split)
+        MULTIPLY(true, SPLIT, 32);
     else if (LONG && pairs)
-        MULTIPLY(true, false, LONG ? 128 : 64);
+        MULTIPLY(true, WOQ_SCALES_FLOATS, LONG ? 128 : 64);
     else if (!QUANTIZED || blocks)
-        MULTIPLY(true, false, 64);
+        MULTIPLY(true, WOQ_SCALES_FLOATS, 64);
     else
-        MULTIPLY(true, false, 32);
+        MULTIPLY(true, WOQ_SCALES_FLOATS, 32);
 #undef MULTIPLY
 
     const spot p = find_spot(WARPS_M, a.opaque_zero);

@@ -156,9 +156,10 @@ static __device__ void fetch_x(const woq_u8 *x, const woq_args &a, woq_u32 base)
 /* ---- W: a warp's ring ---- */
 
 /* SETS of scales in a slot: 1, groups are whole pairs of blocks, and K is; 2, they are whole blocks; 4, whole units or
- * less. ANY: scales that are not of X's type, or offsets. */
-template <int ROWS, int SETS, bool ANY> struct weights_ring {
+ * less. */
+template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
     using S = shape<ROWS>;
+    static const bool ANY = SCALING == WOQ_SCALES_FLOATS;
     static const bool PAIRS = SETS == 1;       /* a lane's zeros lie behind its scales then, else those of all lanes */
     static const woq_u32 COLUMNS = 128 / SETS; /* of a set */
     static const woq_u32 ENTRY = ANY || PAIRS ? 8 : 4; /* bytes of a lane's scales, and of its zeros unless PAIRS */
@@ -171,7 +172,7 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
     /* A row's constants of a set. */
     struct row_group {
         woq_zero<BITS, BF16> zero;
-        woq_u32 pair;
+        woq_u32 pair, lower;
         float scale, offset;
     };
 
@@ -284,6 +285,15 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
         woq_copies_wait<SLOTS - 1>();
     }
 
+    /* raw: the scales of both rows. */
+    static __device__ __forceinline__ void pair_scale(woq_u32 raw, int high, row_group &to)
+    {
+        if (SCALING == WOQ_SCALES_SPLIT)
+            woq_split_scale(woq_pair_element(WOQ_ABI_F16, make_uint2(raw, 0), high), to.pair, to.lower);
+        else
+            to.pair = __byte_perm(raw, 0, high ? 0x3232 : 0x1010);
+    }
+
     __device__ __forceinline__ void read_set(const woq_args &a, woq_u32 at, row_group (&to)[2]) const
     {
         if (PAIRS) {
@@ -291,7 +301,7 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
             const woq_u32 select = 0x7070u + (lane >> 2 & 1u) * 0x202u; /* its bytes, under those of a float */
 #pragma unroll
             for (int high = 0; high < 2; high++) {
-                to[high].pair = __byte_perm(v.x, 0, high ? 0x3232 : 0x1010);
+                pair_scale(v.x, high, to[high]);
                 if (BITS == 4) {
                     to[high].zero.pair = __byte_perm(v.y, BF16 ? 0xc3000000u : 0xe4000000u, select + high * 0x101u);
                     to[high].zero.pair16 = to[high].zero.pair << 4 & 0x0ff00ff0u | 0xd400d400u;
@@ -315,7 +325,7 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
                                                                       : woq_symmetric_zero<BITS>();
             to[high].zero = woq_zero<BITS, BF16>(code);
             if (!ANY) {
-                to[high].pair = __byte_perm(scale.x, 0, high ? 0x3232 : 0x1010);
+                pair_scale(scale.x, high, to[high]);
             } else {
                 to[high].scale = woq_pair_element(type, scale, high);
                 to[high].offset = kind == WOQ_ABI_ZERO_OFFSET ? woq_pair_element(type, zero, high) : 0.0f;
@@ -353,6 +363,8 @@ template <int ROWS, int SETS, bool ANY> struct weights_ring {
                     woq_integers<BITS, BF16>(code[high], now[high].zero, magic, rows[high]);
                     if (ANY)
                         woq_scale_floats<BF16>(rows[high], now[high].scale, now[high].offset);
+                    else if (SCALING == WOQ_SCALES_SPLIT)
+                        woq_scale_split(rows[high], now[high].pair, now[high].lower);
                     else
                         woq_scale_pairs<BF16>(rows[high], now[high].pair);
                 }
@@ -506,7 +518,7 @@ static __device__ __forceinline__ void store_each(woq_u8 *y, const woq_u8 *bias,
 
 /* ---- the product ---- */
 
-template <int ROWS, int SETS, bool ANY>
+template <int ROWS, int SETS, woq_scaling SCALING>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
                                                 const woq_u8 *residual, const woq_args &a, woq_u32 base)
 {
@@ -514,7 +526,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
     const woq_u32 warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), warpgroup = warp >> 2;
     const bool elected = threadIdx.x % 128u == 0;
     const woq_magic<BITS, BF16> magic(a);
-    weights_ring<ROWS, SETS, ANY> ring(weights, a, base, warp, threadIdx.x & 31u);
+    weights_ring<ROWS, SETS, SCALING> ring(weights, a, base, warp, threadIdx.x & 31u);
 #pragma unroll 1
     for (int i = 0; i < ring.SLOTS; i++)
         ring.fetch(weights, a);
@@ -602,16 +614,25 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
         const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
-        const bool other = QUANTIZED && (offsets || WOQ_FLAG_SCALE(a.flags) != (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16));
+        const bool half = !offsets && WOQ_FLAG_SCALE(a.flags) == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16);
+        const bool split = !offsets && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F16;
         const bool pairs = (a.k + 63u) / 64u % 2u == 0 && (a.group >= a.k || a.group % 128u == 0);
-        if (QUANTIZED && !other && pairs)
-            multiply<ROWS, QUANTIZED ? 1 : 2, false>(weights, x, y, bias, residual, a, base);
-        else if (!QUANTIZED || (!other && (a.group >= a.k || a.group % 64u == 0)))
-            multiply<ROWS, 2, false>(weights, x, y, bias, residual, a, base);
-        else if (QUANTIZED && !other)
-            multiply<ROWS, QUANTIZED ? 4 : 2, false>(weights, x, y, bias, residual, a, base);
+        const bool SPLITS = BF16 && CODE_BITS == 4;
+        const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_PAIRS;
+#define MULTIPLY(sets, scaling) multiply<ROWS, sets, scaling>(weights, x, y, bias, residual, a, base)
+        if (QUANTIZED && half && pairs)
+            MULTIPLY(QUANTIZED ? 1 : 2, WOQ_SCALES_PAIRS);
+        else if (!QUANTIZED || (half && (a.group >= a.k || a.group % 64u == 0)))
+            MULTIPLY(2, WOQ_SCALES_PAIRS);
+        else if (QUANTIZED && half)
+            MULTIPLY(QUANTIZED ? 4 : 2, WOQ_SCALES_PAIRS);
+        else if (SPLITS && split && pairs)
+            MULTIPLY(SPLITS ? 1 : 2, SPLIT);
+        else if (SPLITS && split)
+            MULTIPLY(SPLITS ? 4 : 2, SPLIT);
         else if (QUANTIZED)
-            multiply<ROWS, QUANTIZED ? 4 : 2, QUANTIZED>(weights, x, y, bias, residual, a, base);
+            MULTIPLY(QUANTIZED ? 4 : 2, QUANTIZED ? WOQ_SCALES_FLOATS : WOQ_SCALES_PAIRS);
+#undef MULTIPLY
     }
 }
 
