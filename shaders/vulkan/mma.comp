@@ -62,6 +62,7 @@ layout(constant_id = 10) const uint SPAN = 64u;      /* columns of one scale: 32
 layout(constant_id = 11) const uint SCALE_TYPE = 2u; /* WOQ_ABI_F16 … */
 layout(constant_id = 12) const uint ZERO_KIND = 1u;  /* WOQ_ABI_ZERO_… */
 layout(constant_id = 13) const bool PIECES_DIFFER = false; /* 32 columns have several scales, a lane's 8 one */
+layout(constant_id = 14) const uint GROUPS = 0u; /* 1: each span is one, and K is whole steps; 2: one has all of K */
 
 /* Arrays have the largest block's size, as GLSL does not copy those sized by constants given later. */
 const uint MAX_STRIPS = 4u, MAX_COLUMNS = 8u, MAX_STEP = 2u, MAX_PIECES = 8u, MAX_SCALES = 16u;
@@ -84,6 +85,8 @@ const uint UNITS = 2u * STEP;
 const uint SPANS = 64u * STEP / SPAN, SCALES = SPANS * STRIPS;
 const bool SHARE = !STAGED && !PIECES_DIFFER;
 const uint SCALE_LOADS = SHARE ? (SCALES + 3u) / 4u : SCALES;
+const bool COUNTED = GROUPS == 0u; /* which group comes next has to be counted */
+const bool GROUP_A_SPAN = GROUPS == 1u, ONE_GROUP = GROUPS == 2u;
 const bool EARLY = !SHARE && SPANS == 1u; /* scales and zeros are made ready before the step's barrier */
 const uint COUNTERS = SHARE ? SCALE_LOADS : SPANS;
 const uint PIECES = 8u * STEP; /* of a row of X in a step */
@@ -226,19 +229,28 @@ uint scale_number(uint i)
     return SHARE ? min(4u * i + t, SCALES - 1u) : i;
 }
 
-/* Scales of the next step, and on to the step after it. */
-#define SCALES_LOAD                                                                                \
-    UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)                                                 \
-        raw[i] = pair_raw(min(group[SHARE ? i : i / STRIPS], last_group),                          \
-                          min(strip + scale_number(i) % STRIPS, last), g);                         \
-    UNROLL for (uint i = 0u; i < COUNTERS; i++) {                                                  \
-        place[i] += step_columns;                                                                  \
-        group[i] += step_groups;                                                                   \
-        if (place[i] >= group_columns) {                                                           \
-            place[i] -= group_columns;                                                             \
-            group[i]++;                                                                            \
-        }                                                                                          \
-    }
+/* Scales of a step; where groups are of any size, of the step that their counters have reached. */
+#define SCALES_LOAD(step)                                                                          \
+    UNROLL for (uint i = 0u; i < SCALE_LOADS; i++) {                                               \
+        const uint number = ONE_GROUP      ? 0u                                                    \
+                          : GROUP_A_SPAN   ? min(step, steps - 1u) * SPANS + scale_number(i) / STRIPS \
+                                           : min(group[SHARE ? i : i / STRIPS], last_group);       \
+        raw[i] = pair_raw(number, min(strip + scale_number(i) % STRIPS, last), g);                 \
+    }                                                                                              \
+    if (COUNTED)                                                                                   \
+        UNROLL for (uint i = 0u; i < COUNTERS; i++) {                                              \
+            place[i] += step_columns;                                                              \
+            group[i] += step_groups;                                                               \
+            if (place[i] >= group_columns) {                                                       \
+                place[i] -= group_columns;                                                         \
+                group[i]++;                                                                        \
+            }                                                                                      \
+        }
+
+/* What products need of them. */
+#define EARLY_ROWS(raw)                                                                            \
+    UNROLL for (uint n = 0u; n < 2u * STRIPS; n++)                                                 \
+        early[n] = row_group(raw[n / 2u], g, n % 2u);
 
 /* As lane `from` of the row's four has it. */
 PairRaw quad_scale(PairRaw raw, uint from)
@@ -285,7 +297,11 @@ void multiply(const bool fast)
         group[i] = column / group_columns;
         place[i] = column % group_columns;
     }
-    SCALES_LOAD
+    SCALES_LOAD(begin)
+    RowGroup early[2u * MAX_STRIPS];
+    if (ONE_GROUP)
+        if (EARLY)
+            EARLY_ROWS(raw)
 #endif
     /* STAGED, in vectors of the pool: where this thread stores, where it fetches each unit, and which half. */
     const uint half_pool = WARPS_K * ROWS_X * PIECES, part_at = warp_k * ROWS_X * PIECES;
@@ -311,11 +327,11 @@ void multiply(const bool fast)
         PairRaw raw_now[MAX_SCALES];
         UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
             raw_now[i] = raw[i];
-        SCALES_LOAD
-        RowGroup early[2u * MAX_STRIPS];
-        if (EARLY)
-            UNROLL for (uint n = 0u; n < 2u * STRIPS; n++)
-                early[n] = row_group(raw_now[n / 2u], g, n % 2u);
+        if (!ONE_GROUP) {
+            SCALES_LOAD(step + 1u)
+            if (EARLY)
+                EARLY_ROWS(raw_now)
+        }
 #endif
         if (STAGED) {
             barrier();

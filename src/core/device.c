@@ -311,6 +311,7 @@ void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
 {
     static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};
     static const char *const groups[WOQI_GROUPS_COUNT] = {"", "_fine", "_any", "_pair", "_unit"};
+    static const char *const spans[WOQI_SPANS_COUNT] = {"", "_each", "_one"};
     static const char *const zeros[] = {"", "_symmetric", "_point", "_offset"};
     static const char *const types[] = {"any", "f32", "f16", "bf16"};
     const char *entry = kernel_list[key.id].entry;
@@ -318,9 +319,9 @@ void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
         snprintf(out, size, "%s_%s_%s_M%uK%u%s%s", entry, codes[key.code], types[key.x], key.rows,
                  key.parts, key.fine ? "_fine" : "", key.weighted ? "_weighted" : "");
     else if (key.scale)
-        snprintf(out, size, "%s_%s%s%s_%s_%s%s%s", entry, codes[key.code], key.x ? "_" : "",
+        snprintf(out, size, "%s_%s%s%s_%s_%s%s%s%s", entry, codes[key.code], key.x ? "_" : "",
                  key.x ? types[key.x] : "", woqi_block_name((enum woqi_block_id)key.block), types[key.scale],
-                 zeros[key.zero], groups[key.fine]);
+                 zeros[key.zero], groups[key.fine], spans[key.spans]);
     else if (key.block)
         snprintf(out, size, "%s_%s%s%s_%s%s", entry, codes[key.code], key.x ? "_" : "",
                  key.x ? types[key.x] : "", woqi_block_name((enum woqi_block_id)key.block),

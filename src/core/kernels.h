@@ -109,10 +109,25 @@ enum woqi_groups {
     WOQI_GROUPS_COUNT
 };
 
+/* Of MMA, whose steps are spans of 32, 64 or 128 columns that share a scale: to which group a span belongs. mma.comp
+ * knows these numbers. */
+enum woqi_spans {
+    WOQI_SPANS_ANY,  /* has to be counted */
+    WOQI_SPANS_EACH, /* one of its own, and K is whole steps */
+    WOQI_SPANS_ONE,  /* there is one for all columns */
+    WOQI_SPANS_COUNT
+};
+
 /* For matrix units, of one block? */
 static inline bool woqi_kernel_is_matrix(enum woqi_kernel_id id)
 {
     return id == WOQI_KERNEL_MMA || id == WOQI_KERNEL_COOP || id == WOQI_KERNEL_NV2 || id == WOQI_KERNEL_WGMMA;
+}
+
+/* Columns of such a span. */
+static inline uint32_t woqi_mma_span(uint32_t fine)
+{
+    return fine == WOQI_GROUPS_PAIR ? 128 : fine == WOQI_GROUPS_BLOCK ? 64 : 32;
 }
 
 /* Which kernel, and what it is built for where it is not built for everything. */
@@ -125,6 +140,7 @@ struct woqi_kernel_key {
     /* MMA, NV2 and WGMMA with quantized weights, else 0. */
     uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */
     uint32_t zero;  /* WOQ_ABI_ZERO_… */
+    uint32_t spans; /* MMA with quantized weights, else 0: enum woqi_spans */
     /* GEMV_FRAG, else 0. */
     uint32_t rows;     /* of X at most: 1, 2, 4 or 8 */
     uint32_t parts;    /* of K, 32 threads each */

@@ -32,7 +32,7 @@ struct woqi_kernel {
     struct woqi_kernel *next; /* of the device */
     struct woqi_kernel_key key;
     const char *entry;        /* name of the source and of the entry point */
-    char name[48];            /* entry, and what it is built for */
+    char name[56];            /* entry, and what it is built for */
     uint32_t local_x;  /* work-group size in x; y = z = 1 */
     void *impl;
 };

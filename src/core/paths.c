@@ -121,6 +121,16 @@ static uint32_t groups_of(const struct woq_weights *w, uint32_t step)
                                                       : WOQI_GROUPS_ANY;
 }
 
+static uint32_t spans_of(const struct woq_weights *w, uint32_t fine, uint32_t step)
+{
+    if (!w->group)
+        return WOQI_SPANS_ANY;
+    if (w->group >= w->k_packed)
+        return WOQI_SPANS_ONE;
+    return w->group == woqi_mma_span(fine) && w->k_packed % (step * WOQI_FRAG_COLUMNS) == 0 ? WOQI_SPANS_EACH
+                                                                                           : WOQI_SPANS_ANY;
+}
+
 struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,
                                      uint32_t i)
 {
@@ -148,6 +158,8 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }
     key.fine = groups_of(w, step);
+    if (key.id == WOQI_KERNEL_MMA && woqi_block(path->block)->staged)
+        key.spans = spans_of(w, key.fine, step);
     return key;
 }
 

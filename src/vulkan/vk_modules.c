@@ -243,11 +243,12 @@ static uint32_t mma_constants(const struct woqi_kernel *kernel, uint32_t out[WOQ
     out[7] = b->strips;
     out[8] = b->columns;
     out[9] = woqi_block_depth(b, woqi_code_bits((enum woq_code)key.code));
-    out[10] = key.fine == WOQI_GROUPS_PAIR ? 128 : key.fine == WOQI_GROUPS_BLOCK ? 64 : 32;
+    out[10] = woqi_mma_span(key.fine);
     out[11] = key.scale;
     out[12] = key.zero;
     out[13] = key.fine == WOQI_GROUPS_PIECE;
-    return 14;
+    out[14] = key.spans;
+    return 15;
 }
 
 static uint32_t coop_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])
