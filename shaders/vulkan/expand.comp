@@ -39,7 +39,7 @@ layout(set = 0, binding = WOQ_BIND_Y) writeonly buffer Expanded { uvec4 y_vector
 PairRaw scales_at(uint column, uint strip, uint g)
 {
     uint group = args.group < args.k ? min(column, args.k - 1u) / args.group : 0u;
-    return pair_raw(group, strip, g);
+    return pair_ready(pair_raw(group, strip, g), g);
 }
 
 void expand(uint strip, uint block, uint lane)

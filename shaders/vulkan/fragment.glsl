@@ -42,13 +42,22 @@ struct RowGroup {
     float offset;       /* ROUNDED with ZERO_OFFSET, else 0 */
 };
 
+/* Of zero points 1024 + zero, as two FP16, in place of the bytes. */
+PairRaw pair_ready(PairRaw raw, uint g)
+{
+    if (ZERO_KIND == WOQ_ABI_ZERO_POINT)
+        raw.zero.x = pair_byte(raw.zero, g, 0u) | pair_byte(raw.zero, g, 1u) << 16 | magic;
+    return raw;
+}
+
+/* raw: ready. */
 RowGroup row_group(PairRaw raw, uint g, const uint high)
 {
     bool has_offset = ROUNDED && ZERO_KIND == WOQ_ABI_ZERO_OFFSET;
     const uint fixed_zero = (has_offset ? 0u : CODE_BITS == 4 ? 8u : 128u) * 0x10001u;
     f16vec2 bias = unpackFloat2x16(0x64006400u | fixed_zero), bias64 = unpackFloat2x16(0x54005400u | fixed_zero << 4);
     if (ZERO_KIND == WOQ_ABI_ZERO_POINT) {
-        bias = unpackFloat2x16(pair_byte(raw.zero, g, high) * 0x10001u + magic);
+        bias = f16vec2(unpackFloat2x16(raw.zero.x)[high]);
         bias64 = bias - f16vec2(960.0);
     }
     return RowGroup(bias, bias64, pair_decode(raw.scale, g, high),

@@ -17,8 +17,9 @@
  * STEP blocks of 64 columns; what it needs of W and X is loaded a step ahead, without branches. STAGED: the
  * rows of X go through shared memory, double-buffered: after a step's barrier the next one's rows are stored,
  * and those of the one after it begin to load; a row's pieces change halves with its parity (no bank
- * conflicts). Sums reach the epilogue through shared memory, CHUNK of a subgroup's COLUMNS at a time, so
- * that there is one epilogue in the code and neighbouring threads write neighbouring columns.
+ * conflicts). Codes and scales are loaded where those before them have been used, into the same registers.
+ * Sums reach the epilogue through shared memory, CHUNK of a subgroup's COLUMNS at a time, so that there is one
+ * epilogue in the code and neighbouring threads write neighbouring columns.
  *
  * EXACT: integers multiply; sums of SPAN columns, which share a scale, are scaled in FP32. ROUNDED: weights
  * are scaled to FP16.
@@ -80,14 +81,16 @@ const uint THREADS = PART_THREADS * WARPS_K;
 const uint ROWS_W = WARPS_N * STRIPS * 16u; /* of the weights in a work-group */
 const uint ROWS_X = WARPS_M * COLUMNS * 8u;
 const uint UNITS = 2u * STEP;
-/* Scales of a step, of a row of each strip: [span][strip]. A lane loads them all, or the four lanes of a row share them:
- * fewer loads, where these are what counts, for a shuffle at each use. */
+/* Scales of a step, of a row of each strip: [span][strip]. A lane loads them all, or the four lanes of a row share
+ * them: fewer loads, where these are what counts, for a shuffle at each use. */
 const uint SPANS = 64u * STEP / SPAN, SCALES = SPANS * STRIPS;
-const bool SHARE = !STAGED && !PIECES_DIFFER;
+const uint SHARERS = STAGED ? SPANS : 4u;
+const bool SHARE = !PIECES_DIFFER && SHARERS == 4u;
 const uint SCALE_LOADS = SHARE ? (SCALES + 3u) / 4u : SCALES;
 const bool COUNTED = GROUPS == 0u; /* which group comes next has to be counted */
 const bool GROUP_A_SPAN = GROUPS == 1u, ONE_GROUP = GROUPS == 2u;
 const bool EARLY = !SHARE && SPANS == 1u; /* scales and zeros are made ready before the step's barrier */
+const bool FIRST = STAGED && CODE_BITS == 4; /* operands of a step's first unit are made before its barrier */
 const uint COUNTERS = SHARE ? SCALE_LOADS : SPANS;
 const uint PIECES = 8u * STEP; /* of a row of X in a step */
 
@@ -216,12 +219,16 @@ uint x_number(uint i, uint step)
 
 /* ---- W ---- */
 
-/* Codes of a step, [block][strip]; beyond K those of the last block, as X is 0 there. */
+/* Codes of a block of a step, [block][strip]; beyond K those of the last block, as X is 0 there. */
+#define BLOCK_LOAD(b, step)                                                                        \
+    UNROLL for (uint n = 0u; n < STRIPS; n++)                                                      \
+        codes[(b) * STRIPS + n] = lane_load(min(strip_at + n * strip_vectors, last_at),            \
+                                            min((step) * STEP + b, blocks - 1u));
+
 #define CODES_LOAD(step)                                                                           \
-    UNROLL for (uint b = 0u; b < STEP; b++)                                                        \
-        UNROLL for (uint n = 0u; n < STRIPS; n++)                                                  \
-            codes[b * STRIPS + n] = lane_load(min(strip_at + n * strip_vectors, last_at),          \
-                                              min((step) * STEP + b, blocks - 1u));
+    UNROLL for (uint b = 0u; b < STEP; b++) {                                                      \
+        BLOCK_LOAD(b, step)                                                                        \
+    }
 
 /* Which of the SCALES a lane loads as its number i. */
 uint scale_number(uint i)
@@ -229,23 +236,30 @@ uint scale_number(uint i)
     return SHARE ? min(4u * i + t, SCALES - 1u) : i;
 }
 
-/* Scales of a step; where groups are of any size, of the step that their counters have reached. */
+/* Number i of a step; where groups are of any size, of the step that their counters have reached. */
+#define SCALE_LOAD(i, step)                                                                        \
+    raw[i] = pair_raw(ONE_GROUP      ? 0u                                                          \
+                      : GROUP_A_SPAN ? min(step, steps - 1u) * SPANS + scale_number(i) / STRIPS    \
+                                     : min(group[SHARE ? i : (i) / STRIPS], last_group),           \
+                      min(strip + scale_number(i) % STRIPS, last), g);
+
+/* A counter to the next step. */
+#define GROUP_NEXT(i)                                                                              \
+    if (COUNTED) {                                                                                 \
+        place[i] += step_columns;                                                                  \
+        group[i] += step_groups;                                                                   \
+        if (place[i] >= group_columns) {                                                           \
+            place[i] -= group_columns;                                                             \
+            group[i]++;                                                                            \
+        }                                                                                          \
+    }
+
 #define SCALES_LOAD(step)                                                                          \
     UNROLL for (uint i = 0u; i < SCALE_LOADS; i++) {                                               \
-        const uint number = ONE_GROUP      ? 0u                                                    \
-                          : GROUP_A_SPAN   ? min(step, steps - 1u) * SPANS + scale_number(i) / STRIPS \
-                                           : min(group[SHARE ? i : i / STRIPS], last_group);       \
-        raw[i] = pair_raw(number, min(strip + scale_number(i) % STRIPS, last), g);                 \
+        SCALE_LOAD(i, step)                                                                        \
     }                                                                                              \
-    if (COUNTED)                                                                                   \
-        UNROLL for (uint i = 0u; i < COUNTERS; i++) {                                              \
-            place[i] += step_columns;                                                              \
-            group[i] += step_groups;                                                               \
-            if (place[i] >= group_columns) {                                                       \
-                place[i] -= group_columns;                                                         \
-                group[i]++;                                                                        \
-            }                                                                                      \
-        }
+    UNROLL for (uint i = 0u; i < COUNTERS; i++)                                                    \
+        GROUP_NEXT(i)
 
 /* What products need of them. */
 #define EARLY_ROWS(raw)                                                                            \
@@ -263,6 +277,23 @@ PairRaw quad_scale(PairRaw raw, uint from)
 #define SCALE_OF(raw, span, n)                                                                     \
     (SHARE ? quad_scale(raw[((span) * STRIPS + (n)) / 4u], ((span) * STRIPS + (n)) % 4u)           \
            : raw[(span) * STRIPS + (n)])
+
+/* A lane's rows of a strip in a unit, as operands. */
+struct Operands {
+    f16vec2 low[4], high[4];
+};
+
+/* The rows of strip n in a unit: RowGroup `low` and `high`. */
+#define ROWS_OF(n, unit, low, high)                                                                \
+    RowGroup low, high;                                                                            \
+    if (EARLY) {                                                                                   \
+        low = early[2u * (n)];                                                                     \
+        high = early[2u * (n) + 1u];                                                               \
+    } else {                                                                                       \
+        const PairRaw scale = SCALE_OF(raw_now, (unit) * 32u / SPAN, n);                           \
+        low = row_group(scale, g, 0u);                                                             \
+        high = row_group(scale, g, 1u);                                                            \
+    }
 
 /* The steps of this subgroup's part of K. */
 void multiply(const bool fast)
@@ -299,9 +330,12 @@ void multiply(const bool fast)
     }
     SCALES_LOAD(begin)
     RowGroup early[2u * MAX_STRIPS];
-    if (ONE_GROUP)
+    if (ONE_GROUP) {
+        UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
+            raw[i] = pair_ready(raw[i], g);
         if (EARLY)
             EARLY_ROWS(raw)
+    }
 #endif
     /* STAGED, in vectors of the pool: where this thread stores, where it fetches each unit, and which half. */
     const uint half_pool = WARPS_K * ROWS_X * PIECES, part_at = warp_k * ROWS_X * PIECES;
@@ -322,16 +356,30 @@ void multiply(const bool fast)
         uvec4 x_now[MAX_PIECES];
         UNROLL for (uint i = 0u; i < STEP * STRIPS; i++)
             now[i] = codes[i];
-        CODES_LOAD(step + 1u)
 #if CODE_BITS != 16
         PairRaw raw_now[MAX_SCALES];
         UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
-            raw_now[i] = raw[i];
-        if (!ONE_GROUP) {
-            SCALES_LOAD(step + 1u)
+            raw_now[i] = ONE_GROUP ? raw[i] : pair_ready(raw[i], g);
+        if (!ONE_GROUP)
             if (EARLY)
                 EARLY_ROWS(raw_now)
+#endif
+        if (!STAGED) {
+            CODES_LOAD(step + 1u)
         }
+#if CODE_BITS != 16
+        if (SHARE) {
+            SCALES_LOAD(step + 1u)
+        }
+#endif
+        Operands first[MAX_STRIPS];
+#if CODE_BITS != 16
+        if (FIRST)
+            UNROLL for (uint n = 0u; n < STRIPS; n++) {
+                ROWS_OF(n, 0u, low_row, high_row)
+                fragment_row(now[n], 0u, 0u, low_row, first[n].low);
+                fragment_row(now[n], 0u, 1u, high_row, first[n].high);
+            }
 #endif
         if (STAGED) {
             barrier();
@@ -363,17 +411,14 @@ void multiply(const bool fast)
                 fragment_plain(mine, unit % 2u, 0u, low);
                 fragment_plain(mine, unit % 2u, 1u, high);
 #else
-                RowGroup low_row, high_row;
-                if (EARLY) {
-                    low_row = early[2u * n];
-                    high_row = early[2u * n + 1u];
+                ROWS_OF(n, unit, low_row, high_row)
+                if (FIRST && unit == 0u) {
+                    low = first[n].low;
+                    high = first[n].high;
                 } else {
-                    const PairRaw scale = SCALE_OF(raw_now, unit * 32u / SPAN, n);
-                    low_row = row_group(scale, g, 0u);
-                    high_row = row_group(scale, g, 1u);
+                    fragment_row(mine, unit % 2u, 0u, low_row, low);
+                    fragment_row(mine, unit % 2u, 1u, high_row, high);
                 }
-                fragment_row(mine, unit % 2u, 0u, low_row, low);
-                fragment_row(mine, unit % 2u, 1u, high_row, high);
 #endif
                 UNROLL for (uint j = 0u; j < 2u; j++) {
                     MATRIX_A a;
@@ -400,6 +445,18 @@ void multiply(const bool fast)
                             total[n * COLUMNS + c][i] = fma(i < 2u ? low_row.scale : high_row.scale,
                                                             part[n * COLUMNS + c][i],
                                                             total[n * COLUMNS + c][i]);
+#endif
+            }
+            if (STAGED) { /* in place of what has been used */
+                if (unit % 2u == 1u)
+                    BLOCK_LOAD(unit / 2u, step + 1u)
+#if CODE_BITS != 16
+                if (closes && !SHARE && !ONE_GROUP) {
+                    UNROLL for (uint n = 0u; n < STRIPS; n++) {
+                        SCALE_LOAD(unit * 32u / SPAN * STRIPS + n, step + 1u)
+                    }
+                    GROUP_NEXT(unit * 32u / SPAN)
+                }
 #endif
             }
         }

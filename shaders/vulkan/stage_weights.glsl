@@ -65,7 +65,7 @@ void weights_keep()
         codes_now[j] = codes[j];
 #if CODE_BITS != 16
     UNROLL for (uint j = 0u; j < 2u * W_LOADS; j++)
-        raw_now[j] = raw[j];
+        raw_now[j] = pair_ready(raw[j], lane_of(j / 2u) >> 2);
 #endif
 }
 
