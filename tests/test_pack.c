@@ -16,8 +16,8 @@
 #include "core/pack.h"
 #include "support/data.h"
 #include "support/device.h"
+#include "support/sources.h"
 
-#define MAX_SOURCES 3
 #define GUARD       64 /* canary bytes behind an output */
 #define CANARY      0xa5
 #define NO_COLUMN   UINT64_MAX
@@ -26,12 +26,9 @@ static struct woq_device *dev;
 static struct test_random random_state = {20};
 
 struct matrix {
-    struct woq_weights_source sources[MAX_SOURCES];
-    uint32_t count;
-    bool gated;
+    struct test_sources from;
     enum woqi_layout layout;
     uint64_t n, k, groups; /* stacked rows; canonical columns and groups */
-    uint32_t *g_idx;
     /* physical columns as the canonical column they show (NO_COLUMN: padding), and their canonical group */
     uint64_t columns, *column, *column_group;
     uint64_t physical_groups, *group_of; /* their canonical groups */
@@ -41,24 +38,6 @@ static void *make(uint64_t bytes)
 {
     void *memory = calloc(bytes + 1, 1);
     assert_non_null(memory);
-    return memory;
-}
-
-static void *make_random(uint64_t bytes)
-{
-    uint8_t *memory = make(bytes);
-    for (uint64_t i = 0; i < bytes; i++)
-        memory[i] = (uint8_t)random_bits(&random_state);
-    return memory;
-}
-
-/* Finite numbers of any type: no exponent of ones. */
-static void *make_scales(enum woq_type type, uint64_t count)
-{
-    uint64_t size = woq_type_size(type);
-    uint8_t *memory = make_random(count * size);
-    for (uint64_t i = 0; i < count; i++)
-        memory[i * size + size - 1] &= 0xbb;
     return memory;
 }
 
@@ -86,7 +65,7 @@ static void order_columns(struct matrix *m, const struct woq_format *f)
     for (uint64_t g = 0; g < m->groups; g++) {
         uint64_t begin = m->columns;
         for (uint64_t k = 0; k < m->k; k++)
-            if (m->g_idx[k] == g)
+            if (m->from.g_idx[k] == g)
                 m->column[m->columns++] = k;
         while ((m->columns - begin) % f->group)
             m->column[m->columns++] = NO_COLUMN;
@@ -100,48 +79,18 @@ static void order_columns(struct matrix *m, const struct woq_format *f)
 
 static void make_matrix(struct matrix *m, const struct woq_format *f, uint64_t n, uint64_t k)
 {
+    struct woq_format_sizes sizes;
     m->k = k;
-    for (uint32_t i = 0; i < m->count; i++) {
-        struct woq_weights_source *s = &m->sources[i];
-        struct woq_format_sizes sizes;
-        *s = (struct woq_weights_source)WOQ_WEIGHTS_SOURCE_INIT;
-        s->format = *f;
-        s->n = m->gated ? n : n + i; /* stacked sources of several sizes */
-        s->k = k;
-        assert_int_equal(woq_format_get_sizes(f, s->n, k, &sizes), WOQ_OK);
-        s->row_stride = i % 2 ? sizes.row_bytes + 3 : 0;
-        uint64_t stride = s->row_stride ? s->row_stride : sizes.row_bytes;
-        s->codes = make_random(stride * (s->n - 1) + sizes.row_bytes);
-        if (sizes.scales)
-            s->scales = make_scales(f->scale, sizes.scales / woq_type_size(f->scale));
-        if (f->zero == WOQ_ZERO_OFFSET) {
-            s->zeros = make_scales(f->scale, sizes.zeros / woq_type_size(f->scale));
-        } else if (sizes.zeros) {
-            uint8_t *zeros = make_random(sizes.zeros);
-            for (uint64_t j = 0; f->code == WOQ_CODE_U4 && j < sizes.zeros; j++)
-                zeros[j] &= 15;
-            s->zeros = zeros;
-        }
-        if (f->g_idx && !m->g_idx) {
-            m->g_idx = make(k * sizeof *m->g_idx);
-            for (uint64_t c = 0; c < k; c++)
-                m->g_idx[c] = (uint32_t)random_below(&random_state, sizes.groups);
-        }
-        s->g_idx = m->g_idx;
-        m->n += s->n;
-        m->groups = sizes.groups;
-    }
+    m->n = sources_make(&m->from, f, n, k, &random_state);
+    assert_true(m->n);
+    assert_int_equal(woq_format_get_sizes(f, n, k, &sizes), WOQ_OK);
+    m->groups = sizes.groups;
     order_columns(m, f);
 }
 
 static void free_matrix(struct matrix *m)
 {
-    for (uint32_t i = 0; i < m->count; i++) {
-        free((void *)(uintptr_t)m->sources[i].codes);
-        free((void *)(uintptr_t)m->sources[i].scales);
-        free((void *)(uintptr_t)m->sources[i].zeros);
-    }
-    free(m->g_idx);
+    sources_free(&m->from);
     free(m->column);
     free(m->column_group);
     free(m->group_of);
@@ -152,27 +101,27 @@ static const struct woq_weights_source *row_source(const struct matrix *m, const
                                                    uint64_t *row)
 {
     uint64_t granule = m->layout == WOQI_LAYOUT_ROWS ? 1 : 16;
-    if (m->gated) {
+    if (m->from.gated) {
         *row = r / (2 * granule) * granule + r % granule;
         if (*row >= tile->count)
             return NULL;
         *row += tile->first;
-        return &m->sources[r / granule % 2];
+        return &m->from.sources[r / granule % 2];
     }
     if (r >= tile->count)
         return NULL;
     *row = tile->first + r;
-    for (uint32_t i = 0; i < m->count; i++) {
-        if (*row < m->sources[i].n)
-            return &m->sources[i];
-        *row -= m->sources[i].n;
+    for (uint32_t i = 0; i < m->from.count; i++) {
+        if (*row < m->from.sources[i].n)
+            return &m->from.sources[i];
+        *row -= m->from.sources[i].n;
     }
     return NULL;
 }
 
 static uint64_t table_index(const struct matrix *m, uint64_t row, uint64_t group)
 {
-    return m->sources[0].format.group == WOQ_GROUP_TENSOR ? 0 : row * m->groups + group;
+    return m->from.sources[0].format.group == WOQ_GROUP_TENSOR ? 0 : row * m->groups + group;
 }
 
 /* The element (4, 8 or 16 bits) of physical row r and column c; c from `columns` on is padding like the last. */
@@ -226,9 +175,9 @@ static void compare(const char *what, const struct matrix *m, const uint8_t *got
     char name[64];
     for (uint64_t i = 0; i < bytes; i++)
         if (got[i] != want[i]) {
-            woq_format_name(&m->sources[0].format, name, sizeof name);
+            woq_format_name(&m->from.sources[0].format, name, sizeof name);
             fail_msg("%s of %s, %s, N %llu%s, K %llu: byte %llu of %llu is %02x, not %02x", what, name,
-                     woqi_layout_name(m->layout), (unsigned long long)m->n, m->gated ? " gated" : "",
+                     woqi_layout_name(m->layout), (unsigned long long)m->n, m->from.gated ? " gated" : "",
                      (unsigned long long)m->k, (unsigned long long)i, (unsigned long long)bytes, got[i], want[i]);
         }
     for (uint64_t i = bytes; i < bytes + GUARD; i++)
@@ -244,7 +193,7 @@ static uint8_t *make_canary(uint64_t bytes)
 
 static void check_codes(struct woqi_packer *p, const struct matrix *m, const struct woqi_tile *tile)
 {
-    enum woq_code code = m->sources[0].format.code;
+    enum woq_code code = m->from.sources[0].format.code;
     unsigned bits = code == WOQ_CODE_U4 ? 4 : code == WOQ_CODE_U8 ? 8 : 16;
     uint64_t granule = m->layout == WOQI_LAYOUT_ROWS ? 1 : 16, stride = tile->shape.codes_stride;
     uint64_t granules = tile->shape.rows / granule, bytes = granules * stride;
@@ -268,7 +217,7 @@ static void check_codes(struct woqi_packer *p, const struct matrix *m, const str
 
 static void check_table(struct woqi_packer *p, const struct matrix *m, const struct woqi_tile *tile, bool zeros)
 {
-    const struct woq_format *f = &m->sources[0].format;
+    const struct woq_format *f = &m->from.sources[0].format;
     uint64_t size = zeros && f->zero == WOQ_ZERO_POINT ? 1 : woq_type_size(f->scale), rows = tile->shape.rows;
     uint64_t bytes = m->physical_groups * rows * size;
     uint8_t *want = make(bytes), *got = make_canary(bytes);
@@ -294,25 +243,25 @@ static void check_table(struct woqi_packer *p, const struct matrix *m, const str
 /* All tiles of a matrix, of at most `tile_columns` output columns. */
 static void check_matrix(struct matrix *m, uint64_t tile_columns)
 {
-    struct woq_weights_params params = {sizeof params, m->sources, m->count, m->gated};
-    const struct woq_format *f = &m->sources[0].format;
+    struct woq_weights_params params = {sizeof params, m->from.sources, m->from.count, m->from.gated};
+    const struct woq_format *f = &m->from.sources[0].format;
     struct woqi_packer p;
     assert_int_equal(woqi_packer_init(&p, dev, &params, m->layout), WOQ_OK);
     assert_int_equal(p.k_packed, m->columns);
     assert_int_equal(p.groups, m->physical_groups);
     for (uint64_t c = 0; c < m->columns; c++)
         assert_int_equal(p.perm ? p.perm[c] : c, m->column[c] == NO_COLUMN ? WOQ_PERM_NONE : m->column[c]);
-    uint64_t columns = m->gated ? m->n / 2 : m->n, granule = m->layout == WOQI_LAYOUT_ROWS ? 1 : 16;
+    uint64_t columns = m->from.gated ? m->n / 2 : m->n, granule = m->layout == WOQI_LAYOUT_ROWS ? 1 : 16;
     for (uint64_t first = 0; first < columns; first += tile_columns) {
         struct woqi_tile tile = {.first = first};
         tile.count = columns - first < tile_columns ? columns - first : tile_columns;
-        uint64_t rows = (tile.count + granule - 1) / granule * granule * (m->gated ? 2 : 1);
+        uint64_t rows = (tile.count + granule - 1) / granule * granule * (m->from.gated ? 2 : 1);
         assert_int_equal(woqi_tile_shape(m->layout, f, rows, m->columns, m->physical_groups, f->g_idx, &tile.shape),
                          WOQ_OK);
         check_codes(&p, m, &tile);
-        if (m->sources[0].scales)
+        if (m->from.sources[0].scales)
             check_table(&p, m, &tile, false);
-        if (m->sources[0].zeros)
+        if (m->from.sources[0].zeros)
             check_table(&p, m, &tile, true);
     }
     woqi_packer_clear(&p);
@@ -329,7 +278,7 @@ static void check_format(const struct woq_format *f)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
             for (size_t j = 0; j < sizeof columns / sizeof *columns; j++)
                 for (size_t s = 0; s < sizeof stacks / sizeof *stacks; s++) {
-                    struct matrix m = {.count = stacks[s].count, .gated = stacks[s].gated};
+                    struct matrix m = {.from = {.count = stacks[s].count, .gated = stacks[s].gated}};
                     m.layout = (enum woqi_layout)layout;
                     make_matrix(&m, f, rows[i], columns[j]);
                     check_matrix(&m, (i + j) % 2 ? 32 : 1000);
