@@ -88,6 +88,12 @@ typedef enum woq_status woqi_buffer_write_fn(struct woq_buffer *buffer, uint64_t
                                              const void *source, uint64_t size);
 typedef enum woq_status woqi_buffer_read_fn(struct woq_buffer *buffer, uint64_t offset, void *target,
                                             uint64_t size);
+/* Writes bytes at … at+size-1 of what is uploaded. */
+typedef void woqi_fill_fn(const void *user, uint64_t at, uint64_t size, uint8_t *out);
+/* A write of `size` bytes that fill makes, piece after piece, in memory of the backend's choice; all of them when this
+ * returns. They reach the buffer after all work submitted before, and before all that is submitted later. */
+typedef enum woq_status woqi_buffer_upload_fn(struct woq_buffer *buffer, uint64_t offset, uint64_t size,
+                                              woqi_fill_fn *fill, const void *user);
 typedef enum woq_status woqi_buffer_map_fn(struct woq_buffer *buffer, void **pointer);
 typedef enum woq_status woqi_buffer_unmap_fn(struct woq_buffer *buffer);
 
@@ -137,6 +143,7 @@ struct woqi_backend {
     woqi_buffer_destroy_fn *buffer_destroy;
     woqi_buffer_write_fn *buffer_write;
     woqi_buffer_read_fn *buffer_read;
+    woqi_buffer_upload_fn *buffer_upload; /* (optional) NULL: weights are packed on the host */
     woqi_buffer_map_fn *buffer_map;     /* (optional) NULL: no HOST_MEMORY feature */
     woqi_buffer_unmap_fn *buffer_unmap; /* (optional) likewise */
     woqi_layout_fn *layout;

@@ -8,11 +8,21 @@
 #ifndef WOQI_CU_BACKEND_H
 #define WOQI_CU_BACKEND_H
 
+#include <pthread.h>
 #include <woq/cuda.h>
 
 #include "../core/backend.h"
 #include "../core/log.h"
 #include "cu_loader.h"
+
+/* Page-locked memory through which uploads go, in turns (cu_upload.c). */
+#define WOQI_CU_STAGES 2
+struct woqi_cu_staging {
+    pthread_mutex_t lock;           /* the rest */
+    uint8_t *memory;                /* NULL until needed */
+    CUevent copied[WOQI_CU_STAGES]; /* recorded behind the last copy from each; NULL alike */
+    uint32_t next;                  /* stage to be filled */
+};
 
 struct woqi_cu_device {
     const struct woqi_cu_api *api;
@@ -25,6 +35,7 @@ struct woqi_cu_device {
     CUdeviceptr scratch; /* what copies in a new graph name until their first run */
     int capability;      /* 10·major + minor */
     int shared_memory;   /* bytes that a block may have, emulation apart */
+    struct woqi_cu_staging staging;
     CUmodule *modules;   /* [woqi_cu_module_count], NULL until needed; under the device's lock, as kernels are made */
 };
 #define WOQI_CU_SCRATCH 256 /* bytes */
@@ -90,6 +101,10 @@ woqi_buffer_create_fn woqi_cu_buffer_create;
 woqi_buffer_destroy_fn woqi_cu_buffer_destroy;
 woqi_buffer_write_fn woqi_cu_buffer_write;
 woqi_buffer_read_fn woqi_cu_buffer_read;
+
+/* cu_upload.c. close: the context is current and the stream idle. */
+woqi_buffer_upload_fn woqi_cu_buffer_upload;
+void woqi_cu_staging_close(struct woqi_cu_device *cu);
 
 woqi_kernel_probe_fn woqi_cu_kernel_probe;
 woqi_kernel_create_fn woqi_cu_kernel_create;

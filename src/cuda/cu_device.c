@@ -185,6 +185,7 @@ static void close_device(struct woq_device *device)
         CUcontext popped;
         if (cu->stream)
             cu->api->stream_synchronize(cu->stream);
+        woqi_cu_staging_close(cu);
         for (uint32_t i = 0; cu->modules && i < woqi_cu_module_count; i++)
             if (cu->modules[i])
                 cu->api->module_unload(cu->modules[i]);
@@ -198,6 +199,7 @@ static void close_device(struct woq_device *device)
     }
     if (cu->primary)
         cu->api->primary_ctx_release(cu->device);
+    pthread_mutex_destroy(&cu->staging.lock);
     woqi_free(device, cu->modules);
     woqi_free(device, cu);
     device->impl = NULL;
@@ -369,6 +371,10 @@ static enum woq_status open_device(struct woq_device *device, uint32_t index, co
     if (!cu)
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY,
                          "opening cuda:%" PRIu32 ": out of host memory", index);
+    if (pthread_mutex_init(&cu->staging.lock, NULL)) {
+        woqi_free(device, cu);
+        return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "opening cuda:%" PRIu32 ": no mutex to be had", index);
+    }
     cu->api = api;
     device->impl = cu;
     cu->modules = woqi_alloc(device, woqi_cu_module_count, sizeof(*cu->modules));
@@ -443,6 +449,7 @@ const struct woqi_backend woqi_backend_cuda = {
     .buffer_destroy = woqi_cu_buffer_destroy,
     .buffer_write = woqi_cu_buffer_write,
     .buffer_read = woqi_cu_buffer_read,
+    .buffer_upload = woqi_cu_buffer_upload,
     .buffer_map = NULL,
     .buffer_unmap = NULL,
     .layout = layout,

@@ -42,6 +42,8 @@
     F(mem_alloc, "cuMemAlloc_v2", PFN_cuMemAlloc_v3020)                                            \
     F(mem_free, "cuMemFree_v2", PFN_cuMemFree_v3020)                                               \
     F(mem_get_info, "cuMemGetInfo_v2", PFN_cuMemGetInfo_v3020)                                     \
+    F(mem_alloc_host, "cuMemAllocHost_v2", PFN_cuMemAllocHost_v3020)                               \
+    F(mem_free_host, "cuMemFreeHost", PFN_cuMemFreeHost_v2000)                                     \
     F(memcpy_h_to_d_async, "cuMemcpyHtoDAsync_v2", PFN_cuMemcpyHtoDAsync_v3020)                    \
     F(memcpy_d_to_h_async, "cuMemcpyDtoHAsync_v2", PFN_cuMemcpyDtoHAsync_v3020)                    \
     F(memcpy_d_to_d_async, "cuMemcpyDtoDAsync_v2", PFN_cuMemcpyDtoDAsync_v3020)                    \
