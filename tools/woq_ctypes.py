@@ -37,7 +37,7 @@ class WeightsInfo(c.Structure):
     NAME = "woq_weights_info"
     _fields_ = [("struct_size", c.c_size_t), ("format", Format), ("n", c.c_uint64), ("k", c.c_uint64),
                 ("gated", c.c_bool), ("device_bytes", c.c_uint64), ("payload_bytes", c.c_uint64),
-                ("tiles", c.c_uint32), ("fp16_safe", c.c_bool)]
+                ("tiles", c.c_uint32), ("fp16_safe", c.c_bool), ("device_packed", c.c_bool), ("pack_ns", c.c_uint64)]
 
 
 class GemmParams(c.Structure):

@@ -57,10 +57,16 @@ struct woq_weights_info {
     uint64_t payload_bytes; /* codes + scales + zeros alone: what a product must read at least */
     uint32_t tiles;         /* pieces along N that binding or allocation limits made necessary */
     bool fp16_safe;         /* every scale·(q − zero) is zero or a normal binary16 */
+    bool device_packed;     /* the device made its layout of them; else the host did */
+    uint64_t pack_ns;       /* what that took it, transfers apart; 0 = packed on the host, or no TIMESTAMPS */
 };
 
 /*
  * Checks, packs and uploads. Blocks. Ownership: *out is the caller's.
+ * A device that can (CUDA) packs itself what has at least 1 MiB of codes: the sources go there as they are, and up to
+ * 8 MiB of device memory (more where 16 rows take more) and 4 MiB of page-locked host memory are needed; the former are
+ * given back before this returns, the latter with the device. Else the host packs, 4 MiB at a time. The bytes are the
+ * same.
  * Checked: every scale and offset finite; zero points < 2^bits; g_idx < G; stacked sources equal in
  * format, k and g_idx. Scales may be zero or negative.
  * Returns WOQ_OK; INVALID_ARGUMENT; INVALID_DATA (the message names array and index); OVERFLOW;

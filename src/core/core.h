@@ -57,6 +57,8 @@ struct woq_weights {
     bool gated, perm, fp16_safe;
     bool mild_scales; /* every |scale| is below 2^64 */
     enum woqi_layout layout;
+    bool device_packed;
+    uint64_t pack_ns; /* of the device's packing, by its clock */
     uint64_t payload_bytes;
     uint32_t tile_count;
     struct woqi_tile *tiles;

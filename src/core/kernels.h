@@ -64,6 +64,18 @@
  *         apart, and behind them perm, if X is gathered. Built for one kind of codes. groups[0]·local_x
  *         invocations stride over strips · blocks of 64 columns · 32.
  *
+ * pack    Layout FRAG16. Makes n rows of a tile, whole strips from row n_first on, out of a source's in canonical order
+ *         (woq/format.h). Binding Y is the tile; binding X has what fills these rows, row n_first + i at
+ *         x_off + i·x_stride; x_off and x_stride are multiples of 16, with memory up to the next one behind every row,
+ *         whatever it holds; so it may under rows of the tile that are padding. Which are, m (output columns of the
+ *         tile) and granule say.
+ *         codes_stride other than 0: codes. Their strips begin at codes_off; k physical columns, perm at perm_off.
+ *         Padding columns take their codes from the tile's zeros at zeros_off, which must be there already.
+ *         codes_stride 0: a table of scales or zeros. group bytes an element; of the tile's k groups, group j goes to
+ *         y_off + j·y_stride, and is the source's group j, or with perm the one that word j at perm_off in X's binding
+ *         names; y_off is that of row n_first.
+ *         groups[0]·local_x / 32 parties of 32 invocations stride over pieces of 2048 bytes.
+ *
  * y may alias residual element by element: read it before writing y. Nothing outside the m × n window
  * of Y may be written; Y must not be read (it may hold NaN). FP32 accumulation throughout.
  */
@@ -90,6 +102,7 @@
     K(WGMMA, wgmma, "gemm", 384, "matrix units of a warpgroup, sm_90a")                            \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
     K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")                          \
+    K(PACK, pack, "(weights)", 256, "canonical weights to FRAG16")                                 \
     K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")
 
 enum woqi_kernel_id {

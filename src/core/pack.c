@@ -32,26 +32,19 @@ static const struct woq_weights_source *find_source(const struct woqi_packer *p,
     return &p->sources[i];
 }
 
-/* Where a row of a tile comes from; source and codes are NULL for padding. */
-struct line {
-    const struct woq_weights_source *source;
-    uint64_t row; /* of the source */
-    const uint8_t *codes;
-};
-
-static struct line find_line(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r)
+struct woqi_pack_line woqi_pack_line(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r)
 {
     uint64_t row = stacked_row(p, tile, r);
     if (row == NO_ROW)
-        return (struct line){0};
+        return (struct woqi_pack_line){0};
     const struct woq_weights_source *s = find_source(p, &row);
     uint64_t stride = s->row_stride ? s->row_stride : p->sizes.row_bytes;
-    return (struct line){s, row, (const uint8_t *)s->codes + row * stride};
+    return (struct woqi_pack_line){s, row, (const uint8_t *)s->codes + row * stride};
 }
 
 /* The code of padding columns of a physical group: the one whose weight is 0, so that an infinite scale·q can
  * not turn x = 0 into NaN; with offsets any code has a finite weight. 0 in padding rows. */
-static uint8_t padding_code(const struct woqi_packer *p, const struct line *line, uint64_t group)
+static uint8_t padding_code(const struct woqi_packer *p, const struct woqi_pack_line *line, uint64_t group)
 {
     if (!line->source || !p->groups || p->format.zero == WOQ_ZERO_OFFSET)
         return 0;
@@ -67,7 +60,7 @@ static uint8_t padding_code(const struct woqi_packer *p, const struct line *line
 
 /* 16 rows of a tile, on their way there. */
 struct block {
-    struct line lines[WOQI_UNIT_ROWS];
+    struct woqi_pack_line lines[WOQI_UNIT_ROWS];
     unsigned bits;
     uint64_t padded; /* physical group whose padding codes `padding` has */
     uint8_t padding[WOQI_UNIT_ROWS]; /* a column of PANEL16 */
@@ -179,7 +172,7 @@ static void pack_block(const struct woqi_packer *p, const struct woqi_tile *tile
     struct woqi_unit unit;
     struct block b = {.bits = woqi_code_bits(p->format.code), .padded = UINT64_MAX};
     for (uint64_t j = 0; j < rows; j++)
-        b.lines[j] = find_line(p, tile, first + j);
+        b.lines[j] = woqi_pack_line(p, tile, first + j);
     for (uint64_t u = 0; p->perm && u < woqi_div_up(p->k, WOQI_UNIT_COLUMNS); u++) {
         copy_unit(p, &b, u, &unit);
         woqi_unit_to_panel(&unit, b.bits, p->panel + u * WOQI_UNIT_COLUMNS * 2 * b.bits);
@@ -200,7 +193,7 @@ static void pack_block(const struct woqi_packer *p, const struct woqi_tile *tile
 /* One row in canonical order, as ROWS has it without g_idx. */
 static void pack_row(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r, uint8_t *out)
 {
-    struct line line = find_line(p, tile, r);
+    struct woqi_pack_line line = woqi_pack_line(p, tile, r);
     if (!line.codes) {
         memset(out, 0, p->sizes.row_bytes);
         return;
@@ -268,7 +261,7 @@ static void pack_table(const struct woqi_packer *p, const struct woqi_tile *tile
     for (uint64_t first = 0; first < rows; first += TABLE_ROWS) {
         uint64_t now = woqi_min(rows - first, TABLE_ROWS);
         for (uint64_t j = 0; j < now; j++) {
-            struct line line = find_line(p, tile, first + j);
+            struct woqi_pack_line line = woqi_pack_line(p, tile, first + j);
             struct table_row *to = &from[woqi_table_row(p->layout, j)];
             *to = (struct table_row){nothing, 0};
             if (!line.source)

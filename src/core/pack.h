@@ -38,6 +38,14 @@ bool woqi_packer_fp16_safe(const struct woqi_packer *packer);
 /* True if every |scale| is below 2^64. */
 bool woqi_packer_mild_scales(const struct woqi_packer *packer);
 
+/* Where row `r` of a tile comes from; source and codes are NULL for padding. */
+struct woqi_pack_line {
+    const struct woq_weights_source *source;
+    uint64_t row; /* of the source */
+    const uint8_t *codes;
+};
+struct woqi_pack_line woqi_pack_line(const struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t r);
+
 /* `count` granules of codes of a tile that begins at output column `first`, from granule `granule`
  * on: count · codes_stride bytes of out, for ROWS (granule 1) as for the others. */
 void woqi_pack_codes(struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t granule,

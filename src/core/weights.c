@@ -1,8 +1,9 @@
 /* weights.c: weight objects: tiling by the device's limits, packing and upload. */
 #include "alloc.h"
 #include "check.h"
-#include "pack.h"
+#include "pack_device.h"
 
+#define DEVICE_BYTES (1ull << 20) /* of codes, from which on a device packs sooner than it takes to prepare */
 #define CHUNK_BYTES (4ull << 20) /* of packed data on the host at a time: few new pages, and in the cache until sent */
 
 /* Rows of output in a tile: all if they fit one binding and allocation, else as many as do. */
@@ -84,12 +85,10 @@ static enum woq_status fill_tile(struct woqi_packer *p, struct woqi_tile *tile)
     return st;
 }
 
-static enum woq_status make_tiles(struct woq_weights *w, struct woqi_packer *p)
+/* Buffers of all tiles, of `per_tile` output columns each. */
+static enum woq_status make_tiles(struct woq_weights *w, const struct woqi_packer *p, uint64_t columns,
+                                  uint64_t per_tile)
 {
-    uint64_t columns = w->gated ? w->n / 2 : w->n, per_tile = 0;
-    enum woq_status st = choose_tile(p, columns, &per_tile);
-    if (st)
-        return st;
     uint64_t count = woqi_div_up(columns, per_tile);
     if (count > UINT32_MAX)
         return woqi_fail(w->device, WOQ_ERROR_OVERFLOW, "woq_weights_create: too many tiles");
@@ -97,6 +96,7 @@ static enum woq_status make_tiles(struct woq_weights *w, struct woqi_packer *p)
     if (!w->tiles)
         return woqi_fail(w->device, WOQ_ERROR_OUT_OF_MEMORY,
                          "woq_weights_create: out of host memory");
+    enum woq_status st = WOQ_OK;
     for (uint64_t i = 0; i < count && !st; i++) {
         struct woqi_tile *tile = &w->tiles[i];
         tile->first = i * per_tile;
@@ -107,11 +107,34 @@ static enum woq_status make_tiles(struct woq_weights *w, struct woqi_packer *p)
                              &tile->shape);
         if (!st)
             st = woqi_buffer_create(w->device, tile->shape.size, 0, &tile->buffer);
-        if (st)
-            break;
-        w->tile_count++;
-        st = fill_tile(p, tile);
+        if (!st)
+            w->tile_count++;
     }
+    return st;
+}
+
+/* *packed: false where the device does not pack. */
+static enum woq_status fill_on_device(struct woq_weights *w, const struct woqi_packer *p, bool *packed)
+{
+    struct woqi_pack_device *device = NULL;
+    enum woq_status st = woqi_pack_device_create(p, w->tiles[0].shape.rows, &device); /* the first is the largest */
+    *packed = device != NULL;
+    for (uint32_t i = 0; device && !st && i < w->tile_count; i++)
+        st = woqi_pack_device_tile(device, &w->tiles[i]);
+    if (device && !st)
+        st = woqi_pack_device_finish(device, &w->pack_ns);
+    woqi_pack_device_destroy(device);
+    return st;
+}
+
+static enum woq_status fill_tiles(struct woq_weights *w, struct woqi_packer *p)
+{
+    uint64_t codes = 0;
+    for (uint32_t i = 0; i < w->tile_count; i++)
+        codes += w->tiles[i].shape.scales;
+    enum woq_status st = codes < DEVICE_BYTES ? WOQ_OK : fill_on_device(w, p, &w->device_packed);
+    for (uint32_t i = 0; !w->device_packed && !st && i < w->tile_count; i++)
+        st = fill_tile(p, &w->tiles[i]);
     return st;
 }
 
@@ -167,7 +190,12 @@ enum woq_status woq_weights_create(struct woq_device *device,
         woq_format_get_sizes(&packer.format, params->sources[i].n, packer.k, &sizes);
         w->payload_bytes += sizes.codes + sizes.scales + sizes.zeros;
     }
-    st = make_tiles(w, &packer);
+    uint64_t columns = w->gated ? w->n / 2 : w->n, per_tile = 0;
+    st = choose_tile(&packer, columns, &per_tile);
+    if (!st)
+        st = make_tiles(w, &packer, columns, per_tile);
+    if (!st)
+        st = fill_tiles(w, &packer);
     if (st)
         woqi_weights_unref(w);
     else
@@ -220,6 +248,8 @@ enum woq_status woq_weights_get_info(const struct woq_weights *weights,
     out->payload_bytes = weights->payload_bytes;
     out->tiles = weights->tile_count;
     out->fp16_safe = weights->fp16_safe;
+    out->device_packed = weights->device_packed;
+    out->pack_ns = weights->pack_ns;
     for (uint32_t i = 0; i < weights->tile_count; i++)
         out->device_bytes += weights->tiles[i].buffer->size;
     return WOQ_OK;

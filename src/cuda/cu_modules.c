@@ -68,7 +68,7 @@ static void launch_plain(const struct woqi_kernel *kernel, struct woqi_cu_module
 }
 
 /* Whole warps. */
-static void launch_xhalf(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_warps(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
 {
     launch_plain(kernel, out);
     out->block[0] = kernel->local_x < 32 ? 32 : kernel->local_x / 32 * 32;
@@ -234,9 +234,10 @@ static const struct kind {
     launch_fn *launch;
 } kinds[WOQI_KERNEL_COUNT] = {
     [WOQI_KERNEL_FLOOR] = {NULL, launch_plain},         [WOQI_KERNEL_REDUCE] = {NULL, launch_plain},
-    [WOQI_KERNEL_XHALF] = {NULL, launch_xhalf},         [WOQI_KERNEL_EXPAND] = {probe_expand, launch_expand},
+    [WOQI_KERNEL_XHALF] = {NULL, launch_warps},         [WOQI_KERNEL_EXPAND] = {probe_expand, launch_expand},
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, launch_gemv}, [WOQI_KERNEL_MMA] = {probe_mma, launch_mma},
     [WOQI_KERNEL_XTILE] = {NULL, launch_plain},         [WOQI_KERNEL_WGMMA] = {probe_wgmma, launch_wgmma},
+    [WOQI_KERNEL_PACK] = {NULL, launch_warps},
 };
 
 bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)
