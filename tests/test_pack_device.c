@@ -218,7 +218,7 @@ static void check_created(struct woq_device *device, const struct woq_format *f,
         compare_tile(&p, &w->tiles[i], false);
         codes += w->tiles[i].shape.codes_stride * (w->tiles[i].shape.rows / woqi_layout_granule(w->layout));
     }
-    assert_int_equal(info.device_packed, codes >= 1u << 20 && device_packs(device, w->layout));
+    assert_int_equal(info.device_packed, codes >= 1u << 20 && !device->host_pack && device_packs(device, w->layout));
     if (!info.device_packed || !(device->info.features & WOQ_FEATURE_TIMESTAMPS))
         assert_int_equal(info.pack_ns, 0);
     woqi_packer_clear(&p);
@@ -260,6 +260,16 @@ static void test_created_in_tiles(void **state)
     assert_true(test_close(&device));
 }
 
+static void test_created_by_host(void **state)
+{
+    const struct woq_format f = {sizeof f, WOQ_CODE_U8, WOQ_ZERO_POINT, WOQ_F16, 64, false};
+    struct woq_device *device = open_device(*state, "host_pack");
+    struct test_sources sources = {.count = 1};
+    assert_true(device->host_pack);
+    check_created(device, &f, &sources, 1100, 1000);
+    assert_true(test_close(&device));
+}
+
 /* Whatever allocation fails, nothing is left behind once the device is closed, which keeps its kernels. */
 static void test_no_memory(void **state)
 {
@@ -291,8 +301,10 @@ static void test_no_memory(void **state)
 static void run_on(const char *selector, void *failed)
 {
 #define ON(test) cmocka_unit_test_prestate(test, (void *)(uintptr_t)selector)
-    const struct CMUnitTest tests[] = {ON(test_quantized), ON(test_plain),            ON(test_few_groups),
-                                       ON(test_created),   ON(test_created_in_tiles), ON(test_no_memory)};
+    const struct CMUnitTest tests[] = {
+        ON(test_quantized), ON(test_plain),           ON(test_few_groups), ON(test_created), ON(test_created_in_tiles),
+        ON(test_created_by_host), ON(test_no_memory),
+    };
 #undef ON
     *(int *)failed += cmocka_run_group_tests_name(selector, tests, NULL, NULL);
 }

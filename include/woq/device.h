@@ -101,7 +101,7 @@ struct woq_device_params {
      * changes nothing. software_matrix: kernels for matrix units (Vulkan's mma) run without any, slowly, so
      * that they can be tested anywhere. matrix=<kernel>: of the kernels for matrix units (mma, coop, nv2, wgmma)
      * none but this one, whatever the number of rows, and that on CPUs, too. gpu: products are planned as for a GPU,
-     * for the same reason. */
+     * for the same reason. host_pack: no weights are packed by the device. */
     const char *emulate;
     /* Folder of the on-disk cache of compiled kernels; NULL = $XDG_CACHE_HOME/woq, else
      * $HOME/.cache/woq; "" = no cache. Safe against concurrent processes and kills. */

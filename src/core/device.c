@@ -227,6 +227,7 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     woqi_emulation_apply(&emulation, &dev->info);
     dev->software_matrix = emulation.software_matrix;
     dev->only_matrix = emulation.only_matrix;
+    dev->host_pack = emulation.host_pack;
     *out = dev;
     return WOQ_OK;
 }

@@ -69,6 +69,10 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         e->gpu = true;
         return WOQ_OK;
     }
+    if (equal(item, length, "host_pack")) {
+        e->host_pack = true;
+        return WOQ_OK;
+    }
     if (parse_matrix(item, length, e))
         return WOQ_OK;
     const struct {
@@ -100,7 +104,7 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
         "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, no_matrix_bf16, "
-        "software_matrix, matrix=mma, coop, nv2 or wgmma, gpu",
+        "software_matrix, matrix=mma, coop, nv2 or wgmma, gpu, host_pack",
         (int)length, item);
 }
 

@@ -10,7 +10,7 @@
 struct woqi_emulation {
     uint64_t max_binding, max_allocation, shared_memory, max_workgroup, max_groups;
     uint32_t without; /* enum woq_feature, or-ed */
-    bool software_matrix, gpu;
+    bool software_matrix, gpu, host_pack;
     enum woqi_kernel_id only_matrix; /* 0 = any */
 };
 

@@ -50,6 +50,7 @@ struct woq_device {
     struct woq_commands *retired;                   /* destroyed while in flight */
     bool software_matrix;                           /* WOQ_EMULATE: kernels do without matrix units */
     enum woqi_kernel_id only_matrix;                /* WOQ_EMULATE: of the kernels for matrix units; 0 = any */
+    bool host_pack;                                 /* WOQ_EMULATE: weights are packed on the host */
     bool self_test;                                 /* else kernels are trusted untested */
     pthread_mutex_t selftest_lock;                  /* verdicts; held while a kernel is tested */
     struct woqi_verdict *verdicts;                  /* on kernels */
