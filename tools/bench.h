@@ -7,7 +7,7 @@
  *   bench_run     one device: its copy bandwidth, and each shape × format × M
  *   bench_report  tables and JSON        bench_svg  a bar chart
  *
- * bench_model.h, bench_startup.h and bench_host.h have what else it measures.
+ * bench_model.h, bench_startup.h, bench_host.h and bench_pack.h have what else it measures.
  */
 #ifndef WOQ_BENCH_H
 #define WOQ_BENCH_H

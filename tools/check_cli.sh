@@ -85,6 +85,13 @@ expect 2 '^woq bench: --host does not go with --startup' bench --host --startup
 expect 1 'nothing could be measured' bench --host --device reference:7
 expect 0 'new M, X, Y' bench --host --device reference
 expect 0 '"new_m_x_y"' bench --host --device reference --json -
+expect 2 '^woq bench: --m does not go with --pack' bench --pack --m 1
+expect 2 '^woq bench: --pack does not go with --host' bench --pack --host
+expect 1 'nothing could be measured' bench --pack --device reference:7
+expect 1 'nothing could be measured' bench --pack --device reference --shapes 99999999x99999999
+pack=(bench --pack --device reference --shapes 24x40,7x33 --formats w4g16,w8z:f32,bf16 --seconds 0.001)
+expect 0 'packed by' "${pack[@]}"
+expect 0 '"create_gbs"' "${pack[@]}" --json -
 # As from a terminal: to the program and its child.
 setsid env --default-signal=INT "$woq" bench --startup --device reference,reference >"$dir/interrupted" 2>&1 &
 until compgen -G "$dir/woq-startup-*" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.01; done

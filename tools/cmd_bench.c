@@ -10,6 +10,7 @@
 #ifdef WOQ_TOOL_MODEL
 #include "bench_model.h"
 #endif
+#include "bench_pack.h"
 #include "bench_startup.h"
 
 static const char command[] = "woq bench";
@@ -18,7 +19,8 @@ static const char help[] =
     "usage: woq bench [options]\n"
     "       woq bench --model MODEL[:WEIGHTS]... [options]\n"
     "       woq bench --startup [options]\n"
-    "       woq bench --host [options]\n\n"
+    "       woq bench --host [options]\n"
+    "       woq bench --pack [options]\n\n"
     "Times products Y[M,N] = X[M,K] · Wᵀ for each device × shape × format × M, and checks each\n"
     "against the same product in double.\n\n"
     "  -d, --device LIST   devices, or all (default: WOQ_DEVICE, else the best)\n"
@@ -52,6 +54,10 @@ static const char help[] =
     "With --host, how long submitting a recording of one product keeps the host, with nothing new\n"
     "and with new M and matrices. The options are --device, --json, --log, and\n\n"
     "      --host          measure this\n\n"
+    "With --pack, how long weights take from host memory to the device's layout, and what of it the\n"
+    "device needs to pack them, if it is the device that does (WOQ_EMULATE=host_pack: it does not).\n"
+    "The options are --device, --shapes, --formats, --seconds, --json, --log, and\n\n"
+    "      --pack          measure this\n\n"
     "Formats: w4 or w8, then g<columns> for one scale a group (nothing: one a row; t: one for\n"
     "all), then z (integer zero points), o (float offsets), p (columns in any order, g_idx),\n"
     "then :f16, :bf16 or :f32 for the type of the scales. Plain weights: f16, bf16.\n"
@@ -66,7 +72,8 @@ static const char help[] =
     "  woq bench --device opencl:0 --formats w4g64z:bf16 --m 1,2,4,8 --path gemv --json -\n"
     "  woq bench --model SmolLM2.gguf:f16 SmolLM2-w4 --device opencl:0,vulkan:0\n"
     "  woq bench --startup --device all\n"
-    "  woq bench --host --device all\n";
+    "  woq bench --host --device all\n"
+    "  woq bench --pack --shapes 28672x8192 --formats w4g128,w4g128p\n";
 
 enum long_only {
     OPTION_MATH = 256,
@@ -77,6 +84,7 @@ enum long_only {
     OPTION_GENERATE,
     OPTION_STARTUP,
     OPTION_HOST,
+    OPTION_PACK,
     OPTION_INVARIANT
 };
 
@@ -90,20 +98,24 @@ static const struct option options[] = {
     {"model", required_argument, NULL, OPTION_MODEL}, {"window", required_argument, NULL, OPTION_WINDOW},
     {"generate", required_argument, NULL, OPTION_GENERATE}, {"startup", no_argument, NULL, OPTION_STARTUP},
     {"host", no_argument, NULL, OPTION_HOST},  {"batch-invariant", no_argument, NULL, OPTION_INVARIANT},
+    {"pack", no_argument, NULL, OPTION_PACK},
     {"log", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
     {0}};
 
 /* What is measured; each takes some of the options. */
-enum mode { MODE_SHAPES = 1, MODE_MODEL = 2, MODE_STARTUP = 4, MODE_HOST = 8 };
+enum mode { MODE_SHAPES = 1, MODE_MODEL = 2, MODE_STARTUP = 4, MODE_HOST = 8, MODE_PACK = 16 };
 
 static unsigned taken_by(int option)
 {
     switch (option) {
-    case 'd': case 'j': case 'l': return MODE_SHAPES | MODE_MODEL | MODE_STARTUP | MODE_HOST;
-    case 'x': case 't': case OPTION_MATH: return MODE_SHAPES | MODE_MODEL;
+    case 'd': case 'j': case 'l': return MODE_SHAPES | MODE_MODEL | MODE_STARTUP | MODE_HOST | MODE_PACK;
+    case 't': return MODE_SHAPES | MODE_MODEL | MODE_PACK;
+    case 's': case 'f': return MODE_SHAPES | MODE_PACK;
+    case 'x': case OPTION_MATH: return MODE_SHAPES | MODE_MODEL;
     case OPTION_MODEL: case OPTION_WINDOW: case OPTION_GENERATE: return MODE_MODEL;
     case OPTION_STARTUP: return MODE_STARTUP;
     case OPTION_HOST: return MODE_HOST;
+    case OPTION_PACK: return MODE_PACK;
     default: return MODE_SHAPES;
     }
 }
@@ -116,7 +128,7 @@ struct request {
     const char **models; /* as written */
     size_t model_count;
     uint32_t window, generate;
-    bool startup, host;
+    bool startup, host, pack;
     int given[sizeof options / sizeof *options]; /* options, in their order, each once */
     size_t given_count;
 };
@@ -172,6 +184,7 @@ static bool parse_option(struct request *r, int c, char *why)
     case OPTION_MODEL: add_model(r, optarg); break;
     case OPTION_STARTUP: r->startup = true; break;
     case OPTION_HOST: r->host = true; break;
+    case OPTION_PACK: r->pack = true; break;
     case OPTION_WINDOW:
         return tool_parse_window(optarg, &r->window, why);
     case OPTION_GENERATE:
@@ -256,7 +269,7 @@ static int run_shapes(struct request *r)
 }
 
 /* Rows that are measured one after the other and then reported: models and startup, each in processes of its own, and
- * host. */
+ * host and pack. */
 struct series {
     size_t count;
     /* Row i; true if it could be measured. *usage: the arguments are to blame, and no other row need be tried. */
@@ -423,11 +436,55 @@ static int run_host(struct request *r)
     return result;
 }
 
-/* Which of the four is meant; options of another are refused. */
+struct pack_series {
+    struct series base;
+    const struct request *request;
+    struct bench_pack_device *devices;
+};
+
+static bool measure_pack(struct series *self, size_t i, const char **usage)
+{
+    const struct pack_series *s = (struct pack_series *)self;
+    bench_pack_run(&s->request->bench, s->request->devices[i], &s->devices[i]);
+    *usage = s->devices[i].usage ? s->devices[i].reason : NULL;
+    return s->devices[i].done;
+}
+
+static void print_pack(const struct series *self, FILE *out)
+{
+    const struct pack_series *s = (const struct pack_series *)self;
+    bench_pack_print(s->request->devices, s->devices, self->count, out);
+}
+
+static int write_pack(const struct series *self, const char *file)
+{
+    const struct pack_series *s = (const struct pack_series *)self;
+    return bench_pack_write_json(command, s->request->devices, s->devices, self->count, file);
+}
+
+static int run_pack(struct request *r)
+{
+    struct pack_series s = {{r->device_count, measure_pack, print_pack, write_pack}, r, NULL};
+    s.devices = tool_alloc(r->device_count, sizeof *s.devices);
+    const int result = run_series(r, &s.base);
+    for (size_t i = 0; i < r->device_count; i++)
+        free(s.devices[i].rows);
+    free(s.devices);
+    return result;
+}
+
+/* Which of the five is meant; options of another are refused. */
 static int find_mode(const struct request *r, enum mode *mode)
 {
-    *mode = r->model_count ? MODE_MODEL : r->startup ? MODE_STARTUP : r->host ? MODE_HOST : MODE_SHAPES;
-    const char *asked = *mode == MODE_MODEL ? "--model" : *mode == MODE_STARTUP ? "--startup" : "--host";
+    *mode = r->model_count ? MODE_MODEL
+            : r->startup   ? MODE_STARTUP
+            : r->host      ? MODE_HOST
+            : r->pack      ? MODE_PACK
+                           : MODE_SHAPES;
+    const char *asked = *mode == MODE_MODEL     ? "--model"
+                        : *mode == MODE_STARTUP ? "--startup"
+                        : *mode == MODE_HOST    ? "--host"
+                                                : "--pack";
     for (size_t i = 0; i < r->given_count; i++) {
         const char *name = tool_option_name(options, r->given[i]);
         if (taken_by(r->given[i]) & *mode)
@@ -492,6 +549,7 @@ int cmd_bench(int argc, char **argv)
         result = mode == MODE_MODEL     ? run_models(&r)
                  : mode == MODE_STARTUP ? run_startup(&r)
                  : mode == MODE_HOST    ? run_host(&r)
+                 : mode == MODE_PACK    ? run_pack(&r)
                                         : run_shapes(&r);
     request_free(&r);
     return result;
