@@ -8,18 +8,24 @@
 
 #define NO_ROW UINT64_MAX
 
-/* The stacked row that lies at physical row r of a tile; NO_ROW for padding. */
-static uint64_t stacked_row(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r)
+/* The stacked row that lies at physical row r of a tile; NO_ROW for padding. *run: rows from there on that are neighbours
+ * in both; 1 for padding. */
+static uint64_t stacked_row(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r, uint64_t *run)
 {
+    *run = 1;
     if (!p->gated) {
         uint64_t row = tile->first + r;
-        return r < tile->count && row < p->n ? row : NO_ROW;
+        if (r >= tile->count || row >= p->n)
+            return NO_ROW;
+        *run = woqi_min(tile->count - r, p->n - row);
+        return row;
     }
     uint64_t granule = woqi_layout_granule(p->layout);
     uint64_t column = r / (2 * granule) * granule + r % granule;
     bool up = r / granule % 2;
     if (column >= tile->count)
         return NO_ROW;
+    *run = woqi_min(tile->count - column, granule - r % granule);
     return tile->first + column + (up ? p->n / 2 : 0);
 }
 
@@ -34,12 +40,12 @@ static const struct woq_weights_source *find_source(const struct woqi_packer *p,
 
 struct woqi_pack_line woqi_pack_line(const struct woqi_packer *p, const struct woqi_tile *tile, uint64_t r)
 {
-    uint64_t row = stacked_row(p, tile, r);
+    uint64_t run, row = stacked_row(p, tile, r, &run);
     if (row == NO_ROW)
-        return (struct woqi_pack_line){0};
+        return (struct woqi_pack_line){.run = run};
     const struct woq_weights_source *s = find_source(p, &row);
     uint64_t stride = s->row_stride ? s->row_stride : p->sizes.row_bytes;
-    return (struct woqi_pack_line){s, row, (const uint8_t *)s->codes + row * stride};
+    return (struct woqi_pack_line){s, row, woqi_min(run, s->n - row), (const uint8_t *)s->codes + row * stride};
 }
 
 /* The code of padding columns of a physical group: the one whose weight is 0, so that an infinite scale·q can

@@ -42,6 +42,7 @@ bool woqi_packer_mild_scales(const struct woqi_packer *packer);
 struct woqi_pack_line {
     const struct woq_weights_source *source;
     uint64_t row; /* of the source */
+    uint64_t run; /* rows of the tile, this one and those behind it, that lie one after the other in the source; >= 1 */
     const uint8_t *codes;
 };
 struct woqi_pack_line woqi_pack_line(const struct woqi_packer *packer, const struct woqi_tile *tile, uint64_t r);

@@ -72,26 +72,49 @@ struct image {
     uint64_t first, bytes, pitch;
 };
 
-static const uint8_t *source_row(const struct image *image, uint64_t r)
+/* Rows that follow each other in a source and in the tile; first is NULL for padding. */
+struct run {
+    const uint8_t *first;
+    uint64_t stride, count;
+};
+
+static struct run find_run(const struct image *image, uint64_t r)
 {
     const struct woqi_packer *p = image->packer;
-    const struct woqi_pack_line line = woqi_pack_line(p, image->tile, image->first + r);
-    if (image->part == CODES || !line.source)
-        return line.codes;
-    const uint8_t *table = image->part == SCALES ? line.source->scales : line.source->zeros;
-    return p->format.group == WOQ_GROUP_TENSOR ? table : table + line.row * image->bytes;
+    const struct woqi_pack_line line = woqi_pack_line(p, image->tile, r);
+    struct run run = {line.codes, image->bytes, line.run};
+    if (!line.source)
+        return run;
+    if (image->part == CODES) {
+        run.stride = line.source->row_stride ? line.source->row_stride : image->bytes;
+        return run;
+    }
+    run.first = image->part == SCALES ? line.source->scales : line.source->zeros;
+    if (p->format.group == WOQ_GROUP_TENSOR)
+        run.stride = 0;
+    run.first += line.row * run.stride;
+    return run;
 }
 
 /* Of padding, rows or ends of rows, nothing is written. */
 static void fill_rows(const void *user, uint64_t at, uint64_t size, uint8_t *out)
 {
     const struct image *image = user;
-    for (uint64_t done = 0, now; done < size; done += now) {
-        const uint64_t from = (at + done) % image->pitch;
-        const uint8_t *row = source_row(image, (at + done) / image->pitch);
-        now = woqi_min(image->pitch - from, size - done);
-        if (row && from < image->bytes)
-            memcpy(out + done, row + from, woqi_min(image->bytes - from, now));
+    const uint64_t pitch = image->pitch, bytes = image->bytes;
+    uint64_t r = image->first + at / pitch, from = at % pitch; /* from: bytes of row r that are done */
+    while (size) {
+        const struct run run = find_run(image, r);
+        const bool whole = run.stride == pitch; /* then all rows are one piece */
+        const uint64_t end = (whole ? (run.count - 1) * pitch : 0) + bytes;
+        for (uint64_t i = 0; size && i < run.count; i += whole ? run.count : 1) {
+            const uint64_t now = woqi_min((whole ? run.count : 1) * pitch - from, size);
+            if (run.first && from < end)
+                memcpy(out, run.first + i * run.stride + from, woqi_min(end - from, now));
+            out += now;
+            size -= now;
+            from = 0;
+        }
+        r += run.count;
     }
 }
 
