@@ -2,6 +2,7 @@
  * test_pack_device.c: what devices make of weights, byte for byte, against what the host packs (test_pack.c has that
  * against layout.h): tiles that the device packs, on devices that do, and tiles of woq_weights_create, on every device.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -172,10 +173,10 @@ static void test_plain(void **state)
     close_device(device, packs);
 }
 
-/* Work-groups that stride, of one party and of several. */
+/* Work-groups that stride, of one party and of several, these without timestamps. */
 static void test_few_groups(void **state)
 {
-    static const char *const limits[] = {"max_groups=2", "max_workgroup=32,max_groups=3"};
+    static const char *const limits[] = {"max_groups=2", "max_workgroup=32,max_groups=3,no_timestamps"};
     bool packs = true;
     for (int i = 0; i < 2; i++) {
         struct woq_device *device = open_device(*state, limits[i]);
@@ -270,6 +271,53 @@ static void test_created_by_host(void **state)
     assert_true(test_close(&device));
 }
 
+struct creation {
+    struct woq_device *device;
+    const struct woq_weights_params *params;
+    struct woq_weights *weights;
+    enum woq_status status;
+};
+
+static void *create_in_thread(void *argument)
+{
+    struct creation *c = argument;
+    c->status = woq_weights_create(c->device, c->params, &c->weights);
+    return NULL;
+}
+
+/* Several at once share the memory that uploads go through. */
+static void test_created_in_threads(void **state)
+{
+    enum { THREADS = 4 };
+    const struct woq_format f = {sizeof f, WOQ_CODE_U8, WOQ_ZERO_POINT, WOQ_F16, 64, false};
+    struct woq_device *device = open_device(*state, NULL);
+    struct test_sources sources[THREADS];
+    struct woq_weights_params params[THREADS];
+    struct creation creations[THREADS];
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        sources[i] = (struct test_sources){.count = 1};
+        assert_true(sources_make(&sources[i], &f, 1500 + 16 * (uint64_t)i, 3000, &random_state));
+        params[i] = (struct woq_weights_params){sizeof params[i], sources[i].sources, 1, false};
+        creations[i] = (struct creation){device, &params[i], NULL, WOQ_OK};
+    }
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, create_in_thread, &creations[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        struct woqi_packer p;
+        assert_int_equal(creations[i].status, WOQ_OK);
+        assert_int_equal(woqi_packer_init(&p, device, &params[i], creations[i].weights->layout), WOQ_OK);
+        for (uint32_t t = 0; t < creations[i].weights->tile_count; t++)
+            compare_tile(&p, &creations[i].weights->tiles[t], false);
+        woqi_packer_clear(&p);
+        woq_weights_destroy(&creations[i].weights);
+        sources_free(&sources[i]);
+    }
+    assert_true(test_close(&device));
+}
+
 /* Whatever allocation fails, nothing is left behind once the device is closed, which keeps its kernels. */
 static void test_no_memory(void **state)
 {
@@ -303,7 +351,7 @@ static void run_on(const char *selector, void *failed)
 #define ON(test) cmocka_unit_test_prestate(test, (void *)(uintptr_t)selector)
     const struct CMUnitTest tests[] = {
         ON(test_quantized), ON(test_plain),           ON(test_few_groups), ON(test_created), ON(test_created_in_tiles),
-        ON(test_created_by_host), ON(test_no_memory),
+        ON(test_created_by_host), ON(test_created_in_threads), ON(test_no_memory),
     };
 #undef ON
     *(int *)failed += cmocka_run_group_tests_name(selector, tests, NULL, NULL);
