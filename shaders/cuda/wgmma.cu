@@ -5,11 +5,11 @@
  * does wgmma, of whose 64 rows each warp holds a strip. X is operand B, in shared memory, where xtile.cu has put its
  * columns in the same order.
  *
- * A tile is 64·WARPGROUPS rows of the weights × ROWS of X. The grid is as large as the device; its blocks take the
- * product in parts (wgmma_parts.inc): rounds of whole tiles, and equal shares, in blocks of 64 columns of K, of the
- * tiles that are left. Where a share ends within a tile its sums go to the workspace, FP32, and the block that has the
- * tile's end adds them, in order. It does that last and stores such sums first, and waits for blocks of lower number
- * only, which have begun before it: no wait is long, and none for ever.
+ * A tile is 64 rows of the weights for each warpgroup that multiplies × ROWS of X. The grid is as large as the device;
+ * its blocks take the product in parts (wgmma_parts.inc): rounds of whole tiles, and equal shares, in blocks of 64
+ * columns of K, of the tiles that are left. Where a share ends within a tile its sums go to the workspace, FP32, and the
+ * block that has the tile's end adds them, in order. It does that last and stores such sums first, and waits for blocks
+ * of lower number only, which have begun before it: no wait is long, and none for ever.
  *
  * Of a block, the last warpgroup's first thread fetches X, a stage of 64 columns at a time, by bulk copies. The others
  * multiply. Each of their warps fetches the codes, scales and zeros of its strip, into a ring of its own in shared
@@ -24,7 +24,7 @@
  * multiple of 128: what the last pair of blocks lacks is 0, codes and scales, and so is X.
  *
  * Macros, from the build: CODES u4, u8, f16 or bf16; X_TYPE f16 or bf16; CODE_BITS 4, 8 or 16; X_BF16 0 or 1. Plain
- * weights have X's type. Block: WOQ_WGMMA_THREADS. Requires sm_90a.
+ * weights have X's type. Block: WOQ_WGMMA_THREADS of 2 warpgroups, or of WOQ_WGMMA_WARPGROUPS. Requires sm_90a.
  */
 #include "copies.cuh"
 #include "epilogue.cuh"
@@ -34,13 +34,13 @@
 #define WOQ_PARTS_FUNCTION static __device__ __forceinline__
 #include "wgmma_parts.inc"
 
-static const int WARPGROUPS = WOQ_WGMMA_WARPGROUPS;
 static const bool BF16 = X_BF16;
 static const bool QUANTIZED = CODE_BITS != 16;
 static const int BITS = QUANTIZED ? CODE_BITS : 4; /* where types must be complete that plain weights do not use */
 static const woq_u32 BLOCK_CODES = 128 * CODE_BITS; /* bytes of a strip in a block of 64 columns */
 
 template <int ROWS> struct shape {
+    static const int WARPGROUPS = WOQ_WGMMA_WARPGROUPS(ROWS, CODE_BITS, X_BF16); /* at most */
     static const int STAGES = WOQ_WGMMA_STAGES(ROWS, CODE_BITS);
     static const woq_u32 STAGE = ROWS * 128, RING = WOQ_WGMMA_RING(ROWS, CODE_BITS);
     static const woq_u32 OUT = WOQ_WGMMA_OUT_AT(ROWS, CODE_BITS), PARTS = WOQ_WGMMA_PARTS_AT(ROWS, CODE_BITS);
@@ -74,6 +74,12 @@ static __device__ __forceinline__ uint2 shared_pair(woq_u32 at)
 static __device__ __forceinline__ float shared_float(woq_u32 at)
 {
     return __uint_as_float(shared_word(at));
+}
+
+/* That multiply. */
+template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
+{
+    return shape<ROWS>::WARPGROUPS == 2 ? 2u : blockDim.x / 128u - 1u;
 }
 
 /* Of a warpgroup. */
@@ -212,7 +218,8 @@ template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
     __device__ __forceinline__ void next_part(const woq_u8 *weights, const woq_args &a)
     {
         const part_of_product p = read_part(table, part);
-        const woq_u32 strips = a.scale_stride >> 4, strip = min(p.tile_w * (WARPGROUPS * 4u) + warp, strips - 1u);
+        const woq_u32 strips = a.scale_stride >> 4, in_tile = warpgroups<ROWS>() * 4u;
+        const woq_u32 strip = min(p.tile_w * in_tile + warp, strips - 1u);
         left = (p.last - p.first) / 2u;
         part += left ? 1u : 0u;
         code = weights + (a.codes_off + strip * a.codes_stride + p.first * BLOCK_CODES + lane * 16u);
@@ -386,7 +393,7 @@ template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
 template <int ROWS>
 static __device__ __forceinline__ float4 *stored_sums(const woq_u8 *workspace, const woq_args &a, woq_u32 block)
 {
-    const size_t bytes = WARPGROUPS * 64 * ROWS * sizeof(float);
+    const size_t bytes = warpgroups<ROWS>() * 64u * ROWS * sizeof(float);
     return (float4 *)(workspace + (a.sums_off + block * bytes)) + threadIdx.x;
 }
 
@@ -404,7 +411,8 @@ static __device__ __forceinline__ void store_sums(const woq_u8 *workspace, const
     const woq_u32 warpgroup = threadIdx.x / 128u;
 #pragma unroll
     for (int i = 0; i < ROWS / 8; i++)
-        __stcg(to + i * WARPGROUPS * 128, make_float4(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3]));
+        __stcg(to + i * warpgroups<ROWS>() * 128u,
+               make_float4(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3]));
     __threadfence();
     warpgroup_barrier(warpgroup);
     if (threadIdx.x % 128u == 0)
@@ -429,7 +437,7 @@ static __device__ __forceinline__ void add_sums(const woq_u8 *workspace, const w
         while (!ready);
 #pragma unroll
         for (int i = 0; i < ROWS / 8; i++) {
-            const float4 v = __ldcg(from + i * WARPGROUPS * 128);
+            const float4 v = __ldcg(from + i * warpgroups<ROWS>() * 128u);
             sums[4 * i] += v.x, sums[4 * i + 1] += v.y, sums[4 * i + 2] += v.z, sums[4 * i + 3] += v.w;
         }
     }
@@ -579,7 +587,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         if (part.first)
             add_sums<ROWS>(x, a, part.first, sums);
         const bool gated = woq_gated(a);
-        const target to = {(part.tile_w * WARPGROUPS + warpgroup) * (gated ? 32u : 64u), part.tile_x * ROWS,
+        const target to = {(part.tile_w * warpgroups<ROWS>() + warpgroup) * (gated ? 32u : 64u), part.tile_x * ROWS,
                            base + S::OUT + warpgroup * WOQ_WGMMA_OUT, warpgroup};
         const bool as_they_are = !WOQ_FLAG_ACT(a.flags) && !WOQ_FLAG_BIAS(a.flags) && !WOQ_FLAG_RESIDUAL(a.flags) &&
                                  WOQ_FLAG_Y(a.flags) != WOQ_ABI_F32;
@@ -600,19 +608,19 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
     if (threadIdx.x == 0) {
         for (int i = 0; i < S::STAGES; i++) {
             woq_barrier_make(base + S::FULL + i * 8, 1);
-            woq_barrier_make(base + S::EMPTY + i * 8, WARPGROUPS);
+            woq_barrier_make(base + S::EMPTY + i * 8, warpgroups<ROWS>());
         }
         woq_barriers_made();
     }
     list_parts(a, base + S::PARTS);
     __syncthreads();
-    if (threadIdx.x >= WARPGROUPS * 128) {
+    if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
         woq_await_steps();
         asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (threadIdx.x == WARPGROUPS * 128)
+        if (threadIdx.x == warpgroups<ROWS>() * 128u)
             fetch_x<ROWS>(x, a, base);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WOQ_WGMMA_REGISTERS(S::WARPGROUPS)));
         const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
         const bool half = !offsets && WOQ_FLAG_SCALE(a.flags) == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16);
         const bool split = !offsets && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F16;
@@ -638,7 +646,7 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
 
 #define ENTRY_NAME(rows, codes, type) woq_wgmma_##rows##_##codes##_##type
 #define ENTRY(rows, codes, type)                                                                   \
-    extern "C" __global__ void __launch_bounds__(WOQ_WGMMA_THREADS, 1)                             \
+    extern "C" __global__ void __launch_bounds__(WOQ_WGMMA_THREADS(shape<rows>::WARPGROUPS), 1)    \
         ENTRY_NAME(rows, codes, type)(WOQ_PARAMETERS)                                              \
     {                                                                                              \
         run<rows>(weights, x, y, bias, residual, a);                                               \

@@ -145,16 +145,21 @@
  * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x), of the kernel wgmma: rows of the weights and of X in a tile.
  *
  * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m, use) in order of preference, as above; math is ROUNDED. Below min_m mma
- * is faster; use: for any weights, or wide ones, which have more than 32 rows for each compute unit.
+ * is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute unit; or for those that
+ * keep each busy with tall tiles for long.
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
+    B(G192X64, 192, 64)                                                                            \
     B(G128X64, 128, 64)                                                                            \
+    B(G192X128, 192, 128)                                                                          \
     B(G128X128, 128, 128)                                                                          \
     B(G128X256, 128, 256)
 
 #define WOQI_WGMMA_PATHS(P)                                                                        \
+    P(G192X64, 17, 64, tall)                                                                       \
     P(G128X64, 17, 32, wide)                                                                       \
     P(G128X64, 33, 64, any)                                                                        \
+    P(G192X128, 33, 128, tall)                                                                     \
     P(G128X128, 33, 128, any)                                                                      \
     P(G128X256, 33, 0, any)
 

@@ -20,6 +20,10 @@
 /* Work-groups of a tile at most: the last one adds what the others have. */
 #define TILE_SHARES    4
 #define SHARE_BLOCKS   4 /* shares are multiples of it */
+/* Blocks of K that a compute unit must have to do for tiles of 192 rows: more of its warps hide what each waits for, but
+ * there are fewer tiles, and more sums where they are shared (H200, M = 64, µs of 128 and 192 rows: 28672 × 8192, 146
+ * blocks, 86.5, 78.8; 28672 × 4096, 73, 46.1, 42.9; 8192 × 8192, 42, 27.6, 27.7; 4096 × 4096, 11, 12.7, 15.6). */
+#define TALL_BLOCKS    56
 
 struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t units, bool alone)
 {
@@ -112,6 +116,17 @@ bool woqi_wgmma_wide_accepts(const struct woq_gemm *gemm, const struct woqi_path
     if (gemm->weights->tiles[0].shape.rows > 32 * woqi_gpu_units(gemm) || gemm->single || gemm->device->only_matrix)
         return woqi_wgmma_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "mma is faster for so few rows of weights");
+    return false;
+}
+
+bool woqi_wgmma_tall_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    uint32_t tile_w, tile_x;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w);
+    if (tiles * blocks_of(gemm) >= TALL_BLOCKS * woqi_gpu_units(gemm) || gemm->single || gemm->device->only_matrix)
+        return woqi_wgmma_any_accepts(gemm, path, reason, size);
+    snprintf(reason, size, "too few weights for tiles of %u rows", tile_w);
     return false;
 }
 

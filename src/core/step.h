@@ -87,6 +87,7 @@ woqi_step_fn woqi_half_step;
 /* Any weights; those with more than 32 rows for each compute unit. */
 woqi_accepts_fn woqi_wgmma_any_accepts;
 woqi_accepts_fn woqi_wgmma_wide_accepts;
+woqi_accepts_fn woqi_wgmma_tall_accepts;
 woqi_workspace_fn woqi_wgmma_workspace;
 woqi_slice_limit_fn woqi_wgmma_slice;
 woqi_step_fn woqi_wgmma_step;

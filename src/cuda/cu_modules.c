@@ -193,6 +193,13 @@ static void launch_mma(const struct woqi_kernel *kernel, struct woqi_cu_module *
 
 /* ---- wgmma ---- */
 
+static uint32_t wgmma_threads(struct woqi_kernel_key key)
+{
+    uint32_t weights, rows;
+    woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
+    return WOQ_WGMMA_THREADS(weights / 64);
+}
+
 /* 0: the block is not compiled for such weights. */
 static uint32_t wgmma_shared(struct woqi_kernel_key key)
 {
@@ -200,7 +207,7 @@ static uint32_t wgmma_shared(struct woqi_kernel_key key)
     uint32_t weights, rows;
     woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
 #define SHAPE(n)                                                                                   \
-    if (rows == (n))                                                                               \
+    if (rows == (n) && weights / 64 <= WOQ_WGMMA_WARPGROUPS(n, bits, key.x == WOQ_ABI_BF16))   \
         return WOQ_WGMMA_SHARED(n, bits);
     WOQ_WGMMA_SHAPES(SHAPE)
     if (bits != 16) {
@@ -212,7 +219,7 @@ static uint32_t wgmma_shared(struct woqi_kernel_key key)
 
 static bool probe_wgmma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
 {
-    return fits_matrix(device, key, WOQ_WGMMA_THREADS, wgmma_shared(key), reason, size);
+    return fits_matrix(device, key, wgmma_threads(key), wgmma_shared(key), reason, size);
 }
 
 static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
@@ -222,7 +229,7 @@ static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_cu_module
     woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
     snprintf(out->entry, sizeof out->entry, "woq_wgmma_%u_%s_%s", rows, code_name(key),
              key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
-    out->block[0] = WOQ_WGMMA_THREADS;
+    out->block[0] = wgmma_threads(key);
     out->shared = wgmma_shared(key);
 }
 
