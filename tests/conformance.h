@@ -24,10 +24,16 @@ bool design_cases(struct test_case *out, size_t count, uint64_t work);
 /* Matrices beyond 1 MiB of weights, X or Y. Returns NULL past the last. */
 const char *design_large_case(size_t index);
 
+/* ---- conformance_fixed.c ---- */
+
+/* Does woq/gemm.h promise math mode FIXED16 for this product on the device? */
+bool fixed_offered(const struct woq_device_info *info, const struct test_case *c);
+
 /* ---- the tests; *state is the device ---- */
 
 void conformance_products(void **state);
 void conformance_few_products(void **state);
+void conformance_fixed(void **state);
 void conformance_replay(void **state);
 void conformance_paths(void **state);
 void conformance_no_allocation(void **state);

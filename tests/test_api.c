@@ -181,6 +181,7 @@ static void test_names(void **state)
     assert_string_equal(woq_activation_name(WOQ_ACTIVATION_GELU_TANH), "gelu_tanh");
     assert_string_equal(woq_activation_name((enum woq_activation)UNKNOWN), "unknown");
     assert_string_equal(woq_math_name(WOQ_MATH_ROUNDED), "rounded");
+    assert_string_equal(woq_math_name(WOQ_MATH_FIXED16), "fixed16");
     assert_string_equal(woq_math_name((enum woq_math)UNKNOWN), "unknown");
     assert_null(woq_path_name(woq_path_count()));
     assert_non_null(woq_path_name(0));

@@ -24,6 +24,7 @@ int conformance_suite(struct woq_device *device, bool subset)
     const struct CMUnitTest tests[] = {
         {subset ? "conformance_few_products" : "conformance_products", products, NULL, NULL,
          device},
+        cmocka_unit_test_prestate(conformance_fixed, device),
         cmocka_unit_test_prestate(conformance_replay, device),
         cmocka_unit_test_prestate(conformance_paths, device),
         cmocka_unit_test_prestate(conformance_no_allocation, device),

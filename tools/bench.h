@@ -49,7 +49,7 @@ struct bench_product {
     const uint8_t *x, *y; /* dense */
     uint32_t m;
     enum woq_type x_type, y_type;
-    enum woq_math math; /* EXACT or ROUNDED, as explain says */
+    enum woq_math math; /* EXACT, ROUNDED or FIXED16, as explain says */
 };
 struct bench_error {
     double fraction; /* largest error ÷ (bound + rounding of the store); infinite for NaN */

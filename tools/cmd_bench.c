@@ -30,7 +30,7 @@ static const char help[] =
     "  -x, --x TYPE        type of X: f16 (default), bf16, f32\n"
     "  -y, --y TYPE        type of Y (default: as X)\n"
     "  -p, --path PATH     only this kernel path (default: what the planner takes)\n"
-    "      --math MODE     exact or rounded (default: what the path prefers)\n"
+    "      --math MODE     exact, rounded or fixed16 (default: what the path prefers)\n"
     "      --batch-invariant  one way for all M up to the largest, so that no row's bits depend on M\n"
     "  -t, --seconds S     time to measure each row for (default 0.5)\n"
     "      --rotate MIB    weights to go through, so that they come from memory and not a cache\n"

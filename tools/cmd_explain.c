@@ -20,7 +20,7 @@ static const char help[] =
     "      --bias TYPE       with a bias of this type\n"
     "      --residual        with a residual\n"
     "  -a, --activation NAME none (default), relu, gelu_tanh, gelu_erf, silu, silu_mul\n"
-    "      --math MODE       exact or rounded (default: what the path prefers)\n"
+    "      --math MODE       exact, rounded or fixed16 (default: what the path prefers)\n"
     "      --batch-invariant one way for all M up to the largest\n"
     "  -p, --path PATH       only this kernel path\n"
     "  -d, --device SEL      device (default: WOQ_DEVICE, else the best)\n"

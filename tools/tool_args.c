@@ -92,10 +92,10 @@ bool tool_parse_type(const char *text, enum woq_type *out, char *why)
 
 bool tool_parse_math(const char *text, enum woq_math *out, char *why)
 {
-    static const char *const names[] = {"default", "exact", "rounded"};
-    static const enum woq_math modes[] = {WOQ_MATH_DEFAULT, WOQ_MATH_EXACT, WOQ_MATH_ROUNDED};
+    static const char *const names[] = {"default", "exact", "rounded", "fixed16"};
+    static const enum woq_math modes[] = {WOQ_MATH_DEFAULT, WOQ_MATH_EXACT, WOQ_MATH_ROUNDED, WOQ_MATH_FIXED16};
     size_t i = 0;
-    if (!find_name(text, names, 3, &i, "math mode", why))
+    if (!find_name(text, names, 4, &i, "math mode", why))
         return false;
     *out = modes[i];
     return true;

@@ -14,7 +14,7 @@ _woq_values() { # program, long option, its value's name in the help
     --device) "$1" devices 2>/dev/null | sed -n 's/^\([a-z]*:[0-9]*\) .*/\1/p' ;;
     --log) echo error warning info debug ;;
     --x | --y | --bias) echo f16 bf16 f32 ;;
-    --math) echo default exact rounded ;;
+    --math) echo default exact rounded fixed16 ;;
     --path) echo gemv gemm skinny expand floor ;;
     --zero) echo symmetric point offset ;;
     --activation) echo none relu gelu_tanh gelu_erf silu silu_mul ;;

@@ -32,13 +32,23 @@
  *           divided by the power of two that brings its largest finite |x| to 2^15 … 2^16, and rounded to FP16; the
  *           sum is multiplied by it. Elements below 2^-32·max|x| lose bits, at most 2^-40·max|x| each: add
  *               2^-40·max|x| · (1 + γ(K + 2G + 4)) · Σ |w|,    max|x| over the finite elements of the row.
- * Plain F16 and BF16 weights: w is the stored value in both modes and the bound that of EXACT, G = 0;
- * ROUNDED does not convert them.
+ * FIXED16   on CPUs, if asked for. A row of X is cut into blocks B of 128 columns, in the order in
+ *           which they are packed (g_idx: sorted by group); a block's elements become multiples of s, the least power of two with max|x| <= 32639·s, though at
+ *           least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as EXACT:
+ *               |x − x̂| ≤ s/2 ≤ δ_B = max(max|x|, 2^-98) / 32639,    max|x| over B; 0 where x is a multiple of s, as
+ *                                   are F16 X from 2^-4 and BF16 X from 2^-7 of max|x| on, and a block of zeros;
+ *               |ŷ − Σ x·w| ≤ γ(K + 2G + 4) · Σ |x|·v + (1 + γ(K + 2G + 4)) · Σ_B δ_B · Σ_{k in B} v,
+ *               v = |scale·(q − zero)|   or   |scale·q| + |offset|.
+ *           Integers fit 32 bits: a sum of a block is at most 128·32639·255 < 2^30. A NaN or infinity in a row of X
+ *           makes its whole row of ŷ NaN; from 2^112 on, |x| may give infinities. Groups: all of K, multiples of 128
+ *           columns, or 8, 16, 32, 64.
+ * Plain F16 and BF16 weights: w is the stored value in all modes and the bound that of EXACT, G = 0;
+ * ROUNDED does not convert them, and FIXED16 not X.
  *
- * Both: FP32 subnormals may be flushed to zero by a device, which adds at most
+ * All: FP32 subnormals may be flushed to zero by a device, which adds at most
  *           (2K + 2G + 2) · 2^-126 · max(1, max|x|, max|scale|).
  * FP32 X uses FP32 multiplications, never TF32. No product is rounded and no sum is kept in half
- * precision. NaN and infinities in X, bias and residual propagate by IEEE rules.
+ * precision. NaN and infinities in X, bias and residual propagate by IEEE rules, those in X under FIXED16 as above.
  *
  * Epilogue, in FP32: v = ŷ + bias, one rounding. none and ReLU (v < 0 ? 0 : v; NaN stays) are exact.
  * GELU and SiLU: the error e of v grows to 1.13·e + 2^-20·(1 + |v|). SILU_MUL: product of the two
@@ -71,7 +81,8 @@ enum woq_activation {
 enum woq_math {
     WOQ_MATH_DEFAULT = 0, /* whichever the chosen path prefers; explain names it */
     WOQ_MATH_EXACT,
-    WOQ_MATH_ROUNDED /* refused for F16 X if the weights are not fp16_safe */
+    WOQ_MATH_ROUNDED, /* refused for F16 X if the weights are not fp16_safe */
+    WOQ_MATH_FIXED16  /* X as integers of 16 bits; never unless asked for; refused where nothing computes so */
 };
 
 struct woq_gemm_params {
@@ -141,7 +152,7 @@ WOQ_API enum woq_status woq_gemm_workspace(const struct woq_gemm *gemm, uint64_t
 WOQ_API enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m,
                                          struct woq_explain *out);
 
-/* Names in this library's reports: "none", "relu", "gelu_tanh", …; "exact", "rounded"; "unknown". */
+/* Names in this library's reports: "none", "relu", "gelu_tanh", …; "exact", "rounded", "fixed16"; "unknown". */
 WOQ_API const char *woq_activation_name(enum woq_activation activation);
 WOQ_API const char *woq_math_name(enum woq_math math);
 

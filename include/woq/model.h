@@ -56,7 +56,7 @@ struct woq_model_info {
     double bits_per_weight;      /* of the linear layers of the decoder, scales and zeros included */
     char format[64];             /* "qb4w_g64_f16", "f16w", "mixed" */
     char path[32];               /* of the first layer's q/k/v product at the batch's M */
-    char math[16];               /* of that product: "exact" or "rounded" */
+    char math[16];               /* of that product: "exact", "rounded" or "fixed16" */
     char decode_path[32];        /* of the same with one token */
     char decode_math[16];
 };

@@ -23,7 +23,7 @@ static enum woq_status check_enums(struct woq_device *device, const struct woq_g
         return fail_param(device, "bias_type", (int)p->bias_type, "an enum woq_type");
     if ((unsigned)p->activation > WOQ_ACTIVATION_SILU_MUL)
         return fail_param(device, "activation", (int)p->activation, "an enum woq_activation");
-    if ((unsigned)p->math > WOQ_MATH_ROUNDED)
+    if ((unsigned)p->math > WOQ_MATH_FIXED16)
         return fail_param(device, "math", (int)p->math, "an enum woq_math");
     return WOQ_OK;
 }
@@ -74,6 +74,16 @@ static enum woq_status find_forced(struct woq_device *device, const char **path)
                      "woq_gemm_create: path '%s' is unknown; known are %s", *path, known);
 }
 
+/* FIXED16 is for those who ask for it; to others its paths are not worth a reason. */
+static bool fixed_fits(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason)
+{
+    const bool fixed = path->math == WOQ_MATH_FIXED16, wanted = gemm->params.math == WOQ_MATH_FIXED16;
+    if (fixed == wanted || (!fixed && !gemm->weights->group))
+        return true;
+    snprintf(reason, WOQI_REASON_SIZE, "%s", fixed ? "" : "does not compute in math mode fixed16");
+    return false;
+}
+
 static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason)
 {
     if (!path->math || !gemm->weights->group)
@@ -114,6 +124,8 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
         return false;
     }
+    if (!fixed_fits(gemm, path, reason))
+        return false;
     for (uint32_t i = 0; i < path->kernel_count; i++) {
         keys[i] = woqi_path_key(gemm, path, i);
         if (!kernel_wanted(gemm->device, keys[i].id, reason))
@@ -140,10 +152,12 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     return !*distrusted;
 }
 
-/* Of several paths of one name, the last one's reason counts. */
+/* Of several paths of one name, the last one's reason counts, if it has one. */
 static void reject(struct woqi_range *range, const char *path, const char *reason, bool distrusted)
 {
     uint32_t i = 0;
+    if (!*reason)
+        return;
     while (i < range->rejected_count &&
            (distrusted || range->rejected[i].distrusted || strcmp(range->rejected[i].path, path)))
         i++;

@@ -20,6 +20,12 @@
  * gemm    CPU, layout PANEL16, X is the workspace of xprep (FP32, rows of k padded to 64 bytes).
  *         Work-group (i, j) of size 1 computes panel i (gated: pair) of rows j·WOQI_GEMM_ROWS onwards;
  *         both stride by the number of groups.
+ * xfixed  X to integers of 16 bits in the workspace, binding Y, y_off 0: rows as abi.inc has them, gathered through
+ *         perm, in blocks of WOQ_FIXED_BLOCK columns (woq/gemm.h, FIXED16). x_columns as in xprep. Invocations stride
+ *         over the blocks of columns, groups[1] over the rows. The order of the integers of 8 columns is the device's
+ *         own affair, which only it reads.
+ * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
+ *         or all; math FIXED16. X is what xfixed made of it. Work-groups as in gemm, of WOQI_FIXED_ROWS rows.
  *
  * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16, or BF16
  *         where they take it. Built for one kind of codes, one type of X and one block (blocks.h). Work-group (i, j)
@@ -87,12 +93,15 @@
 
 #define WOQI_GEMV_MAX_M 8
 #define WOQI_GEMM_ROWS 64
+#define WOQI_FIXED_ROWS 64
 
 #define WOQI_KERNELS(K)                                                                            \
     K(FLOOR, floor, "floor", 64, "any device, any format")                                         \
     K(XPREP, xprep, "gemm", 64, "X to FP32, gathered")                                             \
     K(GEMV, gemv, "gemv", 1, "CPU, few rows")                                                      \
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
+    K(XFIXED, xfixed, "gemm", 1, "X to integers of 16 bits")                                       \
+    K(FIXED, fixed, "gemm", 1, "CPU, integer products")                                            \
     K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
     K(XHALF, xhalf, "skinny, gemm", 256, "X aligned, gathered, or as FP16")                                    \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \

@@ -101,6 +101,8 @@ const struct woqi_path woqi_paths[] = {
     EXPAND_PATH(COOP, C128X128, 0, 0, any), EXPAND_PATH(COOP, C64X64, 0, 0, any),
     EXPAND_PATH(COOP, C32X32, 0, 0, any),
 #undef EXPAND_PATH
+    {"gemm", 0, 0, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_FIXED}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_FIXED16,
+     woqi_fixed_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2, woqi_panel_gemm_step, NULL},
     {"floor", 0, 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
 };

@@ -83,7 +83,7 @@ struct woqi_path {
     enum woqi_block_id block; /* of a matrix kernel or TILE, which is then built for it and the kind of codes */
     uint32_t fill; /* the block is for weights that give a compute unit so many work-groups at max_m; 0 = any */
     uint32_t splits;          /* parts of K, of work-groups of their own; 0 as 1 */
-    enum woq_math math;       /* the only one it computes in; DEFAULT = each, EXACT if not asked */
+    enum woq_math math;       /* the only one it computes in; DEFAULT = EXACT or ROUNDED, as asked */
     woqi_accepts_fn *accepts;
     woqi_workspace_fn *workspace;
     woqi_slice_limit_fn *slice_limit;

@@ -1,4 +1,4 @@
-/* paths_cpu.c: gemv and gemm on CPU devices, layout PANEL16. */
+/* paths_cpu.c: gemv and gemm on CPU devices, layout PANEL16; FIXED16 on the reference, too. */
 #include <stdio.h>
 
 #include "alloc.h"
@@ -32,35 +32,68 @@ bool woqi_panel_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *
     return true;
 }
 
-/* Bytes of a row of prepared activations. */
-static uint64_t prepared_stride(const struct woq_gemm *gemm)
+static bool is_fixed(const struct woqi_path *path)
 {
-    return woqi_div_up(gemm->weights->k_packed * 4, 64) * 64;
+    return path->math == WOQ_MATH_FIXED16;
+}
+
+/* Bytes of a row of prepared activations. */
+static uint64_t prepared_stride(const struct woq_gemm *gemm, const struct woqi_path *path)
+{
+    const struct woq_weights *w = gemm->weights;
+    const uint64_t blocks = WOQ_FIXED_BLOCKS(w->k_packed);
+    const uint64_t bytes = is_fixed(path) ? WOQ_FIXED_SUMS(w->k_packed) + 4 * blocks * WOQ_FIXED_BLOCK_SUMS(w->group)
+                                          : w->k_packed * 4;
+    return woqi_div_up(bytes, 64) * 64;
+}
+
+/* Rows of a work-group. */
+static uint64_t group_rows(const struct woqi_path *path)
+{
+    return is_fixed(path) ? WOQI_FIXED_ROWS : WOQI_GEMM_ROWS;
 }
 
 uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
-    (void)path;
-    uint64_t rows = woqi_prepared_bytes(gemm) / prepared_stride(gemm);
-    if (rows > WOQI_GEMM_ROWS)
-        rows = rows / WOQI_GEMM_ROWS * WOQI_GEMM_ROWS;
+    uint64_t rows = woqi_prepared_bytes(gemm) / prepared_stride(gemm, path);
+    if (rows > group_rows(path))
+        rows = rows / group_rows(path) * group_rows(path);
     return rows ? (uint32_t)woqi_min(rows, UINT32_MAX) : 1;
+}
+
+static bool prepared_fits(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    if (prepared_stride(gemm, path) <= woqi_window_bytes(gemm))
+        return true;
+    snprintf(reason, size, "a row of prepared activations exceeds what the device can bind");
+    return false;
 }
 
 bool woqi_panel_gemm_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                              size_t size)
 {
-    const struct woq_device_info *info = &gemm->device->info;
-    if (prepared_stride(gemm) > woqi_min(info->max_binding, info->max_allocation)) {
-        snprintf(reason, size, "a row of FP32 activations exceeds what the device can bind");
+    return prepared_fits(gemm, path, reason, size) && woqi_panels_accept(gemm, path, reason, size);
+}
+
+bool woqi_fixed_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    if (!w->group) {
+        snprintf(reason, size, "weights are not integers");
         return false;
     }
-    return woqi_panels_accept(gemm, path, reason, size);
+    if (w->group < w->k_packed && w->group % WOQ_FIXED_BLOCK && (WOQ_FIXED_BLOCK % w->group || w->group < 8)) {
+        snprintf(reason, size, "groups must have 8, 16, 32 or 64 columns, a multiple of 128, or all; they have %llu",
+                 (unsigned long long)w->group);
+        return false;
+    }
+    return prepared_fits(gemm, path, reason, size) &&
+           (w->layout == WOQI_LAYOUT_ROWS || woqi_panels_accept(gemm, path, reason, size));
 }
 
 uint64_t woqi_panel_gemm_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
-    return woqi_min(m, woqi_panel_gemm_slice(gemm, path)) * prepared_stride(gemm);
+    return woqi_min(m, woqi_panel_gemm_slice(gemm, path)) * prepared_stride(gemm, path);
 }
 
 static bool prepare_step(const struct woq_gemm *gemm, const struct woqi_range *range,
@@ -68,7 +101,7 @@ static bool prepare_step(const struct woq_gemm *gemm, const struct woqi_range *r
                          struct woqi_step *s)
 {
     const struct woqi_tile *tile = &gemm->weights->tiles[0];
-    uint64_t stride = prepared_stride(gemm);
+    uint64_t stride = prepared_stride(gemm, range->path);
     woqi_step_product(gemm, range->kernels[0], o, first, rows, tile, s);
     woqi_step_bind_x(gemm, o, first, rows, s);
     struct woqi_args *a = &s->args;
@@ -78,8 +111,8 @@ static bool prepare_step(const struct woq_gemm *gemm, const struct woqi_range *r
     a->y_off = a->bias_off = a->res_off = 0;
     a->y_stride = (uint32_t)stride;
     a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
-    s->groups[0] = woqi_step_groups(gemm, woqi_div_up(a->k, s->kernel->local_x), 0);
-    s->groups[1] = woqi_step_groups(gemm, a->m, 1);
+    s->groups[0] = is_fixed(range->path) ? 1 : woqi_step_groups(gemm, woqi_div_up(a->k, s->kernel->local_x), 0);
+    s->groups[1] = woqi_step_groups(gemm, is_fixed(range->path) ? woqi_min(a->m, 64) : a->m, 1);
     s->groups[2] = 1;
     return true;
 }
@@ -91,13 +124,13 @@ bool woqi_panel_gemm_step(const struct woq_gemm *gemm, const struct woqi_range *
     if (stage == 0)
         return tile == &gemm->weights->tiles[0] && prepare_step(gemm, range, o, first, rows, s);
     woqi_step_product(gemm, range->kernels[1], o, first, rows, tile, s);
-    uint64_t stride = prepared_stride(gemm);
+    uint64_t stride = prepared_stride(gemm, range->path);
     s->bind[WOQ_BIND_X] = (struct woqi_bind){o->workspace.buffer, o->workspace.offset,
                                              s->args.m * stride};
     s->args.x_stride = (uint32_t)stride;
     s->args.flags = woqi_step_flags(gemm, range, WOQ_F32, false);
     s->groups[0] = panel_groups(gemm, tile);
-    s->groups[1] = woqi_step_groups(gemm, woqi_div_up(s->args.m, WOQI_GEMM_ROWS), 1);
+    s->groups[1] = woqi_step_groups(gemm, woqi_div_up(s->args.m, group_rows(range->path)), 1);
     s->groups[2] = 1;
     return true;
 }

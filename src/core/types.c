@@ -151,6 +151,8 @@ const char *woq_math_name(enum woq_math math)
         return "exact";
     case WOQ_MATH_ROUNDED:
         return "rounded";
+    case WOQ_MATH_FIXED16:
+        return "fixed16";
     }
     return "unknown";
 }

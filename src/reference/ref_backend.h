@@ -17,9 +17,11 @@ woqi_kernel_probe_fn woqi_ref_kernel_probe;
 woqi_kernel_create_fn woqi_ref_kernel_create;
 woqi_kernel_destroy_fn woqi_ref_kernel_destroy;
 
-/* The floor kernel: all m × n outputs of one step. bind: host addresses of the WOQ_BIND_… windows.
- */
-void woqi_ref_floor(const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT]);
+/* All m × n outputs of one step of the kernel floor, or of fixed. bind: host addresses of the WOQ_BIND_… windows. */
+void woqi_ref_product(enum woqi_kernel_id kernel, const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT]);
+
+/* ref_fixed.c: the kernel xfixed. */
+void woqi_ref_xfixed(const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT]);
 
 /* ref_sequence.c */
 woqi_sequence_create_fn woqi_ref_sequence_create;

@@ -1,8 +1,9 @@
 /*
- * ref_kernel.c: the floor kernel in plain C, the text to read before any other kernel.
+ * ref_kernel.c: the kernels floor and fixed in plain C, the text to read before any other kernel.
  *
- * For each output: the sum over k, rising, of x · w in FP32 by fused multiply-add, w as the numeric
- * contract in woq/gemm.h has it; then the epilogue.
+ * floor: for each output the sum over k, rising, of x · w in FP32 by fused multiply-add, w as the numeric contract in
+ * woq/gemm.h has it; then the epilogue. fixed: the sum over segments of columns (shaders/abi.inc), rising, of
+ * scale · (dot of the integers), which is exact; then the epilogue.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ struct product {
     uint8_t *y;
     struct woq_format format;
     enum woq_type x_type, y_type, bias_type, round_type;
+    bool fixed; /* X is what xfixed made of it */
 };
 
 static enum woq_type type_of(uint32_t field)
@@ -52,6 +54,14 @@ static unsigned code_at(const struct product *p, uint32_t row, uint32_t k)
     return eight[nibble / 2] >> (nibble % 2 * 4) & 15;
 }
 
+/* In the tables of scales and zeros. */
+static uint64_t scale_index(const struct product *p, uint32_t row, uint32_t k)
+{
+    const struct woqi_args *a = p->a;
+    return (uint64_t)(k / a->group) * a->scale_stride +
+           woqi_table_row((enum woqi_layout)WOQ_FLAG_LAYOUT(a->flags), row);
+}
+
 static float weight_at(const struct product *p, uint32_t row, uint32_t k)
 {
     const struct woqi_args *a = p->a;
@@ -59,8 +69,7 @@ static float weight_at(const struct product *p, uint32_t row, uint32_t k)
         enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
         return woqi_load(type, eight_at(p, row, k), k % 8);
     }
-    uint64_t index = (uint64_t)(k / a->group) * a->scale_stride +
-                     woqi_table_row((enum woqi_layout)WOQ_FLAG_LAYOUT(a->flags), row);
+    uint64_t index = scale_index(p, row, k);
     float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,
                               p->weights + a->zeros_off, index);
     if (p->round_type == WOQ_F16)
@@ -85,6 +94,50 @@ static float dot(const struct product *p, uint32_t m, uint32_t row)
         sum = fmaf(woqi_load(p->x_type, x, column), weight_at(p, row, k), sum);
     }
     return sum;
+}
+
+static uint32_t word_at(const uint8_t *from, uint64_t index)
+{
+    uint32_t word;
+    memcpy(&word, from + 4 * index, 4);
+    return word;
+}
+
+/* Σ q · x of the columns first … end − 1, whose x are integers. */
+static int32_t dot_segment(const struct product *p, const uint8_t *x, uint32_t row, uint32_t first, uint32_t end)
+{
+    int32_t dot = 0;
+    for (uint32_t k = first; k < end; k++) {
+        int16_t v;
+        memcpy(&v, x + 2 * (uint64_t)k, 2);
+        dot += (int32_t)code_at(p, row, k) * v;
+    }
+    return dot;
+}
+
+static float dot_fixed(const struct product *p, uint32_t m, uint32_t row)
+{
+    const struct woqi_args *a = p->a;
+    const uint8_t *x = p->x + a->x_off + (uint64_t)m * a->x_stride, *scales = p->weights + a->scales_off;
+    const uint32_t segment = WOQ_FIXED_SEGMENT(a->group), sums = WOQ_FIXED_BLOCK_SUMS(a->group);
+    float total = 0;
+    for (uint32_t first = 0; first < a->k; first += segment) {
+        const uint32_t block = first / WOQ_FIXED_BLOCK, count = a->k - first < segment ? a->k - first : segment;
+        const uint64_t i = scale_index(p, row, first), s = (uint64_t)block * sums + first % WOQ_FIXED_BLOCK / segment;
+        const float scale = woqi_load(WOQ_F32, x + WOQ_FIXED_SCALES(a->k), block);
+        const int32_t sum = (int32_t)word_at(x + WOQ_FIXED_SUMS(a->k), s);
+        int32_t dot = dot_segment(p, x, row, first, first + count), zero = 0;
+        if (p->format.zero != WOQ_ZERO_OFFSET)
+            zero = p->format.zero == WOQ_ZERO_POINT ? p->weights[a->zeros_off + i]
+                   : p->format.code == WOQ_CODE_U4  ? 8
+                                                    : 128;
+        total = fmaf(woqi_load(p->format.scale, scales, i), (float)(dot - zero * sum) * scale, total);
+        if (p->format.zero == WOQ_ZERO_OFFSET)
+            total = fmaf(woqi_load(p->format.scale, p->weights + a->zeros_off, i), (float)sum * scale, total);
+        if (count < segment)
+            break; /* first + segment may not fit 32 bits */
+    }
+    return total;
 }
 
 static float with_bias(const struct product *p, float v, uint64_t byte)
@@ -115,6 +168,11 @@ static float activate(uint32_t activation, float v)
     }
 }
 
+static float sum_of(const struct product *p, uint32_t m, uint32_t row)
+{
+    return p->fixed ? dot_fixed(p, m, row) : dot(p, m, row);
+}
+
 static void output(const struct product *p, uint32_t m, uint32_t n)
 {
     const struct woqi_args *a = p->a;
@@ -122,9 +180,9 @@ static void output(const struct product *p, uint32_t m, uint32_t n)
     uint64_t bias = n * (uint64_t)woq_type_size(p->bias_type);
     if (a->granule)
         row = column / a->granule * 2 * a->granule + column % a->granule;
-    float v = with_bias(p, dot(p, m, row), bias);
+    float v = with_bias(p, sum_of(p, m, row), bias);
     if (a->granule)
-        v = silu(v) * with_bias(p, dot(p, m, row + a->granule), bias + a->bias_up);
+        v = silu(v) * with_bias(p, sum_of(p, m, row + a->granule), bias + a->bias_up);
     else
         v = activate(WOQ_FLAG_ACT(a->flags), v);
     if (WOQ_FLAG_RESIDUAL(a->flags))
@@ -132,7 +190,7 @@ static void output(const struct product *p, uint32_t m, uint32_t n)
     woqi_store(p->y_type, p->y + a->y_off + (uint64_t)m * a->y_stride, n, v);
 }
 
-void woqi_ref_floor(const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT])
+void woqi_ref_product(enum woqi_kernel_id kernel, const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT])
 {
     struct product p = {
         .a = args,
@@ -148,6 +206,7 @@ void woqi_ref_floor(const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_C
         .y_type = type_of(WOQ_FLAG_Y(args->flags)),
         .bias_type = type_of(WOQ_FLAG_BIAS(args->flags)),
         .round_type = type_of(WOQ_FLAG_ROUND(args->flags)),
+        .fixed = kernel == WOQI_KERNEL_FIXED,
     };
     for (uint32_t m = 0; m < args->m; m++)
         for (uint32_t n = 0; n < args->n; n++)
@@ -158,9 +217,9 @@ bool woqi_ref_kernel_probe(struct woq_device *device, struct woqi_kernel_key key
                            size_t size)
 {
     (void)device;
-    if (key.id == WOQI_KERNEL_FLOOR)
+    if (key.id == WOQI_KERNEL_FLOOR || key.id == WOQI_KERNEL_XFIXED || key.id == WOQI_KERNEL_FIXED)
         return true;
-    snprintf(reason, size, "the reference backend has the floor kernel alone");
+    snprintf(reason, size, "the reference backend has the kernels floor and fixed alone");
     return false;
 }
 

@@ -46,7 +46,10 @@ static void dispatch(const struct woqi_step *step)
     uint8_t *bind[WOQ_BIND_COUNT];
     for (int i = 0; i < WOQ_BIND_COUNT; i++)
         bind[i] = bind_address(&step->bind[i]);
-    woqi_ref_floor(&step->args, bind);
+    if (step->kernel->key.id == WOQI_KERNEL_XFIXED)
+        woqi_ref_xfixed(&step->args, bind);
+    else
+        woqi_ref_product(step->kernel->key.id, &step->args, bind);
 }
 
 enum woq_status woqi_ref_sequence_submit(struct woqi_sequence *sequence, uint32_t instance,

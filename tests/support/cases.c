@@ -12,8 +12,8 @@ static const char *const order_names[] = {"none", "equal", "uneven", NULL};
 static const char *const residual_names[] = {"none", "own", "in_place", NULL};
 static const char *const activation_names[] = {"none", "relu",     "gelu_tanh", "gelu_erf",
                                                "silu", "silu_mul", NULL};
-static const char *const math_names[] = {"default", "exact", "rounded", NULL};
-static const char *const data_names[] = {"integers", "random", "adversarial", "outliers", NULL};
+static const char *const math_names[] = {"default", "exact", "rounded", "fixed16", NULL};
+static const char *const data_names[] = {"integers", "random", "adversarial", "outliers", "blocks", NULL};
 
 static const struct {
     const char *key;

@@ -62,6 +62,12 @@ static void type_range(enum woq_type type, double *largest, double *smallest)
     *smallest = type == WOQ_F16 ? 0x1p-14 : 0x1p-126;
 }
 
+/* Are all but X as in CASE_RANDOM? */
+static bool is_random(const struct generator *g)
+{
+    return g->c->data == CASE_RANDOM || g->c->data == CASE_BLOCKS;
+}
+
 static double make_scale(struct generator *g)
 {
     static const double powers[] = {0.5, 1, 2, -1};
@@ -104,7 +110,7 @@ static double make_offset(struct generator *g, double scale)
         return 0;
     if (g->attack == LARGE_PARTIAL_SUMS || g->attack == HALF_OVERFLOW)
         return -1;
-    if (g->c->data == CASE_RANDOM || g->attack == NOT_FINITE)
+    if (is_random(g) || g->attack == NOT_FINITE)
         return -scale * (g->top + 1) * (0.25 + 0.5 * random_uniform(&g->random));
     return ((double)random_below(&g->random, 17) - 8) / 2;
 }
@@ -138,7 +144,7 @@ static double make_plain(struct generator *g)
     case HALF_OVERFLOW: return 100;
     default: break;
     }
-    if (g->c->data == CASE_RANDOM)
+    if (is_random(g))
         return random_normal(r) / 8;
     return ((double)random_below(r, 33) - 16) / 2;
 }
@@ -146,6 +152,21 @@ static double make_plain(struct generator *g)
 static bool is_outlier(const struct generator *g, uint64_t column)
 {
     return g->c->data == CASE_OUTLIERS && column == g->c->k / 2;
+}
+
+/* Of CASE_BLOCKS. */
+static double make_block_x(struct generator *g, uint64_t row, uint64_t column)
+{
+    const int least = g->c->x == WOQ_F16 ? -24 : g->c->x == WOQ_BF16 ? -133 : -149; /* exponent of the smallest number */
+    struct test_random *r = &g->random;
+    switch (row % 6) {
+    case 0: return column % 128 == 77 % g->c->k ? 65504 : 1e-3 * random_normal(r);
+    case 1: return ldexp((double)random_below(r, 9) - 4, least);
+    case 2: return 0;
+    case 3: return column == g->c->k / 2 ? NAN : random_normal(r);
+    case 4: return column == g->c->k / 3 ? (row % 4 ? INFINITY : -INFINITY) : random_normal(r);
+    default: return ldexp(random_normal(r), (int)(column / 128 * 37 % 5) * -least / 6 + least * 2 / 3);
+    }
 }
 
 static double make_x(struct generator *g, uint64_t row, uint64_t column)
@@ -168,6 +189,8 @@ static double make_x(struct generator *g, uint64_t row, uint64_t column)
         return random_normal(r);
     default: break;
     }
+    if (g->c->data == CASE_BLOCKS)
+        return make_block_x(g, row, column);
     if (is_outlier(g, column))
         return 1024;
     if (g->c->data == CASE_OUTLIERS)
@@ -179,7 +202,7 @@ static double make_x(struct generator *g, uint64_t row, uint64_t column)
 
 static double make_small(struct generator *g)
 {
-    if (g->c->data == CASE_RANDOM)
+    if (is_random(g))
         return 4 * random_normal(&g->random);
     return ((double)random_below(&g->random, 65) - 32) / 2;
 }

@@ -8,6 +8,8 @@
  * zero points and codes at 0 and 2^bits − 1; sums that pass 65504 on the way to a small result;
  * results beyond FP16; one row of X with NaN, one with infinity; zero, negative and subnormal
  * scales
+ * blocks       weights as random; rows of X by row % 6: 65504 among 1e-3 in each 128 columns; subnormals; zeros; a NaN;
+ * an infinity; each 128 columns of a magnitude of their own, some of them subnormal
  */
 #ifndef TEST_DATA_H
 #define TEST_DATA_H

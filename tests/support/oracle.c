@@ -262,6 +262,43 @@ static double largest_scale(const struct oracle_product *p)
     return largest;
 }
 
+/* What FIXED16 may lose of X, times the sizes of the weights it meets: Σ_B δ_B · Σ size. g_idx: blocks are not known,
+ * and that of the row's largest element stands for all. */
+static double lost_of_blocks(const double *x, const double *size, uint64_t count, bool sorted)
+{
+    const uint64_t block = sorted ? count : 128;
+    double lost = 0;
+    for (uint64_t first = 0; first < count; first += block) {
+        const uint64_t end = first + block < count ? first + block : count;
+        double largest = 0, sum = 0, s = 0x1p-112;
+        bool all = true;
+        for (uint64_t k = first; k < end; k++)
+            largest = fmax(largest, fabs(x[k]));
+        while (largest > 32639 * s)
+            s *= 2;
+        for (uint64_t k = first; k < end; k++) {
+            sum += size[k];
+            all = all && fmod(x[k], s) == 0;
+        }
+        lost += all ? 0 : fmax(largest, 0x1p-98) / 32639 * sum;
+    }
+    return lost;
+}
+
+/* One product of FIXED16: that of EXACT (out), and what X loses. */
+static void fix_product(const struct oracle_product *p, const struct woq_weights_source *s, const double *size,
+                        const double *x, struct oracle_output *out)
+{
+    const double gamma = gamma_of((double)p->k + 2 * (double)oracle_groups(&s->format, p->k) + 4);
+    for (uint64_t k = 0; k < p->k; k++)
+        if (!isfinite(x[k])) {
+            *out = (struct oracle_output){NAN, 0, false};
+            return;
+        }
+    /* γ·v is in size */
+    out->error += p->exact ? 0 : (1 + gamma) / gamma * lost_of_blocks(x, size, p->k, s->g_idx != NULL);
+}
+
 /* One product, before the epilogue, without what flushed subnormals may add to its error. Returns
  * false if `exact` was claimed wrongly. */
 static bool one_product(const struct oracle_product *p, const double *w, const double *size,
@@ -293,9 +330,13 @@ static bool all_products(const struct oracle_product *p, const double *x, double
             const double largest = expand_row(p, &p->sources[i], row, w, size);
             if (is_plain(&p->sources[i].format))
                 top = fmax(top, largest);
-            for (uint64_t m = 0; m < p->m; m++)
+            const bool fixed = p->math == WOQ_MATH_FIXED16 && !is_plain(&p->sources[i].format);
+            for (uint64_t m = 0; m < p->m; m++) {
                 if (!one_product(p, w, size, x + m * p->k, &sums[m * rows + n]))
                     return false;
+                if (fixed)
+                    fix_product(p, &p->sources[i], size, x + m * p->k, &sums[m * rows + n]);
+            }
         }
     }
     /* subnormals flushed: (2K + 2G + 2) · 2^-126 · max(1, max|x|, max|scale|) */

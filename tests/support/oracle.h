@@ -50,7 +50,7 @@ struct oracle_product {
     const void *residual; /* [m][n], dense, of y_type; NULL = none */
     enum woq_type y_type;
     enum woq_activation activation;
-    enum woq_math math; /* EXACT or ROUNDED */
+    enum woq_math math; /* EXACT, ROUNDED or FIXED16 */
     bool halved;        /* BF16 X went through FP16, a row divided by a power of two; not with ROUNDED weights */
     bool exact;         /* the data make every FP32 sum exact: no error but the activation's */
 };

@@ -94,10 +94,12 @@ void product_destroy(struct product *p)
     region_destroy(&p->bias);
     region_destroy(&p->residual);
     data_destroy(&p->data);
-    free(p->want[0]);
-    free(p->want[1]);
+    for (size_t i = 0; i < sizeof(p->want) / sizeof(*p->want); i++) {
+        free(p->want[i]);
+        p->want[i] = NULL;
+    }
     free(p->want_halved);
-    p->want[0] = p->want[1] = p->want_halved = NULL;
+    p->want_halved = NULL;
 }
 
 static enum woq_status create_gemm(const struct product *p, const char *path, struct woq_gemm **out)
@@ -155,7 +157,7 @@ bool product_record(struct product *p, struct woq_gemm *gemm, struct woq_command
 /* The expected values for `math`, made on first need. */
 static const struct oracle_output *wanted(struct product *p, enum woq_math math)
 {
-    struct oracle_output **slot = p->halved ? &p->want_halved : &p->want[math == WOQ_MATH_ROUNDED];
+    struct oracle_output **slot = p->halved ? &p->want_halved : &p->want[math - WOQ_MATH_EXACT];
     if (*slot)
         return *slot;
     const struct oracle_product product = {
@@ -214,7 +216,8 @@ static bool explained(struct product *p, const struct woq_gemm *gemm, const char
         woq_device_get_info(p->device)->features & WOQ_FEATURE_MATRIX_BF16 && p->c.code != WOQ_CODE_F16;
     p->halved = p->c.x == WOQ_BF16 && !native && e.kernel && !strncmp(e.kernel, "mma", 3);
     const bool good = e.path && e.kernel && e.layout && (!path || !strcmp(path, e.path)) &&
-                      (e.math == WOQ_MATH_EXACT || e.math == WOQ_MATH_ROUNDED) &&
+                      e.math >= WOQ_MATH_EXACT && e.math <= WOQ_MATH_FIXED16 &&
+                      (e.math != WOQ_MATH_FIXED16 || p->c.math == WOQ_MATH_FIXED16) &&
                       (p->c.math == WOQ_MATH_DEFAULT || (uint64_t)e.math == p->c.math) &&
                       e.workspace <= workspace && e.steps > 0 && woq_gemm_n(gemm) == p->c.n;
     if (!good)
@@ -235,6 +238,8 @@ static bool may_refuse(const struct product *p, const char *path)
 {
     if (p->c.math == WOQ_MATH_ROUNDED && p->c.x == WOQ_F16 && p->safety != ORACLE_SAFE)
         return true;
+    if (p->c.math == WOQ_MATH_FIXED16)
+        return true; /* conformance_fixed.c knows where not */
     return path && strcmp(path, "floor");
 }
 
