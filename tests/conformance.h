@@ -27,7 +27,7 @@ const char *design_large_case(size_t index);
 /* ---- conformance_fixed.c ---- */
 
 /* Does woq/gemm.h promise math mode FIXED16 for this product on the device? */
-bool fixed_offered(const struct woq_device_info *info, const struct test_case *c);
+bool fixed_offered(struct woq_device *device, const struct test_case *c);
 
 /* ---- the tests; *state is the device ---- */
 

@@ -32,11 +32,33 @@ static const char *const cases[] = {
     "code=u8,zero=symmetric,scale=f16,group=128,n=300,k=260,m=67,x=bf16,y=f16,y_pad=3,data=random,seed=9",
 };
 
-bool fixed_offered(const struct woq_device_info *info, const struct test_case *c)
+/* WOQ_EMULATE asks for instructions that this CPU has not. */
+static bool lacks_instructions(struct woq_device *device)
 {
+    const char *emulate = getenv("WOQ_EMULATE");
+    static bool told;
+    struct product p;
+    struct test_case c = case_default();
+    if (!emulate || !strstr(emulate, "fixed="))
+        return false;
+    c.math = WOQ_MATH_FIXED16;
+    assert_true(product_create(device, &c, &p));
+    const enum product_result result = product_run(&p, NULL);
+    const bool lacks = result == PRODUCT_REFUSED && strstr(p.refusal, "has no ");
+    if (lacks && !told)
+        printf("SKIP: fixed16: %s\n", p.refusal);
+    product_destroy(&p);
+    told |= lacks;
+    return lacks;
+}
+
+bool fixed_offered(struct woq_device *device, const struct test_case *c)
+{
+    const struct woq_device_info *info = woq_device_get_info(device);
     const bool whole = c->group == WOQ_GROUP_CHANNEL || c->group == WOQ_GROUP_TENSOR || c->group >= c->k;
-    return info->backend == WOQ_BACKEND_REFERENCE &&
-           (whole || c->group % 128 == 0 || (c->group >= 8 && 128 % c->group == 0));
+    return info->kind == WOQ_DEVICE_KIND_CPU &&
+           (info->backend == WOQ_BACKEND_REFERENCE || info->backend == WOQ_BACKEND_OPENCL) &&
+           (whole || c->group % 128 == 0 || (c->group >= 8 && 128 % c->group == 0)) && !lacks_instructions(device);
 }
 
 struct tally {
@@ -46,7 +68,7 @@ struct tally {
 static void try_case(struct woq_device *device, const struct test_case *c, struct tally *t)
 {
     static const char *const paths[] = {NULL, "gemm", "floor"};
-    const bool can = fixed_offered(woq_device_get_info(device), c);
+    const bool can = fixed_offered(device, c);
     struct product p;
     if (!product_create(device, c, &p)) {
         t->failed++;

@@ -26,9 +26,12 @@
  * of groups and of weights, and one part of K and four, then tile kernels for each block, kind of codes, type of X and
  * both kinds of groups. */
 #define CODES 3u
-#define TILE_BLOCK(...) +1u
-#define TILE_BLOCKS (0u WOQI_TILE_BLOCKS(TILE_BLOCK)) /* the last of all blocks */
-#define MATRIX_KEYS ((WOQI_BLOCK_COUNT - 1u - TILE_BLOCKS) * CODES * WOQI_GROUPS_COUNT)
+#define ONE_BLOCK(...) +1u
+/* The first blocks, and those behind them. */
+#define MATRIX_BLOCKS                                                                              \
+    (0u WOQI_BLOCKS(ONE_BLOCK) WOQI_COOP_BLOCKS(ONE_BLOCK) WOQI_NV2_BLOCKS(ONE_BLOCK) WOQI_WGMMA_BLOCKS(ONE_BLOCK))
+#define TILE_BLOCKS (0u WOQI_TILE_BLOCKS(ONE_BLOCK))
+#define MATRIX_KEYS (MATRIX_BLOCKS * CODES * WOQI_GROUPS_COUNT)
 
 #define EXPAND_KEYS (2u * WOQI_GROUPS_COUNT)
 
@@ -77,7 +80,7 @@ static struct woqi_kernel_key tile_key(uint32_t i)
     key.code = WOQ_ABI_U4 + take(&i, 4);
     key.x = WOQ_ABI_F32 + take(&i, 3);
     key.fine = take(&i, 2) ? WOQI_GROUPS_ANY : WOQI_GROUPS_BLOCK;
-    key.block = WOQI_BLOCK_COUNT - TILE_BLOCKS + i;
+    key.block = WOQI_BLOCK_NONE + 1u + MATRIX_BLOCKS + i;
     return key;
 }
 

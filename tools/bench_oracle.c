@@ -82,8 +82,8 @@ static void decode_row(const struct bench_product *p, uint64_t n, double *w, dou
     }
 }
 
-/* What FIXED16 may lose of X, times the weights it meets: of 128 columns, 1 / 32639 of the largest |x|; with g_idx, which
- * moves columns, of all. */
+/* What FIXED16 may lose of X, times the weights it meets: of 128 columns, 1 / 32639 of the largest |x|; with g_idx,
+ * which moves columns, of all. */
 static double lost_of_blocks(const struct bench_matrix *a, const double *x, const double *magnitude)
 {
     uint64_t block = a->g_idx ? a->k : 128;

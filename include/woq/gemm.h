@@ -32,11 +32,11 @@
  *           divided by the power of two that brings its largest finite |x| to 2^15 … 2^16, and rounded to FP16; the
  *           sum is multiplied by it. Elements below 2^-32·max|x| lose bits, at most 2^-40·max|x| each: add
  *               2^-40·max|x| · (1 + γ(K + 2G + 4)) · Σ |w|,    max|x| over the finite elements of the row.
- * FIXED16   on CPUs, if asked for. A row of X is cut into blocks B of 128 columns, in the order in
- *           which they are packed (g_idx: sorted by group); a block's elements become multiples of s, the least power of two with max|x| <= 32639·s, though at
- *           least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as EXACT:
+ * FIXED16   on CPUs, if asked for. A row of X is cut into blocks B of 128 columns, in the order in which they are
+ *           packed (g_idx: sorted by group); a block's elements become multiples of s, the least power of two with
+ *           max|x| <= 32639·s, though at least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as EXACT:
  *               |x − x̂| ≤ s/2 ≤ δ_B = max(max|x|, 2^-98) / 32639,    max|x| over B; 0 where x is a multiple of s, as
- *                                   are F16 X from 2^-4 and BF16 X from 2^-7 of max|x| on, and a block of zeros;
+ *                                   are F16 X from 2^-3 and BF16 X from 2^-6 of max|x| on, and a block of zeros;
  *               |ŷ − Σ x·w| ≤ γ(K + 2G + 4) · Σ |x|·v + (1 + γ(K + 2G + 4)) · Σ_B δ_B · Σ_{k in B} v,
  *               v = |scale·(q − zero)|   or   |scale·q| + |offset|.
  *           Integers fit 32 bits: a sum of a block is at most 128·32639·255 < 2^30. A NaN or infinity in a row of X

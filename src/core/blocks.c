@@ -1,6 +1,8 @@
 /* blocks.c: the tables of blocks, and what follows from their sizes. */
 #include "blocks.h"
 
+#include "kernels.h"
+
 static const struct woqi_block blocks[WOQI_BLOCK_COUNT] = {
 #define BLOCK_ENTRY(id, warps_n, warps_m, warps_k, strips, columns, math, staged, step4, step8, step16)         \
     [WOQI_BLOCK_##id] = {warps_n, warps_m, warps_k, strips, columns, WOQ_MATH_##math, staged, step4, step8, \
@@ -143,8 +145,10 @@ static const struct {
     [WOQI_BLOCK_##id] = {#id, warps_n * strips * 16, warps_m * columns * 8},
 #define SIZE(id, rows_w, rows_x, ...) [WOQI_BLOCK_##id] = {#id, rows_w, rows_x},
 #define TILE_SIZE(id, rows_w, rows_x) SIZE(id, rows_w, rows_x, )
+#define FIXED_SIZE(id, dot) SIZE(id, 16, WOQI_FIXED_ROWS, )
     WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_NV2_BLOCKS(SIZE) WOQI_WGMMA_BLOCKS(TILE_SIZE)
-    WOQI_TILE_BLOCKS(SIZE)
+    WOQI_TILE_BLOCKS(SIZE) WOQI_FIXED_BLOCKS(FIXED_SIZE)
+#undef FIXED_SIZE
 #undef TILE_SIZE
 #undef SIZE
 #undef MMA_SIZE

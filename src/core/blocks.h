@@ -202,12 +202,28 @@
     P(T64X64, "gemm", 0, any)                                                                      \
     P(T32X32, "gemm", 0, any)
 
+/*
+ * WOQI_FIXED_BLOCKS(B): B(ID, dot) of the kernels xfixed and fixed: one for each set of instructions, best first; dot
+ * is its number in shaders/abi.inc.
+ *   VBMI     AVX-512 with VNNI and VBMI
+ *   VNNI     AVX-512 with VNNI
+ *   AVX512   AVX-512 (F, BW, VL)
+ *   AVX2
+ *   PLAIN    what any compiler makes of vectors
+ */
+#define WOQI_FIXED_BLOCKS(B)                                                                       \
+    B(VBMI, WOQ_DOT_VBMI)                                                                          \
+    B(VNNI, WOQ_DOT_VNNI)                                                                          \
+    B(AVX512, WOQ_DOT_AVX512)                                                                      \
+    B(AVX2, WOQ_DOT_AVX2)                                                                          \
+    B(PLAIN, WOQ_DOT_PLAIN)
+
 /* Numbers of the tables' blocks. */
 enum woqi_block_id {
     WOQI_BLOCK_NONE,
 #define WOQI_BLOCK_ENUM(id, ...) WOQI_BLOCK_##id,
     WOQI_BLOCKS(WOQI_BLOCK_ENUM) WOQI_COOP_BLOCKS(WOQI_BLOCK_ENUM) WOQI_NV2_BLOCKS(WOQI_BLOCK_ENUM)
-    WOQI_WGMMA_BLOCKS(WOQI_BLOCK_ENUM) WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM)
+    WOQI_WGMMA_BLOCKS(WOQI_BLOCK_ENUM) WOQI_TILE_BLOCKS(WOQI_BLOCK_ENUM) WOQI_FIXED_BLOCKS(WOQI_BLOCK_ENUM)
 #undef WOQI_BLOCK_ENUM
         WOQI_BLOCK_COUNT
 };

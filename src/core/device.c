@@ -228,6 +228,7 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     dev->software_matrix = emulation.software_matrix;
     dev->only_matrix = emulation.only_matrix;
     dev->host_pack = emulation.host_pack;
+    dev->only_fixed = emulation.only_fixed;
     *out = dev;
     return WOQ_OK;
 }

@@ -4,7 +4,9 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "blocks.h"
 #include "log.h"
 
 #define MIN_BINDING 1024 /* bytes; below, not even one small row fits */
@@ -52,6 +54,20 @@ static bool parse_matrix(const char *item, size_t length, struct woqi_emulation 
     return false;
 }
 
+/* "fixed=<instructions of the kernel fixed>"; false if it is no such item. */
+static bool parse_fixed(const char *item, size_t length, struct woqi_emulation *e)
+{
+    const size_t key = strlen("fixed=");
+    if (length < key || strncmp(item, "fixed=", key))
+        return false;
+#define FIXED_NAME(id, dot)                                                                        \
+    if (length - key == strlen(#id) && !strncasecmp(item + key, #id, length - key))                \
+        e->only_fixed = WOQI_BLOCK_##id;
+    WOQI_FIXED_BLOCKS(FIXED_NAME)
+#undef FIXED_NAME
+    return e->only_fixed != 0;
+}
+
 static enum woq_status parse_item(const char *item, size_t length, struct woqi_emulation *e)
 {
     if (length > 3 && !strncmp(item, "no_", 3)) {
@@ -73,7 +89,7 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         e->host_pack = true;
         return WOQ_OK;
     }
-    if (parse_matrix(item, length, e))
+    if (parse_matrix(item, length, e) || parse_fixed(item, length, e))
         return WOQ_OK;
     const struct {
         const char *key;
@@ -104,7 +120,8 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
         "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, no_matrix_bf16, "
-        "software_matrix, matrix=mma, coop, nv2 or wgmma, gpu, host_pack",
+        "software_matrix, matrix=mma, coop, nv2 or wgmma, fixed=vbmi, vnni, avx512, avx2 or plain, gpu, "
+        "host_pack",
         (int)length, item);
 }
 

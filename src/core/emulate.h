@@ -12,6 +12,7 @@ struct woqi_emulation {
     uint32_t without; /* enum woq_feature, or-ed */
     bool software_matrix, gpu, host_pack;
     enum woqi_kernel_id only_matrix; /* 0 = any */
+    uint32_t only_fixed;             /* enum woqi_block_id; 0 = any */
 };
 
 /* text as woq_device_params.emulate; NULL = environment. */

@@ -106,11 +106,14 @@ struct choice {
     woqi_trust_fn *trusts;
 };
 
-static bool kernel_wanted(const struct woq_device *device, enum woqi_kernel_id id, char *reason)
+static bool kernel_wanted(const struct woq_device *device, struct woqi_kernel_key key, char *reason)
 {
-    if (!device->only_matrix || !woqi_kernel_is_matrix(id) || id == device->only_matrix)
+    const bool matrix = device->only_matrix && woqi_kernel_is_matrix(key.id) && key.id != device->only_matrix;
+    const bool fixed = device->only_fixed && woqi_kernel_is_fixed(key.id) && key.block != device->only_fixed;
+    if (!matrix && !fixed)
         return true;
-    snprintf(reason, WOQI_REASON_SIZE, "WOQ_EMULATE asks for another kernel");
+    snprintf(reason, WOQI_REASON_SIZE, "%s", fixed ? "" /* that of the one it asks for counts */
+                                                   : "WOQ_EMULATE asks for another kernel");
     return false;
 }
 
@@ -128,7 +131,7 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         return false;
     for (uint32_t i = 0; i < path->kernel_count; i++) {
         keys[i] = woqi_path_key(gemm, path, i);
-        if (!kernel_wanted(gemm->device, keys[i].id, reason))
+        if (!kernel_wanted(gemm->device, keys[i], reason))
             return false;
         if (!gemm->device->backend->kernel_probe(gemm->device, keys[i], reason, WOQI_REASON_SIZE))
             return false;
@@ -146,7 +149,8 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
                  always && m <= path->max_m ? ", and all M must run alike" : "");
         return false;
     }
-    const bool tested = path->block && path->kernels[0] != WOQI_KERNEL_TILE && choice->trusts;
+    const bool tested = path->block && path->kernels[0] != WOQI_KERNEL_TILE && path->block != WOQI_BLOCK_PLAIN &&
+                        choice->trusts;
     for (uint32_t i = tested ? path->kernel_count : 0; i-- > 0 && !*distrusted;)
         *distrusted = !choice->trusts(gemm->device, path, keys[i], reason, WOQI_REASON_SIZE);
     return !*distrusted;

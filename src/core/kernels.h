@@ -21,11 +21,12 @@
  *         Work-group (i, j) of size 1 computes panel i (gated: pair) of rows j·WOQI_GEMM_ROWS onwards;
  *         both stride by the number of groups.
  * xfixed  X to integers of 16 bits in the workspace, binding Y, y_off 0: rows as abi.inc has them, gathered through
- *         perm, in blocks of WOQ_FIXED_BLOCK columns (woq/gemm.h, FIXED16). x_columns as in xprep. Invocations stride
- *         over the blocks of columns, groups[1] over the rows. The order of the integers of 8 columns is the device's
- *         own affair, which only it reads.
+ *         perm, in blocks of WOQ_FIXED_BLOCK columns (woq/gemm.h, FIXED16). x_columns as in xprep. Built for one set of
+ *         instructions (WOQI_FIXED_BLOCKS), for whose kernel fixed it orders the integers of 8 columns. Work-groups of
+ *         size 1; groups[0] stride over the blocks of columns, groups[1] over the rows.
  * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
- *         or all; math FIXED16. X is what xfixed made of it. Work-groups as in gemm, of WOQI_FIXED_ROWS rows.
+ *         or all; math FIXED16. X is what xfixed made of it. Built for one kind of codes and one set of instructions.
+ *         Work-groups as in gemm, of WOQI_FIXED_ROWS rows.
  *
  * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16, or BF16
  *         where they take it. Built for one kind of codes, one type of X and one block (blocks.h). Work-group (i, j)
@@ -152,12 +153,18 @@ static inline uint32_t woqi_mma_span(uint32_t fine)
     return fine == WOQI_GROUPS_PAIR ? 128 : fine == WOQI_GROUPS_BLOCK ? 64 : 32;
 }
 
+/* For one set of instructions? */
+static inline bool woqi_kernel_is_fixed(enum woqi_kernel_id id)
+{
+    return id == WOQI_KERNEL_XFIXED || id == WOQI_KERNEL_FIXED;
+}
+
 /* Which kernel, and what it is built for where it is not built for everything. */
 struct woqi_kernel_key {
     enum woqi_kernel_id id;
     uint32_t code;  /* WOQ_ABI_U4 …; 0 = any */
     uint32_t block; /* enum woqi_block_id; 0 = none */
-    uint32_t fine;  /* with a block, EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
+    uint32_t fine;  /* with a block (not FIXED), EXPAND, and GEMV_FRAG (not ANY): enum woqi_groups */
     uint32_t x;     /* WOQ_ABI_F32 …, of X: GEMV_FRAG and TILE, and MMA and WGMMA if it is BF16; else 0 */
     /* MMA, NV2 and WGMMA with quantized weights, else 0. */
     uint32_t scale; /* WOQ_ABI_F32 …, of scales and offsets */

@@ -51,6 +51,7 @@ struct woq_device {
     bool software_matrix;                           /* WOQ_EMULATE: kernels do without matrix units */
     enum woqi_kernel_id only_matrix;                /* WOQ_EMULATE: of the kernels for matrix units; 0 = any */
     bool host_pack;                                 /* WOQ_EMULATE: weights are packed on the host */
+    uint32_t only_fixed;                            /* WOQ_EMULATE: of the blocks of FIXED; 0 = any */
     bool self_test;                                 /* else kernels are trusted untested */
     pthread_mutex_t selftest_lock;                  /* verdicts; held while a kernel is tested */
     struct woqi_verdict *verdicts;                  /* on kernels */

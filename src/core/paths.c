@@ -101,8 +101,11 @@ const struct woqi_path woqi_paths[] = {
     EXPAND_PATH(COOP, C128X128, 0, 0, any), EXPAND_PATH(COOP, C64X64, 0, 0, any),
     EXPAND_PATH(COOP, C32X32, 0, 0, any),
 #undef EXPAND_PATH
-    {"gemm", 0, 0, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_FIXED}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_FIXED16,
+#define FIXED_PATH(id, dot)                                                                        \
+    {"gemm", 0, 0, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_FIXED}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_FIXED16, \
      woqi_fixed_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2, woqi_panel_gemm_step, NULL},
+    WOQI_FIXED_BLOCKS(FIXED_PATH)
+#undef FIXED_PATH
     {"floor", 0, 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
 };
@@ -144,8 +147,10 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         return woqi_gemv_key(gemm, path);
     if (key.id == WOQI_KERNEL_TILE)
         return woqi_tile_key(gemm, path);
-    if (woqi_kernel_is_matrix(key.id))
+    if (woqi_kernel_is_matrix(key.id) || woqi_kernel_is_fixed(key.id))
         key.block = path->block;
+    if (key.id == WOQI_KERNEL_XFIXED)
+        return key;
     if ((key.id == WOQI_KERNEL_MMA || key.id == WOQI_KERNEL_WGMMA) && woqi_matrix_bf16(gemm))
         key.x = WOQ_ABI_BF16;
     if (!key.block && key.id != WOQI_KERNEL_EXPAND)
@@ -159,6 +164,8 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         key.scale = (uint32_t)w->format.scale;
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }
+    if (key.id == WOQI_KERNEL_FIXED)
+        return key;
     key.fine = groups_of(w, step);
     if (key.id == WOQI_KERNEL_MMA && woqi_block(path->block)->staged)
         key.spans = spans_of(w, key.fine, step);

@@ -82,7 +82,7 @@ bool woqi_fixed_accepts(const struct woq_gemm *gemm, const struct woqi_path *pat
         snprintf(reason, size, "weights are not integers");
         return false;
     }
-    if (w->group < w->k_packed && w->group % WOQ_FIXED_BLOCK && (WOQ_FIXED_BLOCK % w->group || w->group < 8)) {
+    if (w->group < w->k_packed && w->group % WOQ_FIXED_BLOCK && WOQ_FIXED_SEGMENT(w->group) != w->group) {
         snprintf(reason, size, "groups must have 8, 16, 32 or 64 columns, a multiple of 128, or all; they have %llu",
                  (unsigned long long)w->group);
         return false;

@@ -191,6 +191,7 @@ static enum woq_status make_objects(struct woq_device *device, const struct woqi
     gemm.max_m = p->m;
     gemm.x_type = p->x_type;
     gemm.y_type = WOQ_F32;
+    gemm.math = path->math == WOQ_MATH_FIXED16 ? path->math : WOQ_MATH_DEFAULT;
     st = woqi_gemm_build(device, &gemm, path, NULL, &o->gemm);
     if (!st)
         st = woq_buffer_create(device, &x, &o->x);

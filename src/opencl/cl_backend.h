@@ -51,6 +51,7 @@ struct woqi_cl_device {
     atomic_uint_least64_t serial; /* number of the last buffer made */
     bool has_lock;
     bool guest;
+    uint32_t dots; /* bits WOQ_DOT_…: what a CPU and its driver let kernels use */
     char identity[768]; /* platform, device and driver with their versions: part of cache keys */
 };
 
@@ -94,6 +95,11 @@ struct woqi_cl_queue {
 };
 cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
                            struct woqi_cl_queue *out);
+
+/* ---- cl_cpu.c ---- */
+
+/* woqi_cl_device.dots of a CPU. */
+uint32_t woqi_cl_cpu_dots(const char *platform, const char *device);
 
 /* ---- cl_buffer.c ---- */
 woqi_buffer_create_fn woqi_cl_buffer_create;

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../core/blocks.h"
+
 #define MAX_PROGRAM_DEVICES 16u
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
-#define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm)
+#define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed)
 #define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
@@ -35,7 +37,7 @@ struct build {
     const char *name;
     const unsigned char *source;
     size_t size;
-    char options[96];
+    char options[112];
     char key[1024]; /* of the cache */
 };
 
@@ -56,6 +58,20 @@ static void source_of(enum woqi_kernel_id id, const unsigned char **source, size
     }
 }
 
+/* WOQ_DOT_… of a kernel's block. */
+static uint32_t dot_of(uint32_t block)
+{
+    switch (block) {
+#define CASE(id, dot)                                                                              \
+    case WOQI_BLOCK_##id:                                                                          \
+        return dot;
+        WOQI_FIXED_BLOCKS(CASE)
+#undef CASE
+    default:
+        return WOQ_DOT_PLAIN;
+    }
+}
+
 bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
@@ -64,6 +80,11 @@ bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
     source_of(key.id, &source, &size);
     if (!source) {
         snprintf(reason, reason_size, "not written for OpenCL");
+        return false;
+    }
+    if (woqi_kernel_is_fixed(key.id) && !(woqi_cl_of(device)->dots >> dot_of(key.block) & 1u)) {
+        snprintf(reason, reason_size, "the CPU or its driver has no %s",
+                 woqi_block_name((enum woqi_block_id)key.block));
         return false;
     }
     if (key.id == WOQI_KERNEL_FLOOR || device->info.kind == WOQ_DEVICE_KIND_CPU)
@@ -120,6 +141,10 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
             round = 0;
         layout = WOQ_ABI_PANEL16;
         break;
+    case WOQI_KERNEL_FIXED:
+        round = 0;
+        layout = WOQ_ABI_PANEL16;
+        break;
     default:
         return 0;
     }
@@ -135,6 +160,10 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
     snprintf(b->options, sizeof b->options,
              "-cl-std=CL1.2 -w -DWOQ_CODE=%u -DWOQ_ROUND=%u -DWOQ_LAYOUT=%u", (unsigned)(key & 7u),
              (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 3u));
+    if (woqi_kernel_is_fixed(kernel->key.id)) {
+        const size_t used = strlen(b->options);
+        snprintf(b->options + used, sizeof b->options - used, " -DWOQ_DOT=%u", (unsigned)dot_of(kernel->key.block));
+    }
     woqi_hash_text(b->source, b->size, hash);
     snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
              b->name, b->options, hash);

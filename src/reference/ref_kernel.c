@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../core/blocks.h"
 #include "../core/core.h"
 #include "ref_backend.h"
 
@@ -217,7 +218,7 @@ bool woqi_ref_kernel_probe(struct woq_device *device, struct woqi_kernel_key key
                            size_t size)
 {
     (void)device;
-    if (key.id == WOQI_KERNEL_FLOOR || key.id == WOQI_KERNEL_XFIXED || key.id == WOQI_KERNEL_FIXED)
+    if (key.id == WOQI_KERNEL_FLOOR || (woqi_kernel_is_fixed(key.id) && key.block == WOQI_BLOCK_PLAIN))
         return true;
     snprintf(reason, size, "the reference backend has the kernels floor and fixed alone");
     return false;

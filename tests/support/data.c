@@ -157,7 +157,7 @@ static bool is_outlier(const struct generator *g, uint64_t column)
 /* Of CASE_BLOCKS. */
 static double make_block_x(struct generator *g, uint64_t row, uint64_t column)
 {
-    const int least = g->c->x == WOQ_F16 ? -24 : g->c->x == WOQ_BF16 ? -133 : -149; /* exponent of the smallest number */
+    const int least = g->c->x == WOQ_F16 ? -24 : g->c->x == WOQ_BF16 ? -133 : -149; /* the smallest number's exponent */
     struct test_random *r = &g->random;
     switch (row % 6) {
     case 0: return column % 128 == 77 % g->c->k ? 65504 : 1e-3 * random_normal(r);

@@ -1,0 +1,90 @@
+/*
+ * xfixed.cl: X to integers of 16 bits in the workspace (binding Y), gathered through perm, for fixed.
+ *
+ *   work-group (i, j) of size 1 converts blocks of 128 columns i, i + get_num_groups(0), … of rows
+ *   j, j + get_num_groups(1), …, to rows as abi.inc has them
+ *
+ * A block's scale is the least power of two s with max|x| <= 32639·s, 2^-112 at least; its integers are rn(x/s). A NaN
+ * or infinity makes the scale NaN and the integers 0.
+ */
+
+/* Columns k … of a row, zeros behind them. */
+WOQ_INLINE void load_block(float16 *v, woq_in weights, woq_in row, const struct woq_args *a, uint k)
+{
+    const uint type = WOQ_FLAG_X(a->flags), size = woq_size(type);
+    const uint count = min(WOQ_FIXED_BLOCK, a->k - k);
+    const bool gather = WOQ_FLAG_PERM(a->flags);
+    __global const uint *perm = (__global const uint *)(weights + a->perm_off) + k;
+    for (uint i = 0; i < WOQ_FIXED_BLOCK; i += 16u) {
+        if (!gather && i + 16u <= count) {
+            v[i / 16u] = woq_load16(row + (ulong)(k + i) * size, type);
+            continue;
+        }
+        float lanes[16];
+        for (uint l = 0; l < 16u; l++) {
+            const uint column = i + l >= count ? WOQ_PERM_NONE : gather ? perm[i + l] : k + i + l;
+            lanes[l] = column == WOQ_PERM_NONE ? 0.0f : woq_load(row + (ulong)column * size, type);
+        }
+        v[i / 16u] = vload16(0, lanes);
+    }
+}
+
+/* The bits of the largest |x|; NaN is the largest of all. */
+WOQ_INLINE uint largest_bits(const float16 *v)
+{
+    uint16 most = (uint16)(0);
+    for (uint i = 0; i < WOQ_FIXED_BLOCK / 16u; i++)
+        most = max(most, as_uint16(v[i]) & 0x7fffffffu);
+    const uint8 m8 = max(most.lo, most.hi);
+    const uint4 m4 = max(m8.lo, m8.hi);
+    const uint2 m2 = max(m4.lo, m4.hi);
+    return max(m2.x, m2.y);
+}
+
+WOQ_INLINE int sum8(int8 v)
+{
+    const int4 v4 = v.lo + v.hi;
+    const int2 v2 = v4.lo + v4.hi;
+    return v2.x + v2.y;
+}
+
+/* One block; `sums`: of the segments. */
+WOQ_INLINE void fix_block(const float16 *v, uint segment, woq_out to, __global float *scale, __global int *sums)
+{
+    const uint bits = largest_bits(v);
+    const bool finite = bits < 0x7f800000u;
+    const int over = (bits & 0x7fffffu) > (WOQ_FIXED_MOST - (1u << 14)) << 9;
+    const int exponent = max((int)(bits >> 23) - 127 - 14 + over, -(int)WOQ_FIXED_LEAST);
+    const float inverse = as_float((uint)(127 - exponent) << 23);
+    int pieces[WOQ_FIXED_BLOCK / 8u]; /* sums of 8 columns */
+    *scale = finite ? as_float((uint)(127 + exponent) << 23) : NAN;
+    for (uint i = 0; i < WOQ_FIXED_BLOCK / 16u; i++) {
+        const int16 fixed = finite ? convert_int16_rte(v[i] * inverse) : (int16)(0);
+        woq_store_fixed16(to + 32u * i, fixed);
+        pieces[2u * i] = sum8(fixed.lo);
+        pieces[2u * i + 1u] = sum8(fixed.hi);
+    }
+    const uint count = WOQ_FIXED_BLOCK / segment, each = segment / 8u;
+    for (uint s = 0; s < count; s++) {
+        int sum = 0;
+        for (uint i = 0; i < each; i++)
+            sum += pieces[s * each + i];
+        sums[s] = sum;
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void woq_xfixed(WOQ_PARAMETERS)
+{
+    float16 v[WOQ_FIXED_BLOCK / 16u];
+    const uint segment = WOQ_FIXED_SEGMENT(args.group), sums = WOQ_FIXED_BLOCK_SUMS(args.group);
+    for (ulong r = get_group_id(1); r < args.m; r += get_num_groups(1)) {
+        woq_in from = WOQ_WINDOW(x) + args.x_off + r * args.x_stride;
+        woq_out to = WOQ_WINDOW(y) + args.y_off + r * args.y_stride;
+        for (uint b = get_group_id(0); b < WOQ_FIXED_BLOCKS(args.k); b += get_num_groups(0)) {
+            load_block(v, WOQ_WINDOW(weights), from, &args, b * WOQ_FIXED_BLOCK);
+            fix_block(v, segment, to + 2u * WOQ_FIXED_BLOCK * (ulong)b,
+                      (__global float *)(to + WOQ_FIXED_SCALES(args.k)) + b,
+                      (__global int *)(to + WOQ_FIXED_SUMS(args.k)) + b * sums);
+        }
+    }
+}
