@@ -8,6 +8,8 @@
  * or infinity makes the scale NaN and the integers 0.
  */
 
+#define ROUND 0x1.8p23f /* added to a number below 2^22, leaves the nearest integer in its last bits */
+
 /* Columns k … of a row, zeros behind them. */
 WOQ_INLINE void load_block(float16 *v, woq_in weights, woq_in row, const struct woq_args *a, uint k)
 {
@@ -59,7 +61,7 @@ WOQ_INLINE void fix_block(const float16 *v, uint segment, woq_out to, __global f
     int pieces[WOQ_FIXED_BLOCK / 8u]; /* sums of 8 columns */
     *scale = finite ? as_float((uint)(127 + exponent) << 23) : NAN;
     for (uint i = 0; i < WOQ_FIXED_BLOCK / 16u; i++) {
-        const int16 fixed = finite ? convert_int16_rte(v[i] * inverse) : (int16)(0);
+        const int16 fixed = finite ? as_int16(v[i] * inverse + ROUND) - as_int(ROUND) : (int16)(0);
         woq_store_fixed16(to + 32u * i, fixed);
         pieces[2u * i] = sum8(fixed.lo);
         pieces[2u * i + 1u] = sum8(fixed.hi);

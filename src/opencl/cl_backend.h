@@ -98,8 +98,8 @@ cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
 
 /* ---- cl_cpu.c ---- */
 
-/* woqi_cl_device.dots of a CPU. */
-uint32_t woqi_cl_cpu_dots(const char *platform, const char *device);
+/* woqi_cl_device.dots of a CPU; info.name is set. version: of the driver. */
+uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const char *version);
 
 /* ---- cl_buffer.c ---- */
 woqi_buffer_create_fn woqi_cl_buffer_create;

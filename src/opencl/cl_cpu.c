@@ -1,7 +1,8 @@
 /*
  * cl_cpu.c: which instructions kernels for CPUs may use beyond what the driver's compiler makes of OpenCL C.
  *
- * The device is the CPU that this runs on, so that the CPU itself is asked; and only PoCL compiles inline assembly.
+ * The device is the CPU that this runs on, so that the CPU itself is asked. Only PoCL compiles inline assembly, and LLVM
+ * answers what it does not expect by ending the process; so only versions count with which all of the kernels ran.
  */
 #include "cl_backend.h"
 
@@ -30,19 +31,20 @@ static uint32_t host_dots(void)
 }
 #endif
 
-/* PoCL's devices that run in this process; it has others that are CPUs of other machines. */
-static bool runs_here(const char *platform, const char *device)
+static bool begins(const char *text, const char *with)
 {
-    static const char *const kinds[] = {"cpu", "pthread", "basic"};
-    if (strcmp(platform, "Portable Computing Language"))
-        return false;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (!strncmp(device, kinds[i], strlen(kinds[i])))
-            return true;
-    return false;
+    return !strncmp(text, with, strlen(with));
 }
 
-uint32_t woqi_cl_cpu_dots(const char *platform, const char *device)
+uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const char *version)
 {
-    return 1u << WOQ_DOT_PLAIN | (runs_here(platform, device) ? host_dots() : 0);
+    const uint32_t plain = 1u << WOQ_DOT_PLAIN;
+    /* PoCL has devices that are CPUs of other machines, too. */
+    if (strcmp(platform, "Portable Computing Language") || !begins(device->info.name, "cpu"))
+        return plain;
+    if (begins(version, "6."))
+        return plain | host_dots();
+    woqi_log(device, WOQ_LOG_INFO, "math mode fixed16 by plain vectors: its other kernels are not known to PoCL %s",
+             version);
+    return plain;
 }

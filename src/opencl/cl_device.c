@@ -244,9 +244,10 @@ static enum woq_status fill_info(struct woq_device *device)
     info->kind = device_kind(cl, dev->id);
     device_text(cl, dev->id, CL_DEVICE_NAME, info->name, sizeof info->name);
     if (info->kind == WOQ_DEVICE_KIND_CPU) {
-        char platform[64];
+        char platform[64], version[64];
         platform_text(cl, dev->platform, CL_PLATFORM_NAME, platform, sizeof platform);
-        dev->dots = woqi_cl_cpu_dots(platform, info->name);
+        device_text(cl, dev->id, CL_DRIVER_VERSION, version, sizeof version);
+        dev->dots = woqi_cl_cpu_dots(device, platform, version);
     }
     platform_text(cl, dev->platform, CL_PLATFORM_VENDOR, info->vendor, sizeof info->vendor);
     driver_text(cl, &self, info->driver, sizeof info->driver);
