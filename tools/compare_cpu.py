@@ -4,7 +4,8 @@
     tools/compare_cpu.py --library build/libwoq.so
     tools/compare_cpu.py --shapes 4096x4096 --m 1,16 --formats w4g128 --json out.json --png out.png
 
-Y[M,N] = X[M,K] · Wᵀ, W in groups of 128. Ours takes FP16 X on an OpenCL device for CPUs; of the others
+Y[M,N] = X[M,K] · Wᵀ, W in groups of 128. Ours takes FP16 X on an OpenCL device for CPUs, as
+integers of 16 bits with --math fixed16; of the others
 
   ort-float   ONNX Runtime's MatMulNBits, 4 bits, FP32 X, accuracy_level 1: FP32 arithmetic
   ort-int8    the same with accuracy_level 4: X rounded to 8 bits, which no other column does but
@@ -51,6 +52,7 @@ def parse_arguments(argv):
     folder = compare_venv.default_folder("woq-compare-cpu")
     parser = common.make_parser(__doc__, SHAPES, ROWS, FORMATS, peers.KINDS, rotate=0)
     parser.add_argument("-d", "--device", help="as woq_device_open takes it (default: PoCL, whichever opencl:… it is)")
+    parser.add_argument("--math", choices=woq.MATH, default="default", help="math mode of ours (default default)")
     parser.add_argument("-n", "--threads", type=common.number, default=cores, metavar="N",
                         help="threads of each, and cores for them (default all)")
     parser.add_argument("--venv", default=folder, metavar="DIR", help=f"the virtual environment (default {folder})")
@@ -92,6 +94,8 @@ def limit_threads(count):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     for name in THREADS:
         os.environ[name] = str(count)
+    # PoCL's threads sleep between kernels; where Linux wakes them on one core, they stay there for a second and more.
+    os.environ.setdefault("POCL_AFFINITY", "1")
 
 
 def open_device(library, selector):
@@ -113,8 +117,8 @@ def open_device(library, selector):
 class Ours(common.Ours):
     tolerance = TOLERANCE
 
-    def __init__(self, device, name, n, k, max_m, rotate):
-        super().__init__(device, name, n, k, max_m, rotate, peers.BATCH_SECONDS, woq.Batch.host_seconds)
+    def __init__(self, device, name, n, k, max_m, rotate, math):
+        super().__init__(device, name, n, k, max_m, rotate, peers.BATCH_SECONDS, woq.Batch.host_seconds, math)
         self.against = name
 
     def prepare(self, m, x):
@@ -139,7 +143,7 @@ class Table:
         rotate, most = options.rotate << 20, max(options.m)
         if not check.possible(most, n, k):
             sys.exit(f"{PROGRAM}: without numpy the results of {n}x{k} cannot be checked: pip install numpy")
-        self.ours = [Ours(device, name, n, k, most, rotate) for name in options.formats]
+        self.ours = [Ours(device, name, n, k, most, rotate, options.math) for name in options.formats]
         self.peers = []
         data = {o.name: o.data for o in self.ours}
         for name in options.peers:
@@ -262,7 +266,7 @@ def run(options, library, device):
     tables, bad = common.each_row(options, make, print_head, report_row)
     print("\nlargest errors against float64, of the root mean square: " + largest_errors(tables, options))
     result = common.document(options, device, library, tables, peers=versions, threads=options.threads,
-                             tolerance=tolerances(options))
+                             math=options.math, tolerance=tolerances(options))
     note = f"medians of {options.rounds}, {options.threads} threads"
     common.write(result, options, [compare_plot.MILLISECONDS] + [compare_plot.RATIO] * bool(options.peers), note)
     return 1 if bad else 0
@@ -285,7 +289,8 @@ def main(argv=None):
     library = common.open_library(PROGRAM, options)
     try:
         device = open_device(library, options.device)
-        print(f"{common.describe(library, device)}; {options.threads} threads", flush=True)
+        print(f"{common.describe(library, device)}; {options.threads} threads, math {options.math}",
+              flush=True)
         return run(options, library, device)
     except woq.Error as e:
         sys.exit(f"{PROGRAM}: {e}")

@@ -10,6 +10,7 @@ U4, U8, F16_CODES = 1, 2, 3                  # enum woq_code
 ZERO_NONE, SYMMETRIC, ZERO_POINT = 0, 1, 2   # enum woq_zero
 TYPE_NONE, F32, F16, BF16 = 0, 1, 2, 3       # enum woq_type
 READ, WRITE = 1, 2                           # enum woq_access
+MATH = {"default": 0, "exact": 1, "rounded": 2, "fixed16": 3}  # enum woq_math
 FEATURE_TIMESTAMPS = 1 << 6
 NO_SLOT, FOREVER = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
@@ -90,7 +91,9 @@ class Binding(c.Structure):
 
 STRUCTS = [Format, Source, WeightsParams, WeightsInfo, GemmParams, Explain, DeviceInfo, BufferParams, View,
            CommandsParams, Binding]
-CONSTANTS = {"WOQ_CODE_U4": U4, "WOQ_CODE_U8": U8, "WOQ_CODE_F16": F16_CODES, "WOQ_ZERO_NONE": ZERO_NONE,
+CONSTANTS = {"WOQ_MATH_DEFAULT": MATH["default"], "WOQ_MATH_EXACT": MATH["exact"],
+             "WOQ_MATH_ROUNDED": MATH["rounded"], "WOQ_MATH_FIXED16": MATH["fixed16"],
+             "WOQ_CODE_U4": U4, "WOQ_CODE_U8": U8, "WOQ_CODE_F16": F16_CODES, "WOQ_ZERO_NONE": ZERO_NONE,
              "WOQ_ZERO_SYMMETRIC": SYMMETRIC, "WOQ_ZERO_POINT": ZERO_POINT, "WOQ_TYPE_NONE": TYPE_NONE,
              "WOQ_F32": F32, "WOQ_F16": F16, "WOQ_BF16": BF16, "WOQ_ACCESS_READ": READ, "WOQ_ACCESS_WRITE": WRITE,
              "WOQ_FEATURE_TIMESTAMPS": FEATURE_TIMESTAMPS, "WOQ_NO_SLOT": NO_SLOT, "WOQ_FOREVER": FOREVER}
@@ -203,8 +206,8 @@ class Weights(Object):
 
 
 class Gemm(Object):
-    def __init__(self, device, weights, max_m, x_type=F16, y_type=F16):
-        params = GemmParams(c.sizeof(GemmParams), weights.handle, max_m, x_type, y_type)
+    def __init__(self, device, weights, max_m, x_type=F16, y_type=F16, math=MATH["default"]):
+        params = GemmParams(c.sizeof(GemmParams), weights.handle, max_m, x_type, y_type, math=math)
         super().__init__(device.lib, "gemm", "woq_gemm_create", device.handle, c.byref(params))
 
     def kernel(self, m):
