@@ -139,7 +139,7 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
     const bool always = gemm->params.batch_invariant; /* for all M, then */
-    if (m < path->min_m && !gemm->single && !gemm->device->only_matrix &&
+    if (m < path->min_m && woqi_gemm_chooses(gemm) &&
         !(always && !path->pieces && gemm->params.max_m >= path->min_m)) {
         snprintf(reason, WOQI_REASON_SIZE, "takes at least %u rows", path->min_m);
         return false;

@@ -42,6 +42,13 @@ struct woq_gemm {
     atomic_int refs;
 };
 
+/* Does it matter which path is the better one? Not for one that is built alone, as self-tests do, nor where WOQ_EMULATE
+ * leaves one kernel. */
+static inline bool woqi_gemm_chooses(const struct woq_gemm *gemm)
+{
+    return !gemm->single && !gemm->device->only_matrix;
+}
+
 /* Views with their strides resolved (never 0). bias and residual have buffer NULL where unused. */
 struct woqi_operands {
     struct woq_view x, y, bias, residual;

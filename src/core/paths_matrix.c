@@ -22,7 +22,7 @@ static bool groups_fit(const struct woq_gemm *gemm, const struct woqi_path *path
 
 bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t size)
 {
-    if (gemm->device->info.kind != WOQ_DEVICE_KIND_CPU || gemm->single || gemm->device->only_matrix)
+    if (gemm->device->info.kind != WOQ_DEVICE_KIND_CPU || !woqi_gemm_chooses(gemm))
         return true;
     snprintf(reason, size, "a CPU is faster without matrices");
     return false;

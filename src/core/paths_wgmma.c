@@ -113,7 +113,7 @@ bool woqi_wgmma_any_accepts(const struct woq_gemm *gemm, const struct woqi_path 
 
 bool woqi_wgmma_wide_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
-    if (gemm->weights->tiles[0].shape.rows > 32 * woqi_gpu_units(gemm) || gemm->single || gemm->device->only_matrix)
+    if (gemm->weights->tiles[0].shape.rows > 32 * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
         return woqi_wgmma_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "mma is faster for so few rows of weights");
     return false;
@@ -124,7 +124,7 @@ bool woqi_wgmma_tall_accepts(const struct woq_gemm *gemm, const struct woqi_path
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
     const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w);
-    if (tiles * blocks_of(gemm) >= TALL_BLOCKS * woqi_gpu_units(gemm) || gemm->single || gemm->device->only_matrix)
+    if (tiles * blocks_of(gemm) >= TALL_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
         return woqi_wgmma_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "too few weights for tiles of %u rows", tile_w);
     return false;
