@@ -1,0 +1,112 @@
+/*
+ * wgmma_block.cuh: what the parts of kernel wgmma share: its shape, shared memory by address, barriers of warpgroups, and
+ * the list of what a block does. Macros as in wgmma.cu.
+ */
+#ifndef WOQ_WGMMA_BLOCK_CUH
+#define WOQ_WGMMA_BLOCK_CUH
+
+#include "common.cuh"
+#include "wgmma_kernels.inc"
+#define WOQ_PARTS_FUNCTION static __device__ __forceinline__
+#include "wgmma_parts.inc"
+
+static const bool BF16 = X_BF16;
+static const bool QUANTIZED = CODE_BITS != 16;
+static const int BITS = QUANTIZED ? CODE_BITS : 4; /* where types must be complete that plain weights do not use */
+static const woq_u32 BLOCK_CODES = 128 * CODE_BITS; /* bytes of a strip in a block of 64 columns */
+
+template <int ROWS> struct shape {
+    static const int WARPGROUPS = WOQ_WGMMA_WARPGROUPS(ROWS, CODE_BITS, X_BF16); /* at most */
+    static const int STAGES = WOQ_WGMMA_STAGES(ROWS, CODE_BITS);
+    static const woq_u32 STAGE = ROWS * 128, RING = WOQ_WGMMA_RING(ROWS, CODE_BITS);
+    static const woq_u32 OUT = WOQ_WGMMA_OUT_AT(ROWS, CODE_BITS), PARTS = WOQ_WGMMA_PARTS_AT(ROWS, CODE_BITS);
+    static const woq_u32 RINGS = WOQ_WGMMA_RINGS_AT(ROWS, CODE_BITS);
+    static const woq_u32 FULL = WOQ_WGMMA_BARRIERS_AT(ROWS, CODE_BITS), EMPTY = FULL + STAGES * 8;
+};
+
+/* ---- shared memory, by address ---- */
+
+static __device__ __forceinline__ uint4 shared_vector(woq_u32 at)
+{
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+    return v;
+}
+
+static __device__ __forceinline__ woq_u32 shared_word(woq_u32 at)
+{
+    woq_u32 v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at));
+    return v;
+}
+
+static __device__ __forceinline__ uint2 shared_pair(woq_u32 at)
+{
+    uint2 v;
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
+    return v;
+}
+
+static __device__ __forceinline__ float shared_float(woq_u32 at)
+{
+    return __uint_as_float(shared_word(at));
+}
+
+/* That multiply. */
+template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
+{
+    return shape<ROWS>::WARPGROUPS == 2 ? 2u : blockDim.x / 128u - 1u;
+}
+
+/* Of a warpgroup. */
+static __device__ __forceinline__ void warpgroup_barrier(woq_u32 warpgroup)
+{
+    asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1u) : "memory");
+}
+
+/* ---- parts ---- */
+
+static __device__ __forceinline__ woq_u32 blocks_of(const woq_args &a)
+{
+    return (a.k + 127u) / 128u * 2u;
+}
+
+static __device__ __forceinline__ woq_u32 group_of(const woq_args &a)
+{
+    return a.group && a.group < a.k ? a.group : 0x7fffffffu;
+}
+
+/* What a block does one after the other, in shared memory, WOQ_WGMMA_PARTS of 16 bytes: tile of the weights | tile of X
+ * << 16; first block | end << 16, 0 behind the last part; group of the first column, and its place there. */
+static __device__ void list_parts(const woq_args &a, woq_u32 table)
+{
+    for (woq_u32 i = threadIdx.x; i < WOQ_WGMMA_PARTS; i += blockDim.x) {
+        const woq_part p =
+            woq_part_of(i, blockIdx.x, gridDim.x, a.rounds, a.share, a.tiles_w * a.tiles_x, blocks_of(a));
+        /* Up to 8 tiles of X walk through the weights side by side: what one of them has read of W, and all of X that
+         * they need, is then still in the cache for the others. */
+        const woq_u32 band = p.tile / (8u * a.tiles_w), in_band = p.tile - band * 8u * a.tiles_w;
+        const woq_u32 deep = max(min(a.tiles_x - band * 8u, 8u), 1u), column = p.first * 64u;
+        asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(table + i * 16u),
+                     "r"(in_band / deep | (band * 8u + in_band % deep) << 16),
+                     "r"(p.last ? p.first | p.last << 16 : 0u),
+                     "r"(column / group_of(a)), "r"(column % group_of(a))
+                     : "memory");
+    }
+}
+
+struct part_of_product {
+    woq_u32 tile_w, tile_x, first, last; /* blocks first … last−1; last 0: there are no more */
+    woq_u32 group, place;
+};
+
+static __device__ __forceinline__ part_of_product read_part(woq_u32 table, woq_u32 i)
+{
+    const uint4 v = shared_vector(table + i * 16u);
+    /* A reduction's result is one for the warp, which keeps what follows from it in uniform registers. */
+    const woq_u32 tile = __reduce_or_sync(0xffffffffu, v.x), range = __reduce_or_sync(0xffffffffu, v.y);
+    const part_of_product p = {tile & 0xffffu, tile >> 16, range & 0xffffu, range >> 16, v.z, v.w};
+    return p;
+}
+
+#endif
