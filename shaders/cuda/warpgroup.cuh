@@ -1,6 +1,6 @@
 /*
  * warpgroup.cuh: what sm_90a adds, as functions: products of a warpgroup (wgmma), barriers in shared memory (mbarrier)
- * and bulk copies that arrive at them. See the PTX ISA for each.
+ * bulk copies that arrive at them. See the PTX ISA for each.
  */
 #ifndef WOQ_WARPGROUP_CUH
 #define WOQ_WARPGROUP_CUH
@@ -111,6 +111,12 @@ static __device__ __forceinline__ void woq_barrier_arrive(woq_u32 at)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
 }
 
+/* What this thread has stored in shared memory is what products see that begin after others know of it. */
+static __device__ __forceinline__ void woq_products_see()
+{
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 /* Until the phase of this parity has ended. */
 static __device__ __forceinline__ void woq_barrier_wait(woq_u32 at, woq_u32 parity)
 {
@@ -128,6 +134,22 @@ static __device__ __forceinline__ void woq_bulk_copy(woq_u32 to, const woq_u8 *f
 {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
                  "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+
+/* A matrix in memory, as cuTensorMapEncodeTiled describes it: 64 columns of 16 bits and so many rows are a box. */
+struct __align__(64) woq_tensor_map {
+    unsigned long long opaque[16];
+};
+
+/* The box at this column and row, its rows 128 bytes each, swizzled as products want it; `barrier` counts all bytes of
+ * it. What is beyond the matrix is 0. */
+static __device__ __forceinline__ void woq_tensor_copy(woq_u32 to, const woq_tensor_map &map, woq_u32 column,
+                                                       woq_u32 row, woq_u32 barrier)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
+                 "l"(&map), "r"(column), "r"(row), "r"(barrier)
                  : "memory");
 }
 

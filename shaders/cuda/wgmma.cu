@@ -2,23 +2,24 @@
  * wgmma.cu: many rows on Hopper: Yᵀ = W · Xᵀ by products of a warpgroup, 64 rows of the weights × ROWS rows of X × 16.
  *
  * Weights are operand A, in registers: layout FRAG16 has them in the order in which mma.m16n8k16 wants them, and so
- * does wgmma, of whose 64 rows each warp holds a strip. X is operand B, in shared memory, where xtile.cu has put its
- * columns in the same order.
+ * does wgmma, of whose 64 rows each warp holds a strip. X is operand B, in shared memory: columns in the same order, as
+ * xtile.cu has put them, or as the caller has them (args.direct; NATURAL), and then codes change lanes before they
+ * become operands (wgmma_weights.cuh).
  *
  * A tile is 64 rows of the weights for each warpgroup that multiplies × ROWS of X. The grid is as large as the device;
  * its blocks take the product in parts (wgmma_parts.inc): rounds of whole tiles, and equal shares, in blocks of 64
- * columns of K, of the tiles that are left. Where a share ends within a tile its sums go to the workspace, FP32, and the
- * block that has the tile's end adds them, in order. It does that last and stores such sums first, and waits for blocks
- * of lower number only, which have begun before it: no wait is long, and none for ever.
+ * columns of K, of the tiles that are left. Where a share ends within a tile its sums go to memory, FP32, and the block
+ * that has the tile's end adds them, in order (wgmma_sums.cuh). It does that last and stores such sums first, and waits
+ * for blocks of lower number only, which have begun before it: no wait is long, and none for ever.
  *
- * Of a block, the last warpgroup's first thread fetches X, a stage of 64 columns at a time, by bulk copies. The others
- * multiply. Each of their warps fetches the codes, scales and zeros of its strip, into a ring of its own in shared
- * memory, slots of a pair of blocks, where each lane finds what it copied itself. While the products of one block are
- * under way the next one's codes become operands.
+ * Of a block, the last warpgroup's first thread fetches X, a stage of 64 columns at a time, by bulk copies, or by a
+ * tensor map of it. The others multiply. Each of their warps fetches the codes, scales and zeros of its strip, into a
+ * ring of its own in shared memory, slots of a pair of blocks, where each lane finds what it copied itself. While the
+ * products of one block are under way the next one's codes become operands.
  *
- * The next kernel, which is most often xtile, begins when this one's blocks end, not before: its blocks would crowd on
- * the first multiprocessors that are free and keep them from the product after it (H200, 4096 × 4096, M = 64, 18.5 µs
- * against 12.2).
+ * The next kernel begins when this one's blocks end, not before, unless args.admits says that it may: blocks of xtile
+ * would crowd on the first multiprocessors that are free and keep them from the product after it (H200, 4096 × 4096,
+ * M = 64, 18.5 µs against 12.2).
  *
  * ROUNDED: weights are scaled to X's type, which wants one scale for the columns 8t … 8t+7 of a unit. K counts as a
  * multiple of 128: what the last pair of blocks lacks is 0, codes and scales, and so is X.
@@ -31,25 +32,28 @@
 #include "wgmma_x.cuh"
 #include "wgmma_y.cuh"
 
-template <int ROWS, int SETS, woq_scaling SCALING>
-static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
-                                                const woq_u8 *residual, const woq_args &a, woq_u32 base)
+template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL>
+static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y, const woq_u8 *bias,
+                                                const woq_u8 *residual, const woq_args &a, const shared_tiles &tiles,
+                                                woq_u32 base)
 {
     using S = shape<ROWS>;
-    const woq_u32 warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0), warpgroup = warp >> 2;
+    const woq_u32 warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0);
     const bool elected = threadIdx.x % 128u == 0;
     const woq_magic<BITS, BF16> magic(a);
-    weights_ring<ROWS, SETS, SCALING> ring(weights, a, base, warp, threadIdx.x & 31u);
+    weights_ring<ROWS, SETS, SCALING, NATURAL> ring(weights, a, base, warp, threadIdx.x & 31u);
 #pragma unroll 1
     for (int i = 0; i < ring.SLOTS; i++)
         ring.fetch(weights, a);
     woq_await_steps();
+    if (a.admits)
+        woq_admit_next();
     ring.slot = ring.begin;
     woq_u32 full = base + S::FULL, matrix = woq_matrix_low(base), parity = 0;
-    for (woq_u32 number = 0;; number++) {
+    for (woq_u32 number = 0;; number = __reduce_or_sync(0xffffffffu, number + 1u)) {
         const part_of_product part = read_part(base + S::PARTS, number);
         const woq_u32 count = part.last - part.first;
-        if (count == 0)
+        if (part.last == 0)
             return;
         float sums[ROWS / 2];
         woq_u32 operands[2][4][4], previous = 0;
@@ -83,15 +87,16 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
             }
         }
         woq_products_wait<0>();
-        if (elected)
+        if (elected && count)
             woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
-        if (part.last < blocks_of(a)) {
-            store_sums<ROWS>(x, a, sums);
+        if (part.last < blocks_of(here(a.k))) {
+            store_sums<ROWS>(tiles, sums);
             continue;
         }
         if (part.first)
-            add_sums<ROWS>(x, a, part.first, sums);
-        const bool gated = woq_gated(a);
+            add_sums<ROWS>(tiles, a, part.first, sums);
+        const bool gated = WOQ_FLAG_ACT(here(a.flags)) == WOQ_ABI_ACT_SILU_MUL;
+        const woq_u32 warpgroup = __shfl_sync(0xffffffffu, threadIdx.x >> 7, 0);
         const target to = {(part.tile_w * warpgroups<ROWS>() + warpgroup) * (gated ? 32u : 64u), part.tile_x * ROWS,
                            base + S::OUT + warpgroup * WOQ_WGMMA_OUT, warpgroup};
         const bool as_they_are = !WOQ_FLAG_ACT(a.flags) && !WOQ_FLAG_BIAS(a.flags) && !WOQ_FLAG_RESIDUAL(a.flags) &&
@@ -103,58 +108,136 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
     }
 }
 
-template <int ROWS>
-static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
-                                           const woq_u8 *residual, const woq_args &a)
+/* Barriers, and the list of parts. fetchers: threads that say that a stage is full. */
+template <int ROWS> static __device__ __forceinline__ void prepare(const woq_args &a, woq_u32 base, woq_u32 fetchers)
 {
     using S = shape<ROWS>;
-    extern __shared__ uint4 pool[];
-    const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
     if (threadIdx.x == 0) {
         for (int i = 0; i < S::STAGES; i++) {
-            woq_barrier_make(base + S::FULL + i * 8, 1);
+            woq_barrier_make(base + S::FULL + i * 8, fetchers);
             woq_barrier_make(base + S::EMPTY + i * 8, warpgroups<ROWS>());
         }
         woq_barriers_made();
     }
     list_parts(a, base + S::PARTS);
     __syncthreads();
-    if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
-        woq_await_steps();
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-        if (threadIdx.x == warpgroups<ROWS>() * 128u)
-            fetch_x<ROWS>(x, a, base);
-    } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WOQ_WGMMA_REGISTERS(S::WARPGROUPS)));
-        const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
-        const bool half = !offsets && WOQ_FLAG_SCALE(a.flags) == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16);
-        const bool split = !offsets && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F16;
-        const bool pairs = (a.k + 63u) / 64u % 2u == 0 && (a.group >= a.k || a.group % 128u == 0);
-        const bool SPLITS = BF16 && CODE_BITS == 4;
-        const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_PAIRS;
-#define MULTIPLY(sets, scaling) multiply<ROWS, sets, scaling>(weights, x, y, bias, residual, a, base)
-        if (QUANTIZED && half && pairs)
-            MULTIPLY(QUANTIZED ? 1 : 2, WOQ_SCALES_PAIRS);
-        else if (!QUANTIZED || (half && (a.group >= a.k || a.group % 64u == 0)))
-            MULTIPLY(2, WOQ_SCALES_PAIRS);
-        else if (QUANTIZED && half)
-            MULTIPLY(QUANTIZED ? 4 : 2, WOQ_SCALES_PAIRS);
-        else if (SPLITS && split && pairs)
-            MULTIPLY(SPLITS ? 1 : 2, SPLIT);
-        else if (SPLITS && split)
-            MULTIPLY(SPLITS ? 4 : 2, SPLIT);
-        else if (QUANTIZED)
-            MULTIPLY(QUANTIZED ? 4 : 2, QUANTIZED ? WOQ_SCALES_FLOATS : WOQ_SCALES_PAIRS);
-#undef MULTIPLY
-    }
 }
+
+static __device__ __forceinline__ void begin_fetching(const woq_args &a)
+{
+    woq_await_steps();
+    if (a.admits)
+        woq_admit_next();
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(WOQ_WGMMA_FETCHER_REGISTERS));
+}
+
+/* ENTRY_ROWS: the entry point's rows, whose registers are shared out. */
+template <int ENTRY_ROWS> static __device__ __forceinline__ void begin_multiplying()
+{
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(WOQ_WGMMA_REGISTERS(shape<ENTRY_ROWS>::WARPGROUPS)));
+}
+
+/* Whole pairs of blocks have one scale. */
+static __device__ __forceinline__ bool scale_pairs(const woq_args &a)
+{
+    return (a.k + 63u) / 64u % 2u == 0 && (a.group >= a.k || a.group % 128u == 0);
+}
+
+/* X in the workspace. */
+template <int ROWS>
+static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+                                           const woq_u8 *residual, const woq_args &a, const shared_tiles &tiles,
+                                           woq_u32 base)
+{
+    prepare<ROWS>(a, base, 1);
+    if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
+        begin_fetching(a);
+        if (threadIdx.x % 128u == 0)
+            fetch_x<ROWS>(x, a, base);
+        return;
+    }
+    begin_multiplying<ROWS>();
+    const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
+    const bool half = !offsets && WOQ_FLAG_SCALE(a.flags) == (BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16);
+    const bool split = !offsets && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F16;
+    const bool SPLITS = BF16 && CODE_BITS == 4;
+    const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_PAIRS;
+#define MULTIPLY(sets, scaling) multiply<ROWS, sets, scaling, false>(weights, y, bias, residual, a, tiles, base)
+    if (QUANTIZED && half && scale_pairs(a))
+        MULTIPLY(QUANTIZED ? 1 : 2, WOQ_SCALES_PAIRS);
+    else if (!QUANTIZED || (half && (a.group >= a.k || a.group % 64u == 0)))
+        MULTIPLY(2, WOQ_SCALES_PAIRS);
+    else if (QUANTIZED && half)
+        MULTIPLY(QUANTIZED ? 4 : 2, WOQ_SCALES_PAIRS);
+    else if (SPLITS && split && scale_pairs(a))
+        MULTIPLY(SPLITS ? 1 : 2, SPLIT);
+    else if (SPLITS && split)
+        MULTIPLY(SPLITS ? 4 : 2, SPLIT);
+    else if (QUANTIZED)
+        MULTIPLY(QUANTIZED ? 4 : 2, QUANTIZED ? WOQ_SCALES_FLOATS : WOQ_SCALES_PAIRS);
+#undef MULTIPLY
+}
+
+/* X as the caller bound it. */
+template <int ROWS, int ENTRY_ROWS>
+static __device__ __forceinline__ void run_direct(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+                                                  const woq_u8 *residual, const woq_args &a, const woq_tensor_map &map,
+                                                  const shared_tiles &tiles, woq_u32 base)
+{
+    const bool aligned = rows_aligned(x, a);
+    prepare<ROWS>(a, base, aligned ? 1 : 128);
+    if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
+        begin_fetching(a);
+        if (!aligned)
+            gather_rows<ROWS>(x, a, base);
+        else if (threadIdx.x % 128u == 0)
+            fetch_rows<ROWS>(map, base);
+        return;
+    }
+    begin_multiplying<ENTRY_ROWS>();
+    if (scale_pairs(a))
+        multiply<ROWS, 1, WOQ_SCALES_PAIRS, true>(weights, y, bias, residual, a, tiles, base);
+    else
+        multiply<ROWS, 4, WOQ_SCALES_PAIRS, true>(weights, y, bias, residual, a, tiles, base);
+}
+
+/* DIRECT: it runs tiles without xtile, see WOQ_WGMMA_DIRECT_ENTRY. */
+template <int ROWS, bool DIRECT> struct kernel {
+    static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+                                               const woq_u8 *residual, const woq_args &a, const woq_tensor_map &map,
+                                               const shared_tiles &tiles)
+    {
+        extern __shared__ uint4 pool[];
+        const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
+        if (!a.direct)
+            ::run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
+        else if (ROWS == 256 && a.direct == 128u)
+            run_direct<ROWS == 256 ? 128 : ROWS, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
+        else
+            run_direct<ROWS, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
+    }
+};
+
+template <int ROWS> struct kernel<ROWS, false> {
+    static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+                                               const woq_u8 *residual, const woq_args &a, const woq_tensor_map &,
+                                               const shared_tiles &tiles)
+    {
+        extern __shared__ uint4 pool[];
+        const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
+        ::run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
+    }
+};
 
 #define ENTRY_NAME(rows, codes, type) woq_wgmma_##rows##_##codes##_##type
 #define ENTRY(rows, codes, type)                                                                   \
     extern "C" __global__ void __launch_bounds__(WOQ_WGMMA_THREADS(shape<rows>::WARPGROUPS), 1)    \
-        ENTRY_NAME(rows, codes, type)(WOQ_PARAMETERS)                                              \
+        ENTRY_NAME(rows, codes, type)(WOQ_PARAMETERS, const __grid_constant__ woq_tensor_map map,  \
+                                      woq_u8 *sums, woq_u32 *flags)                                \
     {                                                                                              \
-        run<rows>(weights, x, y, bias, residual, a);                                               \
+        const shared_tiles tiles = {sums, flags};                                                  \
+        kernel<rows, QUANTIZED && WOQ_WGMMA_DIRECT_ENTRY(rows) == rows>::run(weights, x, y, bias, residual, a, map, \
+                                                                               tiles);             \
     }
 #define SHAPE(rows) ENTRY(rows, CODES, X_TYPE)
 WOQ_WGMMA_SHAPES(SHAPE)

@@ -1,6 +1,6 @@
 /*
- * wgmma_block.cuh: what the parts of kernel wgmma share: its shape, shared memory by address, barriers of warpgroups, and
- * the list of what a block does. Macros as in wgmma.cu.
+ * wgmma_block.cuh: what the parts of kernel wgmma share: its shape, shared memory by address, barriers of
+ * warpgroups, and the list of what a block does. Macros as in wgmma.cu.
  */
 #ifndef WOQ_WGMMA_BLOCK_CUH
 #define WOQ_WGMMA_BLOCK_CUH
@@ -47,6 +47,11 @@ static __device__ __forceinline__ uint2 shared_pair(woq_u32 at)
     return v;
 }
 
+static __device__ __forceinline__ void store_word(woq_u32 at, woq_u32 v)
+{
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
+}
+
 static __device__ __forceinline__ float shared_float(woq_u32 at)
 {
     return __uint_as_float(shared_word(at));
@@ -64,11 +69,18 @@ static __device__ __forceinline__ void warpgroup_barrier(woq_u32 warpgroup)
     asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1u) : "memory");
 }
 
+/* The value; what follows from it is computed behind this place, and not kept in a register through a loop before. */
+static __device__ __forceinline__ woq_u32 here(woq_u32 value)
+{
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 /* ---- parts ---- */
 
-static __device__ __forceinline__ woq_u32 blocks_of(const woq_args &a)
+static __device__ __forceinline__ woq_u32 blocks_of(woq_u32 k)
 {
-    return (a.k + 127u) / 128u * 2u;
+    return (k + 127u) / 128u * 2u;
 }
 
 static __device__ __forceinline__ woq_u32 group_of(const woq_args &a)
@@ -82,7 +94,7 @@ static __device__ void list_parts(const woq_args &a, woq_u32 table)
 {
     for (woq_u32 i = threadIdx.x; i < WOQ_WGMMA_PARTS; i += blockDim.x) {
         const woq_part p =
-            woq_part_of(i, blockIdx.x, gridDim.x, a.rounds, a.share, a.tiles_w * a.tiles_x, blocks_of(a));
+            woq_part_of(i, blockIdx.x, gridDim.x, a.rounds, a.share, a.tiles_w * a.tiles_x, blocks_of(a.k));
         /* Up to 8 tiles of X walk through the weights side by side: what one of them has read of W, and all of X that
          * they need, is then still in the cache for the others. */
         const woq_u32 band = p.tile / (8u * a.tiles_w), in_band = p.tile - band * 8u * a.tiles_w;

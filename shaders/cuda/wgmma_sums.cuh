@@ -8,25 +8,30 @@
 
 /* ---- sums in the workspace ---- */
 
+/* Of all blocks; flags: 4 words a block, one for each warpgroup, 1 while its sums wait for the block that adds them,
+ * and 0 between two kernels. */
+struct shared_tiles {
+    woq_u8 *sums;
+    woq_u32 *flags;
+};
+
 /* Of this block's thread in block `block`'s place; the next 4 lie a row of threads on. */
 template <int ROWS>
-static __device__ __forceinline__ float4 *stored_sums(const woq_u8 *workspace, const woq_args &a, woq_u32 block)
+static __device__ __forceinline__ float4 *stored_sums(const shared_tiles &tiles, woq_u32 block)
 {
     const size_t bytes = warpgroups<ROWS>() * 64u * ROWS * sizeof(float);
-    return (float4 *)(workspace + (a.sums_off + block * bytes)) + threadIdx.x;
+    return (float4 *)(tiles.sums + block * bytes) + threadIdx.x;
 }
 
-static __device__ __forceinline__ woq_u32 *ready_flag(const woq_u8 *workspace, const woq_args &a, woq_u32 block,
-                                                      woq_u32 warpgroup)
+static __device__ __forceinline__ woq_u32 *ready_flag(const shared_tiles &tiles, woq_u32 block, woq_u32 warpgroup)
 {
-    return (woq_u32 *)(workspace + a.ready_off) + (block * 4u + warpgroup);
+    return tiles.flags + (block * 4u + warpgroup);
 }
 
 template <int ROWS>
-static __device__ __forceinline__ void store_sums(const woq_u8 *workspace, const woq_args &a,
-                                                  const float (&sums)[ROWS / 2])
+static __device__ __forceinline__ void store_sums(const shared_tiles &tiles, const float (&sums)[ROWS / 2])
 {
-    float4 *to = stored_sums<ROWS>(workspace, a, blockIdx.x);
+    float4 *to = stored_sums<ROWS>(tiles, blockIdx.x);
     const woq_u32 warpgroup = threadIdx.x / 128u;
 #pragma unroll
     for (int i = 0; i < ROWS / 8; i++)
@@ -35,31 +40,54 @@ static __device__ __forceinline__ void store_sums(const woq_u8 *workspace, const
     __threadfence();
     warpgroup_barrier(warpgroup);
     if (threadIdx.x % 128u == 0)
-        asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(ready_flag(workspace, a, blockIdx.x, warpgroup))
+        asm volatile("st.release.gpu.global.u32 [%0], 1;" ::"l"(ready_flag(tiles, blockIdx.x, warpgroup))
                      : "memory");
+}
+
+static __device__ __forceinline__ void await_sums(const shared_tiles &tiles, woq_u32 block, woq_u32 warpgroup)
+{
+    woq_u32 ready;
+    do
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
+                     : "=r"(ready)
+                     : "l"(ready_flag(tiles, block, warpgroup))
+                     : "memory");
+    while (!ready);
+}
+
+/* For the next kernel that shares tiles here. */
+static __device__ __forceinline__ void release_sums(const shared_tiles &tiles, woq_u32 block, woq_u32 warpgroup)
+{
+    warpgroup_barrier(warpgroup);
+    if (threadIdx.x % 128u == 0)
+        *ready_flag(tiles, block, warpgroup) = 0;
 }
 
 /* Those of the blocks that began the tile whose blocks from `first` on are this one's. */
 template <int ROWS>
-static __device__ __forceinline__ void add_sums(const woq_u8 *workspace, const woq_args &a, woq_u32 first,
+static __device__ __forceinline__ void add_sums(const shared_tiles &tiles, const woq_args &a, woq_u32 first,
                                                 float (&sums)[ROWS / 2])
 {
-    const woq_u32 warpgroup = threadIdx.x / 128u;
-    for (woq_u32 block = (blockIdx.x * a.share - first) / a.share; block < blockIdx.x; block++) {
-        const float4 *from = stored_sums<ROWS>(workspace, a, block);
-        woq_u32 ready;
-        do
-            asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
-                         : "=r"(ready)
-                         : "l"(ready_flag(workspace, a, block, warpgroup))
-                         : "memory");
-        while (!ready);
+    const woq_u32 warpgroup = threadIdx.x / 128u, begin = (blockIdx.x * a.share - first) / a.share;
+    if (ROWS == 256) /* which takes fewer registers there, and more elsewhere */
+        for (woq_u32 block = begin; block < blockIdx.x; block++)
+            await_sums(tiles, block, warpgroup);
+#pragma unroll 1
+    for (woq_u32 block = begin; block < blockIdx.x; block++) {
+        const float4 *from = stored_sums<ROWS>(tiles, block);
+        if (ROWS != 256)
+            await_sums(tiles, block, warpgroup);
 #pragma unroll
         for (int i = 0; i < ROWS / 8; i++) {
             const float4 v = __ldcg(from + i * warpgroups<ROWS>() * 128u);
             sums[4 * i] += v.x, sums[4 * i + 1] += v.y, sums[4 * i + 2] += v.z, sums[4 * i + 3] += v.w;
         }
+        if (ROWS != 256)
+            release_sums(tiles, block, warpgroup);
     }
+    if (ROWS == 256)
+        for (woq_u32 block = begin; block < blockIdx.x; block++)
+            release_sums(tiles, block, warpgroup);
 }
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * wgmma_weights.cuh: weights for kernel wgmma: a warp fetches codes, scales and zeros of its strip into a ring of its own,
- * and makes operands of them.
+ * wgmma_weights.cuh: weights for kernel wgmma: a warp fetches codes, scales and zeros of its strip into a ring of its
+ * own, and makes operands of them.
  */
 #ifndef WOQ_WGMMA_WEIGHTS_CUH
 #define WOQ_WGMMA_WEIGHTS_CUH
@@ -9,9 +9,72 @@
 #include "fragment.cuh"
 #include "wgmma_block.cuh"
 
+/*
+ * NATURAL: X is in shared memory as it is, and a product's operand B has two of its chunks of 8 columns; so lane t of a
+ * quad needs the columns 2t and 2t+1 of each chunk of a unit, where layout FRAG16 gives it a chunk. Codes of two rows
+ * change lanes, in two steps: by lane t ^ 2, then t ^ 1. Then pair c of the lane's is that of chunk c.
+ */
+template <int BITS> struct quad_exchange;
+
+/* Pair i is nibbles i and i+4 of the word: bytes 0 and 2 are pairs 0 and 1, bytes 1 and 3 pairs 2 and 3. */
+template <> struct quad_exchange<4> {
+    woq_u32 send, keep;  /* selections of bytes, by t ^ 2: what goes, and what stays and comes */
+    woq_u32 mask, turn; /* by t ^ 1: nibbles that stay; bits to the right that bring high ones into the place of low */
+
+    __device__ __forceinline__ quad_exchange(woq_u32 t)
+    {
+        const bool high = t >= 2u, odd = t & 1u;
+        send = high ? 0x6420u : 0x7531u;
+        keep = high ? 0x3514u : 0x5240u;
+        mask = odd ? 0xf0f0f0f0u : 0x0f0f0f0fu;
+        turn = odd ? 28u : 4u;
+    }
+
+    __device__ __forceinline__ void run(woq_codes<4> &low, woq_codes<4> &high) const
+    {
+        woq_u32 a = low.word[0], b = high.word[0];
+        woq_u32 came = __shfl_xor_sync(0xffffffffu, __byte_perm(a, b, send), 2);
+        a = __byte_perm(a, came, keep);
+        b = __byte_perm(b, came >> 16, keep);
+        came = __shfl_xor_sync(0xffffffffu, a & ~mask | __funnelshift_r(b, b, turn) & mask, 1);
+        low.word[0] = a & mask | __funnelshift_l(came, came, turn) & ~mask;
+        high.word[0] = b & mask | came & ~mask;
+    }
+};
+
+/* Pair i is bytes i and i+2 of a word, pairs 2 and 3 in the second one. */
+template <> struct quad_exchange<8> {
+    woq_u32 send, keep;
+    bool upper;
+
+    __device__ __forceinline__ quad_exchange(woq_u32 t)
+    {
+        const bool odd = t & 1u;
+        upper = t >= 2u;
+        send = odd ? 0x6420u : 0x7531u;
+        keep = odd ? 0x3514u : 0x5240u;
+    }
+
+    __device__ __forceinline__ void run_row(woq_codes<8> &row) const
+    {
+        const woq_u32 stays = upper ? row.word[1] : row.word[0];
+        const woq_u32 comes = __shfl_xor_sync(0xffffffffu, upper ? row.word[0] : row.word[1], 2);
+        const woq_u32 a = upper ? comes : stays, b = upper ? stays : comes; /* of chunks t & 1, and 2 + (t & 1) */
+        const woq_u32 came = __shfl_xor_sync(0xffffffffu, __byte_perm(a, b, send), 1);
+        row.word[0] = __byte_perm(a, came, keep);
+        row.word[1] = __byte_perm(b, came >> 16, keep);
+    }
+
+    __device__ __forceinline__ void run(woq_codes<8> &low, woq_codes<8> &high) const
+    {
+        run_row(low);
+        run_row(high);
+    }
+};
+
 /* SETS of scales in a slot: 1, groups are whole pairs of blocks, and K is; 2, they are whole blocks; 4, whole units or
  * less. */
-template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
+template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL> struct weights_ring {
     using S = shape<ROWS>;
     static const bool ANY = SCALING == WOQ_SCALES_FLOATS;
     static const bool PAIRS = SETS == 1;       /* a lane's zeros lie behind its scales then, else those of all lanes */
@@ -39,9 +102,11 @@ template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
     woq_u32 row;                 /* in the tables, of its row g; PAIRS: of the group's */
     woq_u32 group, place, group_columns, last_group; /* place: PAIRS, columns left of the group; else columns passed */
     row_group now[2];
+    quad_exchange<BITS> exchange; /* NATURAL */
 
     __device__ __forceinline__ weights_ring(const woq_u8 *weights, const woq_args &a, woq_u32 shared,
                                             woq_u32 in_block, woq_u32 in_warp)
+        : exchange(in_warp & 3u)
     {
         table = shared + S::PARTS;
         warp = in_block;
@@ -117,8 +182,11 @@ template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
             for (int i = 0; i < CODE_BITS / 2; i++)
                 woq_copy_vector<true>(slot + i * 512u, code + i * 512u, PAIRS || i < CODE_BITS / 4 || present > 1u);
             if (PAIRS) {
-                woq_copy_words(slot + sets, scale_table + (size_t)row * 2u, false, true);
-                woq_copy_word_if(slot + sets + ZEROS, zero_table + row, WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT);
+                /* Addresses of the tables are kept where there are registers for them. */
+                const woq_u8 *scales = ROWS == 256 ? weights + a.scales_off : scale_table;
+                const woq_u8 *zeros = ROWS == 256 ? weights + (a.zeros_off + row & ~3u) : zero_table + row;
+                woq_copy_words(slot + sets, scales + (size_t)row * 2u, false, true);
+                woq_copy_word_if(slot + sets + ZEROS, zeros, WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT);
                 place -= COLUMNS;
                 if (place == 0)
                     place = group_columns, row += a.scale_stride;
@@ -213,6 +281,8 @@ template <int ROWS, int SETS, woq_scaling SCALING> struct weights_ring {
                     code[0].word[0] = v.x, code[0].word[BITS / 8] = v.y;
                     code[1].word[0] = v.z, code[1].word[BITS / 8] = v.w;
                 }
+                if (NATURAL)
+                    exchange.run(code[0], code[1]);
 #pragma unroll
                 for (int high = 0; high < 2; high++) {
                     woq_integers<BITS, BF16>(code[high], now[high].zero, magic, rows[high]);

@@ -1,5 +1,6 @@
 /*
- * wgmma_x.cuh: X for kernel wgmma, from the workspace to stages in shared memory.
+ * wgmma_x.cuh: X for kernel wgmma, to stages in shared memory: from the workspace, where xtile has put it in order, or
+ * from where the caller has it.
  */
 #ifndef WOQ_WGMMA_X_CUH
 #define WOQ_WGMMA_X_CUH
@@ -7,6 +8,7 @@
 #include "warpgroup.cuh"
 #include "wgmma_block.cuh"
 
+/* From the workspace. One thread does it. */
 template <int ROWS>
 static __device__ void fetch_x(const woq_u8 *x, const woq_args &a, woq_u32 base)
 {
@@ -25,6 +27,66 @@ static __device__ void fetch_x(const woq_u8 *x, const woq_args &a, woq_u32 base)
             woq_barrier_expect(base + S::FULL + stage * 8u, bytes);
             woq_bulk_copy(base + stage * S::STAGE, from, bytes, base + S::FULL + stage * 8u);
             from += (size_t)rows * 128u;
+            if (++stage == S::STAGES)
+                stage = 0, parity ^= 1u;
+        }
+    }
+}
+
+/* From the caller's rows, as they are. One thread does it. What is beyond K or M is 0. */
+template <int ROWS>
+static __device__ void fetch_rows(const woq_tensor_map &map, woq_u32 base)
+{
+    using S = shape<ROWS>;
+    woq_u32 stage = 0, parity = 1;
+    for (woq_u32 part = 0;; part++) {
+        const uint4 v = shared_vector(base + S::PARTS + part * 16u);
+        const woq_u32 first = v.y & 0xffffu, last = v.y >> 16, row = (v.x >> 16) * ROWS;
+        if (last == 0)
+            return;
+        for (woq_u32 b = first; b < last; b++) {
+            woq_barrier_wait(base + S::EMPTY + stage * 8u, parity);
+            woq_barrier_expect(base + S::FULL + stage * 8u, S::STAGE);
+            woq_tensor_copy(base + stage * S::STAGE, map, b * 64u, row, base + S::FULL + stage * 8u);
+            if (++stage == S::STAGES)
+                stage = 0, parity ^= 1u;
+        }
+    }
+}
+
+/* Can a tensor map describe them? */
+static __device__ __forceinline__ bool rows_aligned(const woq_u8 *x, const woq_args &a)
+{
+    return (((woq_u32)(size_t)x + a.x_off | a.x_stride) & 15u) == 0;
+}
+
+/* If not, a warpgroup does it, element by element: its warps take every fourth row, their lanes two neighbours of its
+ * 64 columns. Rows that are missing are not touched. */
+template <int ROWS>
+static __device__ void gather_rows(const woq_u8 *x, const woq_args &a, woq_u32 base)
+{
+    using S = shape<ROWS>;
+    const woq_u32 warp = threadIdx.x >> 5 & 3u, lane = threadIdx.x & 31u;
+    const woq_u32 place = warp * 128u + ((lane >> 2 ^ warp) << 4) + (lane & 3u) * 4u;
+    woq_u32 stage = 0, parity = 1;
+    for (woq_u32 part = 0;; part++) {
+        const uint4 v = shared_vector(base + S::PARTS + part * 16u);
+        const woq_u32 first = v.y & 0xffffu, last = v.y >> 16, row = (v.x >> 16) * ROWS + warp;
+        if (last == 0)
+            return;
+        const woq_u32 count = row < a.m ? (min((woq_u32)ROWS, a.m - (row - warp)) - warp + 3u) / 4u : 0u;
+        for (woq_u32 b = first; b < last; b++) {
+            const woq_u32 column = b * 64u + lane * 2u, to = base + stage * S::STAGE + place;
+            woq_barrier_wait(base + S::EMPTY + stage * 8u, parity);
+#pragma unroll 1
+            for (woq_u32 i = 0; i < count; i++) {
+                const woq_u8 *from = x + (a.x_off + (size_t)(row + i * 4u) * a.x_stride + column * 2u);
+                const woq_u32 low = column < a.k ? woq_plain_half(from, 0) : 0u;
+                const woq_u32 high = column + 1u < a.k ? woq_plain_half(from, 2) : 0u;
+                store_word((to ^ (i & 1u) << 6) + i * 512u, low | high << 16);
+            }
+            woq_products_see();
+            woq_barrier_arrive(base + S::FULL + stage * 8u);
             if (++stage == S::STAGES)
                 stage = 0, parity ^= 1u;
         }

@@ -1,6 +1,6 @@
 /*
- * xtile.cu: X, FP16 or BF16, any alignment and order, to the workspace as kernel wgmma wants it in shared memory; and 0
- * to the flags at ready_off. See core/kernels.h.
+ * xtile.cu: X, FP16 or BF16, any alignment and order, to the workspace as kernel wgmma wants it in shared memory. See
+ * core/kernels.h.
  *
  * For each block of 64 columns, K rounded up to pairs of them, and each 8 rows, M rounded up, 1024 bytes: a row's 128
  * bytes one after the other, swizzled (warpgroup.cuh). In a block, chunk 4u + 2j + h of 16 bytes has elements of
@@ -20,8 +20,6 @@ extern "C" __global__ void woq_xtile(WOQ_PARAMETERS)
     const bool fast = woq_x_aligned(a);
     woq_await_steps();
     woq_admit_next();
-    for (woq_u32 i = first; i < a.ready_count; i += threads)
-        *(woq_u32 *)(y + (a.ready_off + i * 4u)) = 0;
     for (woq_u32 i = first; i < units * rows; i += threads) {
         const woq_u32 row = i / units, unit = i % units;
         uint4 v[4];

@@ -18,7 +18,10 @@
 
 #include "object.h"
 
-#define WOQI_MAX_BIND WOQ_BIND_COUNT
+/* Of WGMMA, behind those of WOQ_BIND_…, where its work-groups share tiles. */
+#define WOQI_BIND_SUMS  WOQ_BIND_COUNT
+#define WOQI_BIND_FLAGS (WOQ_BIND_COUNT + 1)
+#define WOQI_MAX_BIND   (WOQ_BIND_COUNT + 2)
 
 /* A window of a buffer. offset is a multiple of info.binding_alignment; size ≤ info.max_binding, a
  * multiple of 4 (it may reach up to 3 bytes beyond buffer->size: allocate, or import, multiples of 4). */
@@ -40,7 +43,7 @@ struct woqi_step {
     struct woqi_kernel *kernel; /* DISPATCH and OFF */
     uint32_t groups[3];         /* work-groups, each ≥ 1 */
     uint32_t nbind;
-    struct woqi_bind bind[WOQI_MAX_BIND]; /* order: WOQ_BIND_…; unused ones repeat another window */
+    struct woqi_bind bind[WOQI_MAX_BIND]; /* order: WOQ_BIND_…; unused ones among them repeat another window */
     struct woqi_args args;
     bool fixed_weights; /* DISPATCH: no step writes the window WEIGHTS; it may be read before earlier steps end */
     uint32_t index; /* TIMESTAMP: 0 … WOQ_MAX_TIMESTAMPS-1, each at most once, in any order */

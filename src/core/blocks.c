@@ -136,6 +136,16 @@ uint32_t woqi_tile_block_shared(const struct woqi_tile_block *b)
     return stages > sums ? stages : sums;
 }
 
+bool woqi_block_is_direct(enum woqi_block_id block)
+{
+    static const bool direct[WOQI_BLOCK_COUNT] = {
+#define DIRECT(id, rows_w, rows_x, direct) [WOQI_BLOCK_##id] = direct,
+        WOQI_WGMMA_BLOCKS(DIRECT)
+#undef DIRECT
+    };
+    return direct[block];
+}
+
 /* Of the blocks of all tables: names, rows of the weights and of X in a work-group. */
 static const struct {
     const char *name;
@@ -144,12 +154,10 @@ static const struct {
 #define MMA_SIZE(id, warps_n, warps_m, warps_k, strips, columns, ...)                              \
     [WOQI_BLOCK_##id] = {#id, warps_n * strips * 16, warps_m * columns * 8},
 #define SIZE(id, rows_w, rows_x, ...) [WOQI_BLOCK_##id] = {#id, rows_w, rows_x},
-#define TILE_SIZE(id, rows_w, rows_x) SIZE(id, rows_w, rows_x, )
 #define FIXED_SIZE(id, dot) SIZE(id, 16, WOQI_FIXED_ROWS, )
-    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_NV2_BLOCKS(SIZE) WOQI_WGMMA_BLOCKS(TILE_SIZE)
+    WOQI_BLOCKS(MMA_SIZE) WOQI_COOP_BLOCKS(SIZE) WOQI_NV2_BLOCKS(SIZE) WOQI_WGMMA_BLOCKS(SIZE)
     WOQI_TILE_BLOCKS(SIZE) WOQI_FIXED_BLOCKS(FIXED_SIZE)
 #undef FIXED_SIZE
-#undef TILE_SIZE
 #undef SIZE
 #undef MMA_SIZE
 };

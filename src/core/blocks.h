@@ -142,25 +142,35 @@
     P(V32X32, "gemm", 0)
 
 /*
- * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x), of the kernel wgmma: rows of the weights and of X in a tile.
+ * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct), of the kernel wgmma: rows of the weights and of X in a tile;
+ * direct: X is taken as it is bound, else kernel xtile puts it in order.
  *
- * WOQI_WGMMA_PATHS(P): P(block, min_m, max_m, use) in order of preference, as above; math is ROUNDED. Below min_m mma
- * is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute unit; or for those that
- * keep each busy with tall tiles for long.
+ * WOQI_WGMMA_PATHS(P, D): P(block, min_m, max_m, use), and D for direct ones, in order of preference, as above; math is
+ * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute
+ * unit; for those that keep each busy with tall tiles for long; or for a short product, of which smaller tiles leave
+ * fewer sums to be added.
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
-    B(G192X64, 192, 64)                                                                            \
-    B(G128X64, 128, 64)                                                                            \
-    B(G192X128, 192, 128)                                                                          \
-    B(G128X128, 128, 128)                                                                          \
-    B(G128X256, 128, 256)
+    B(G192X64, 192, 64, false)                                                                     \
+    B(G128X64, 128, 64, false)                                                                     \
+    B(G192X128, 192, 128, false)                                                                   \
+    B(G128X128, 128, 128, false)                                                                   \
+    B(G128X256, 128, 256, false)                                                                   \
+    B(D128X64, 128, 64, true)                                                                      \
+    B(D128X128, 128, 128, true)                                                                    \
+    B(D128X256, 128, 256, true)
 
-#define WOQI_WGMMA_PATHS(P)                                                                        \
+#define WOQI_WGMMA_PATHS(P, D)                                                                     \
     P(G192X64, 17, 64, tall)                                                                       \
+    D(D128X64, 17, 32, wide)                                                                       \
     P(G128X64, 17, 32, wide)                                                                       \
+    D(D128X64, 33, 64, any)                                                                        \
     P(G128X64, 33, 64, any)                                                                        \
     P(G192X128, 33, 128, tall)                                                                     \
+    D(D128X128, 33, 128, any)                                                                      \
     P(G128X128, 33, 128, any)                                                                      \
+    D(D128X128, 129, 256, short)                                                                   \
+    D(D128X256, 33, 0, any)                                                                        \
     P(G128X256, 33, 0, any)
 
 /*
@@ -277,6 +287,9 @@ const struct woqi_tile_block *woqi_tile_block(enum woqi_block_id block);
 uint32_t woqi_tile_block_threads(const struct woqi_tile_block *block);
 /* Bytes of shared memory. */
 uint32_t woqi_tile_block_shared(const struct woqi_tile_block *block);
+
+/* block: of any table. Is it one of WOQI_WGMMA_BLOCKS that takes X as it is bound? */
+bool woqi_block_is_direct(enum woqi_block_id block);
 
 /* block: of any table. Its name; rows of the weights and of X in a work-group. */
 const char *woqi_block_name(enum woqi_block_id block);

@@ -31,7 +31,7 @@ struct woqi_op {
     uint32_t m, x, y, bias, residual; /* slots; COPY: from x to y */
     uint64_t size;                    /* COPY: bytes */
     uint32_t index;                   /* TIMESTAMP */
-    uint64_t workspace;               /* GEMM: offset of its part */
+    uint64_t workspace, flags;        /* GEMM: offset of its part */
     /* While resolving: */
     struct woqi_operands operands;
     struct woqi_slicing slicing;
@@ -75,6 +75,8 @@ struct woq_commands {
     struct woq_view workspace; /* given by the caller, or ours from end on */
     bool own_workspace;
     uint64_t workspace_bytes;
+    struct woq_buffer *flags;  /* of the products, 0 between runs; NULL if they have none */
+    uint64_t flags_bytes;
 
     struct woqi_slot *slots, *trial; /* trial: the bindings of a run until it is accepted */
     size_t slot_count, slot_capacity;

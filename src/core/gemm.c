@@ -201,6 +201,9 @@ static enum woq_status take_path(struct woq_gemm *gemm, const struct woqi_path *
     const uint64_t bytes = path->workspace(gemm, path, range->max_m);
     if (bytes > gemm->workspace)
         gemm->workspace = bytes;
+    for (uint32_t i = 0; i < path->kernel_count; i++)
+        if (path->kernels[i] == WOQI_KERNEL_WGMMA)
+            gemm->flags = woqi_wgmma_flags(gemm);
     return st;
 }
 

@@ -59,12 +59,14 @@
  * wgmma   Layout FRAG16, weights quantized or of X's type, groups of a multiple of 8 columns or all, math ROUNDED. X is
  *         what xtile made of it. Built for one kind of codes, one type of X and one block (WOQI_WGMMA_BLOCKS).
  *         groups[0] work-groups compute the tiles_w · tiles_x tiles of the product in parts
- *         (shaders/cuda/wgmma_parts.inc); where they share tiles, no more than the device runs at once, ready_off and
- *         sums_off name places for their flags and sums in X's binding. Work-groups must begin in the order of their
- *         numbers.
+ *         (shaders/cuda/wgmma_parts.inc); where they share tiles, no more than the device runs at once, bindings
+ *         SUMS and FLAGS (backend.h) have a place for the sums of each, a tile of FP32, and 4 words, which are 0 before
+ *         and after. Work-groups must begin in the order of their numbers.
+ *         direct other than 0: X is as bound by the caller, columns in order, and scales are of its type; no offsets,
+ *         and groups of a multiple of 32 columns or all.
  * xtile   X, FP16 or BF16, any alignment, gathered through perm, to the workspace, binding Y, y_off 0: for each block
  *         of 64 columns (K rounded up to 128), rows (M rounded up to 8) of 128 bytes in the order of wgmma's products.
- *         Sets ready_count words at ready_off to 0. groups[0]·local_x invocations stride over rows and columns.
+ *         groups[0]·local_x invocations stride over rows and columns.
  *
  * expand  Layout FRAG16, codes U4 or U8, any group. Writes n rows of the weights (whole strips, from codes_off,
  *         scales_off and zeros_off on) as plain FP16 weights of the same layout: binding Y, strips y_stride
@@ -127,8 +129,8 @@ enum woqi_groups {
     WOQI_GROUPS_BLOCK,
     WOQI_GROUPS_PIECE,
     WOQI_GROUPS_ANY,
-    WOQI_GROUPS_PAIR, /* MMA, in steps of a pair */
-    WOQI_GROUPS_UNIT, /* MMA */
+    WOQI_GROUPS_PAIR, /* MMA, in steps of a pair; WGMMA without XTILE */
+    WOQI_GROUPS_UNIT, /* likewise, in any steps */
     WOQI_GROUPS_COUNT
 };
 

@@ -147,7 +147,7 @@ static enum woq_status submit(struct woqi_pack_device *d, const struct woqi_tile
     enum woq_status st = land(d, instance);
     if (st)
         return st;
-    for (int i = 0; i < WOQI_MAX_BIND; i++)
+    for (int i = 0; i < WOQ_BIND_COUNT; i++)
         step->bind[i] = (struct woqi_bind){tile->buffer, 0, tile->shape.size};
     step->bind[WOQ_BIND_X] = (struct woqi_bind){d->staging, 0, d->staging->size};
     step->groups[0] = (uint32_t)woqi_min(woqi_div_up(pieces, parties), d->device->info.max_groups[0]);
@@ -279,7 +279,7 @@ static enum woq_status make_sequence(struct woqi_pack_device *d)
     if (d->stamped)
         *step++ = (struct woqi_step){.kind = WOQI_STEP_TIMESTAMP, .index = 0};
     *step++ = (struct woqi_step){
-        .kind = WOQI_STEP_DISPATCH, .kernel = d->kernel, .groups = {1, 1, 1}, .nbind = WOQI_MAX_BIND};
+        .kind = WOQI_STEP_DISPATCH, .kernel = d->kernel, .groups = {1, 1, 1}, .nbind = WOQ_BIND_COUNT};
     if (d->stamped)
         *step++ = (struct woqi_step){.kind = WOQI_STEP_TIMESTAMP, .index = 1};
     d->sequence = (struct woqi_sequence){d->device, (uint32_t)(step - d->steps), INSTANCES, NULL};

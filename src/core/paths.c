@@ -59,7 +59,12 @@ const struct woqi_path woqi_paths[] = {
 #define WGMMA_PATH(id, min_m, max_m, use)                                                          \
     {"gemm", min_m, max_m, 2, {WOQI_KERNEL_XTILE, WOQI_KERNEL_WGMMA}, WOQI_BLOCK_##id, 0, 0,        \
      WOQ_MATH_ROUNDED, woqi_wgmma_##use##_accepts, woqi_wgmma_workspace, woqi_wgmma_slice, 2, woqi_wgmma_step, NULL},
-    WOQI_WGMMA_PATHS(WGMMA_PATH)
+#define DIRECT_PATH(id, min_m, max_m, use)                                                         \
+    {"gemm", min_m, max_m, 1, {WOQI_KERNEL_WGMMA}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,        \
+     woqi_wgmma_direct_##use##_accepts, woqi_wgmma_direct_workspace, woqi_wgmma_direct_slice, 1,   \
+     woqi_wgmma_direct_step, NULL},
+    WOQI_WGMMA_PATHS(WGMMA_PATH, DIRECT_PATH)
+#undef DIRECT_PATH
 #undef WGMMA_PATH
 #define GEMV_PATH(rows)                                                                            \
     {"gemv", 0, rows, 1, {WOQI_KERNEL_GEMV_FRAG}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,                  \
@@ -111,7 +116,8 @@ const struct woqi_path woqi_paths[] = {
 };
 const uint32_t woqi_path_total = sizeof woqi_paths / sizeof *woqi_paths;
 
-/* How the kernel's loops see the groups of columns; step: of MMA, blocks of 64 columns, else 0. */
+/* How the kernel's loops see the groups of columns; step: of MMA, and WGMMA without XTILE, blocks of 64 columns; else
+ * 0. */
 static uint32_t groups_of(const struct woq_weights *w, uint32_t step)
 {
     const bool whole = w->group >= w->k_packed;
@@ -166,6 +172,8 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     }
     if (key.id == WOQI_KERNEL_FIXED)
         return key;
+    if (key.id == WOQI_KERNEL_WGMMA && woqi_block_is_direct(path->block))
+        step = 2;
     key.fine = groups_of(w, step);
     if (key.id == WOQI_KERNEL_MMA && woqi_block(path->block)->staged)
         key.spans = spans_of(w, key.fine, step);

@@ -37,6 +37,7 @@ struct woq_gemm {
     uint64_t n;                    /* columns of Y */
     bool single;                   /* built for one path, whatever the planner prefers */
     uint64_t workspace;            /* maximum over 1 … max_m */
+    uint64_t flags;                /* bytes that are 0 before the first step; steps leave them so */
     uint32_t range_count;
     struct woqi_range ranges[WOQI_MAX_RANGES];
     atomic_int refs;
@@ -53,7 +54,11 @@ static inline bool woqi_gemm_chooses(const struct woq_gemm *gemm)
 struct woqi_operands {
     struct woq_view x, y, bias, residual;
     struct woq_view workspace; /* buffer NULL if the path needs none */
+    struct woq_view flags;     /* likewise */
 };
+
+/* Bytes of flags that kernel WGMMA needs (paths_wgmma.c). */
+uint64_t woqi_wgmma_flags(const struct woq_gemm *gemm);
 
 /* How m rows are cut. */
 struct woqi_slicing {

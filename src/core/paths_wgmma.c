@@ -2,8 +2,10 @@
  * paths_wgmma.c: many rows of X on Hopper's matrix units: stage 0 puts rows of a slice in the order that the kernel
  * wants (XTILE), stage 1 multiplies them (WGMMA).
  *
- * In the workspace: the rows, 8 by 8, K rounded up to 128; behind them, if work-groups share tiles, the flags of those
- * whose sums are stored, 4 words for each, and the sums, a tile in FP32 for each.
+ * In the workspace: the rows, 8 by 8, K rounded up to 128; behind them, if work-groups share tiles, their sums, a tile
+ * in FP32 for each. Flags say whose sums are stored.
+ *
+ * Direct paths have the second stage only.
  */
 #include <stdio.h>
 
@@ -24,6 +26,9 @@
  * there are fewer tiles, and more sums where they are shared (H200, M = 64, µs of 128 and 192 rows: 28672 × 8192, 146
  * blocks, 86.5, 78.8; 28672 × 4096, 73, 46.1, 42.9; 8192 × 8192, 42, 27.6, 27.7; 4096 × 4096, 11, 12.7, 15.6). */
 #define TALL_BLOCKS    56
+/* Blocks of K that a compute unit has to do at most for 256 rows of X to be cut into tiles of 128 (H200, µs of tiles of
+ * 256 and 128: 4096 × 4096, 31 blocks, 21.7, 19.6; 6144 × 4096, 47, 27.5, 27.9; 4096 × 14336, 109, 52.6, 58.1). */
+#define SHORT_BLOCKS   32
 
 struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t units, bool alone)
 {
@@ -58,36 +63,31 @@ static uint64_t rows_bytes(const struct woq_gemm *gemm)
     return blocks_of(gemm) * (uint64_t)WOQI_FRAG_COLUMNS * 2 * 8;
 }
 
-static uint64_t flags_at(const struct woq_gemm *gemm, uint64_t rows)
+static uint64_t sums_at(const struct woq_gemm *gemm, uint64_t rows)
 {
     return woqi_div_up(woqi_div_up(rows, 8) * rows_bytes(gemm), ALIGNMENT) * ALIGNMENT;
 }
 
-static uint64_t sums_at(const struct woq_gemm *gemm, uint64_t rows)
-{
-    const uint64_t flags = woqi_gpu_units(gemm) * FLAGS * sizeof(uint32_t);
-    return flags_at(gemm, rows) + woqi_div_up(flags, ALIGNMENT) * ALIGNMENT;
-}
-
-/* With room for sums. */
-static uint64_t bytes_of(const struct woq_gemm *gemm, const struct woqi_path *path, uint64_t rows)
+static uint64_t sums_bytes(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
-    return sums_at(gemm, rows) + woqi_gpu_units(gemm) * tile_w * tile_x * sizeof(float);
+    return woqi_gpu_units(gemm) * tile_w * tile_x * sizeof(float);
 }
 
 /* Steps of several tiles of the weights run at once, and sums have one place. Who shares depends on M. */
 static bool may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
+    const bool direct = woqi_block_is_direct(path->block);
+    const uint64_t prepared = direct ? 0 : sums_at(gemm, woqi_wgmma_slice(gemm, path));
     return gemm->weights->tile_count == 1 && !gemm->params.batch_invariant &&
-           bytes_of(gemm, path, woqi_wgmma_slice(gemm, path)) <= woqi_window_bytes(gemm);
+           prepared + sums_bytes(gemm, path) <= woqi_window_bytes(gemm);
 }
 
 /* ---- the path ---- */
 
-bool woqi_wgmma_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                        size_t size)
+/* What the kernel itself asks for. */
+static bool kernel_accepts(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
     const enum woq_type x = gemm->params.x_type;
@@ -101,22 +101,36 @@ bool woqi_wgmma_any_accepts(const struct woq_gemm *gemm, const struct woqi_path 
     else if (w->group && w->group < w->k_packed && w->group % WOQI_FRAG_PIECE)
         snprintf(reason, size, "groups of %llu columns; must be a multiple of %d, or all columns",
                  (unsigned long long)w->group, WOQI_FRAG_PIECE);
-    else if (rows_bytes(gemm) > woqi_prepared_bytes(gemm) ||
-             blocks_of(gemm) > MOST_TILES)
-        snprintf(reason, size,
-                 "8 rows of activations exceed what the path prepares or the device can bind");
+    else if (blocks_of(gemm) > MOST_TILES)
+        snprintf(reason, size, "%llu columns; %u at most", (unsigned long long)w->k_packed,
+                 MOST_TILES * WOQI_FRAG_COLUMNS);
     else
         return true;
+    return false;
+}
+
+bool woqi_wgmma_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
     (void)path;
+    if (!kernel_accepts(gemm, reason, size))
+        return false;
+    if (rows_bytes(gemm) <= woqi_prepared_bytes(gemm))
+        return true;
+    snprintf(reason, size, "8 rows of activations exceed what the path prepares or the device can bind");
+    return false;
+}
+
+static bool is_wide(const struct woq_gemm *gemm, char *reason, size_t size)
+{
+    if (gemm->weights->tiles[0].shape.rows > 32 * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
+        return true;
+    snprintf(reason, size, "mma is faster for so few rows of weights");
     return false;
 }
 
 bool woqi_wgmma_wide_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
-    if (gemm->weights->tiles[0].shape.rows > 32 * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
-        return woqi_wgmma_any_accepts(gemm, path, reason, size);
-    snprintf(reason, size, "mma is faster for so few rows of weights");
-    return false;
+    return is_wide(gemm, reason, size) && woqi_wgmma_any_accepts(gemm, path, reason, size);
 }
 
 bool woqi_wgmma_tall_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
@@ -143,7 +157,37 @@ uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *p
 uint64_t woqi_wgmma_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
     const uint64_t rows = woqi_min(m, woqi_wgmma_slice(gemm, path));
-    return may_share(gemm, path) ? bytes_of(gemm, path, rows) : flags_at(gemm, rows);
+    return sums_at(gemm, rows) + (may_share(gemm, path) ? sums_bytes(gemm, path) : 0);
+}
+
+uint64_t woqi_wgmma_flags(const struct woq_gemm *gemm)
+{
+    return woqi_gpu_units(gemm) * FLAGS * sizeof(uint32_t);
+}
+
+/* Who takes what; their sums lie so far into the workspace. */
+static void set_tiles(const struct woq_gemm *gemm, const struct woqi_path *path, const struct woqi_operands *o,
+                      const struct woqi_tile *tile, uint64_t sums, struct woqi_step *s)
+{
+    struct woqi_args *a = &s->args;
+    uint32_t tile_w, tile_x;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    const bool shares = may_share(gemm, path);
+    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w);
+    a->tiles_x = (uint32_t)woqi_div_up(a->m, tile_x);
+    a->direct = woqi_block_is_direct(path->block) ? tile_x : 0;
+    const struct woqi_shares shared = woqi_wgmma_shares((uint64_t)a->tiles_w * a->tiles_x, blocks_of(gemm),
+                                                        woqi_gpu_units(gemm), !shares);
+    a->rounds = shared.rounds;
+    a->share = shared.share;
+    s->groups[0] = shared.groups;
+    s->groups[1] = s->groups[2] = 1;
+    if (!shares)
+        return;
+    s->nbind = WOQI_MAX_BIND;
+    s->bind[WOQI_BIND_SUMS] = (struct woqi_bind){o->workspace.buffer, o->workspace.offset + sums,
+                                                 sums_bytes(gemm, path)};
+    s->bind[WOQI_BIND_FLAGS] = (struct woqi_bind){o->flags.buffer, o->flags.offset, woqi_wgmma_flags(gemm)};
 }
 
 bool woqi_wgmma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
@@ -151,21 +195,14 @@ bool woqi_wgmma_step(const struct woq_gemm *gemm, const struct woqi_range *range
                      const struct woqi_tile *tile, struct woqi_step *s)
 {
     struct woqi_args *a = &s->args;
-    uint32_t tile_w, tile_x;
     if (stage == 0 && tile != &gemm->weights->tiles[0])
         return false;
     woqi_step_product(gemm, range->kernels[stage], o, first, rows, tile, s);
-    woqi_block_tile(range->path->block, &tile_w, &tile_x);
-    const bool shares = may_share(gemm, range->path);
-    const uint64_t bytes = shares ? bytes_of(gemm, range->path, a->m) : flags_at(gemm, a->m);
-    const struct woqi_bind prepared = {o->workspace.buffer, o->workspace.offset, bytes};
-    a->ready_off = (uint32_t)flags_at(gemm, a->m);
-    a->sums_off = (uint32_t)sums_at(gemm, a->m);
+    const struct woqi_bind prepared = {o->workspace.buffer, o->workspace.offset, sums_at(gemm, a->m)};
     if (stage == 0) {
         woqi_step_bind_x(gemm, o, first, rows, s);
         s->bind[WOQ_BIND_Y] = s->bind[WOQ_BIND_BIAS] = s->bind[WOQ_BIND_RESIDUAL] = prepared;
         a->y_off = a->y_stride = a->bias_off = a->res_off = 0;
-        a->ready_count = shares ? (uint32_t)(woqi_gpu_units(gemm) * FLAGS) : 0;
         a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
         /* A thread takes 32 columns. */
         const uint64_t threads = woqi_div_up(a->m, 8) * 8 * blocks_of(gemm) * 2;
@@ -177,13 +214,68 @@ bool woqi_wgmma_step(const struct woq_gemm *gemm, const struct woqi_range *range
     s->bind[WOQ_BIND_X] = prepared;
     a->x_off = 0;
     a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, false);
-    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w);
-    a->tiles_x = (uint32_t)woqi_div_up(a->m ? a->m : 1, tile_x);
-    const struct woqi_shares shared = woqi_wgmma_shares(
-        (uint64_t)a->tiles_w * a->tiles_x, blocks_of(gemm), woqi_gpu_units(gemm), !shares);
-    a->rounds = shared.rounds;
-    a->share = shared.share;
-    s->groups[0] = shared.groups;
-    s->groups[1] = s->groups[2] = 1;
+    set_tiles(gemm, range->path, o, tile, sums_at(gemm, a->m), s);
+    return true;
+}
+
+/* ---- X as it is bound ---- */
+
+bool woqi_wgmma_direct_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    const uint64_t unit = WOQI_FRAG_COLUMNS / 2;
+    (void)path;
+    if (!kernel_accepts(gemm, reason, size))
+        return false;
+    if (w->perm)
+        snprintf(reason, size, "needs columns in order");
+    else if (!w->group || w->format.scale != gemm->params.x_type || w->format.zero == WOQ_ZERO_OFFSET ||
+             (w->group < w->k_packed && w->group % unit))
+        snprintf(reason, size, "needs scales of X's type, no offsets, and groups of a multiple of %llu columns",
+                 (unsigned long long)unit);
+    else
+        return true;
+    return false;
+}
+
+bool woqi_wgmma_direct_wide_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                                    size_t size)
+{
+    return is_wide(gemm, reason, size) && woqi_wgmma_direct_any_accepts(gemm, path, reason, size);
+}
+
+bool woqi_wgmma_direct_short_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                                     size_t size)
+{
+    uint32_t tile_w, tile_x;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w) * woqi_div_up(path->max_m, tile_x);
+    if (tiles * blocks_of(gemm) <= SHORT_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
+        return woqi_wgmma_direct_any_accepts(gemm, path, reason, size);
+    snprintf(reason, size, "too much to do for tiles of %u rows of X", tile_x);
+    return false;
+}
+
+uint32_t woqi_wgmma_direct_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
+{
+    uint32_t tile_w, tile_x;
+    (void)gemm;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    return MOST_TILES * tile_x;
+}
+
+uint64_t woqi_wgmma_direct_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
+{
+    (void)m;
+    return may_share(gemm, path) ? sums_bytes(gemm, path) : 0;
+}
+
+bool woqi_wgmma_direct_step(const struct woq_gemm *gemm, const struct woqi_range *range, const struct woqi_operands *o,
+                            uint32_t stage, uint64_t first, uint32_t rows, const struct woqi_tile *tile,
+                            struct woqi_step *s)
+{
+    (void)stage;
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
+    set_tiles(gemm, range->path, o, tile, 0, s);
     return true;
 }

@@ -241,15 +241,15 @@ enum woq_status woq_commands_timestamp(struct woq_commands *commands, uint32_t i
     return st;
 }
 
-/* Gives each product its part of the workspace: disjoint within a phase, reused by the next. */
+/* Gives each product its part of the workspace, and of the flags: disjoint within a phase, reused by the next. */
 static enum woq_status place_workspace(struct woq_commands *c)
 {
-    uint64_t used = 0;
+    uint64_t used = 0, flags = 0;
     bool over = false;
     for (size_t i = 0; i < c->op_count; i++) {
         struct woqi_op *op = &c->ops[i];
         if (op->kind == WOQI_OP_BARRIER || op->kind == WOQI_OP_TIMESTAMP)
-            used = 0;
+            used = flags = 0;
         if (op->kind != WOQI_OP_GEMM)
             continue;
         op->workspace = used;
@@ -257,6 +257,10 @@ static enum woq_status place_workspace(struct woq_commands *c)
         used = woqi_align_up(used, WORKSPACE_ALIGNMENT, &over);
         if (used > c->workspace_bytes)
             c->workspace_bytes = used;
+        op->flags = flags;
+        flags = woqi_align_up(woqi_add(flags, op->gemm->flags, &over), WORKSPACE_ALIGNMENT, &over);
+        if (flags > c->flags_bytes)
+            c->flags_bytes = flags;
     }
     if (over)
         return woqi_fail(c->device, WOQ_ERROR_OVERFLOW,
@@ -287,15 +291,36 @@ static enum woq_status make_workspace(struct woq_commands *c)
     return WOQ_OK;
 }
 
+/* All 0. */
+static enum woq_status make_flags(struct woq_commands *c)
+{
+    if (!c->flags_bytes || c->flags)
+        return WOQ_OK;
+    void *zeros = woqi_alloc(c->device, (size_t)c->flags_bytes, 1);
+    if (!zeros)
+        return out_of_memory(c, "woq_commands_end");
+    enum woq_status st = woqi_buffer_create(c->device, c->flags_bytes, 0, &c->flags);
+    if (!st)
+        st = c->device->backend->buffer_write(c->flags, 0, zeros, c->flags_bytes);
+    woqi_free(c->device, zeros);
+    if (st) {
+        woqi_buffer_unref(c->flags);
+        c->flags = NULL;
+    }
+    return st;
+}
+
 enum woq_status woq_commands_end(struct woq_commands *commands)
 {
     enum woq_status st = check_open(__func__, commands);
     if (st)
         return st;
-    commands->workspace_bytes = 0;
+    commands->workspace_bytes = commands->flags_bytes = 0;
     st = place_workspace(commands);
     if (!st)
         st = make_workspace(commands);
+    if (!st)
+        st = make_flags(commands);
     size_t count = commands->slot_count;
     if (!st && !commands->trial) {
         commands->trial = woqi_alloc(commands->device, count, sizeof *commands->trial);

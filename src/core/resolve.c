@@ -142,6 +142,8 @@ static enum woq_status resolve_gemm(struct woq_commands *c, struct woqi_op *op,
         o->workspace = c->workspace;
         o->workspace.offset += op->workspace;
     }
+    if (g->flags)
+        o->flags = (struct woq_view){.buffer = c->flags, .offset = op->flags};
     return st ? st : woqi_gemm_slice(g, m, slots[op->m].max_m, o, &op->slicing);
 }
 

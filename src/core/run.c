@@ -372,6 +372,7 @@ static void free_commands(struct woq_commands *c)
     for (size_t i = 0; i < c->op_count; i++)
         woqi_gemm_unref(c->ops[i].gemm);
     woqi_buffer_unref(c->workspace.buffer);
+    woqi_buffer_unref(c->flags);
     woqi_buffer_unref(c->placeholder);
     woqi_free(device, c->steps.list);
     woqi_free(device, c->ops);

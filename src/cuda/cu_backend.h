@@ -43,6 +43,7 @@ struct woqi_cu_device {
 struct woqi_cu_kernel {
     CUfunction function; /* of one of the device's modules */
     uint32_t block[3], shared; /* threads; bytes of dynamic shared memory */
+    bool maps_x;               /* takes a tensor map of X, see woqi_cu_map_x */
     bool awaits; /* its code is for 9.0 or later, where woq_await_steps waits */
 };
 
@@ -52,6 +53,7 @@ struct woqi_cu_module {
     const unsigned char *fatbin;
     char entry[48];
     uint32_t block[3], shared;
+    bool maps_x;
 };
 
 /* A step's native values. */
@@ -60,8 +62,9 @@ struct woqi_cu_launch {
     uint64_t bytes;                  /* COPY: from bind[0] to bind[1] */
     uint32_t groups[3];
     struct woqi_args args;
+    cuuint64_t map[16]; /* a CUtensorMap of X, for kernels that take one; others do not look at it */
 };
-#define WOQI_CU_PARAMETERS (WOQI_MAX_BIND + 1)
+#define WOQI_CU_PARAMETERS (WOQI_MAX_BIND + 2)
 
 /* The caller's recording, for backend->record. */
 struct woqi_cu_target {
@@ -124,8 +127,12 @@ woqi_record_fn woqi_cu_record;
 woqi_record_release_fn woqi_cu_record_release;
 
 /* cu_kernel.c: the values of a DISPATCH, OFF or COPY step, whose windows and groups may still be
- * unset in a skeleton; and the array through which the driver copies a launch's arguments. */
-void woqi_cu_resolve(const struct woqi_step *step, struct woqi_cu_launch *out);
+ * unset in a skeleton, with so many steps behind it in the list; and the array through which the driver copies a
+ * launch's arguments. */
+void woqi_cu_resolve(const struct woqi_step *step, uint32_t behind, struct woqi_cu_launch *out);
+/* Fills launch->map, if the kernel takes it and X is aligned as the hardware wants it. The kernel looks, too. */
+enum woq_status woqi_cu_map_x(struct woq_device *device, const struct woqi_kernel *kernel,
+                              struct woqi_cu_launch *launch);
 void woqi_cu_parameters(struct woqi_cu_launch *launch, void *out[WOQI_CU_PARAMETERS]);
 
 #endif

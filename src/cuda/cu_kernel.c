@@ -3,7 +3,8 @@
  * caller's stream.
  *
  * Entry points are called woq_…: device code would otherwise collide with the functions of the C library that every .cu
- * file knows. Their parameters are the addresses of the windows, in the order of WOQ_BIND_…, then woqi_args by value.
+ * file knows. Their parameters are the addresses of the windows, in the order of WOQ_BIND_…, then woqi_args by value;
+ * of WGMMA also a tensor map of X, and the addresses of sums and flags, which others do not look at.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "cu_backend.h"
 #include "cu_nvtx.h"
 
+#define MAP_ALIGNMENT  16    /* bytes: of the matrix that a tensor map describes, and from row to row */
 #define DEFAULT_SHARED 49152 /* bytes of dynamic shared memory that a launch may have unasked */
 
 /* Once for all kernels of a module. */
@@ -55,6 +57,7 @@ static enum woq_status find_function(struct woqi_kernel *kernel, const struct wo
                          (unsigned)needed);
     memcpy(impl->block, found->block, sizeof(impl->block));
     impl->shared = found->shared;
+    impl->maps_x = found->maps_x;
     if (impl->shared <= DEFAULT_SHARED)
         return WOQ_OK;
     /* Other kernels of ours share the function: each sets the same, which is the most there is. */
@@ -93,7 +96,13 @@ void woqi_cu_kernel_destroy(struct woqi_kernel *kernel)
     kernel->impl = NULL;
 }
 
-void woqi_cu_resolve(const struct woqi_step *step, struct woqi_cu_launch *out)
+/* Its blocks, of which a multiprocessor holds one, do not crowd on those that are free first. */
+static bool begins_early(const struct woqi_step *step)
+{
+    return step->kind == WOQI_STEP_DISPATCH && ((const struct woqi_cu_kernel *)step->kernel->impl)->maps_x;
+}
+
+void woqi_cu_resolve(const struct woqi_step *step, uint32_t behind, struct woqi_cu_launch *out)
 {
     memset(out, 0, sizeof(*out));
     for (uint32_t i = 0; i < step->nbind; i++)
@@ -104,26 +113,52 @@ void woqi_cu_resolve(const struct woqi_step *step, struct woqi_cu_launch *out)
     for (int i = 0; i < 3; i++)
         out->groups[i] = step->groups[i] ? step->groups[i] : 1;
     out->args = step->args;
+    if (behind > 1 && step[1].kind == WOQI_STEP_BARRIER && begins_early(&step[2]))
+        out->args.admits = 1;
+}
+
+enum woq_status woqi_cu_map_x(struct woq_device *device, const struct woqi_kernel *kernel,
+                              struct woqi_cu_launch *launch)
+{
+    const struct woqi_args *a = &launch->args;
+    const CUdeviceptr from = launch->bind[WOQ_BIND_X] + a->x_off;
+    if (!((const struct woqi_cu_kernel *)kernel->impl)->maps_x || !from || (from | a->x_stride) % MAP_ALIGNMENT)
+        return WOQ_OK;
+    CUtensorMap map;
+    const cuuint64_t sizes[2] = {a->k, a->m};
+    const cuuint64_t stride = a->x_stride ? a->x_stride : woqi_div_up(a->k * 2ull, MAP_ALIGNMENT) * MAP_ALIGNMENT;
+    const cuuint32_t box[2] = {64, a->direct}, steps[2] = {1, 1};
+    const CUresult result = woqi_cu_device(device)->api->tensor_map_encode(
+        &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2, (void *)(uintptr_t)from, sizes, &stride, box, steps,
+        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (result)
+        return woqi_cu_fail(device, result, "cuTensorMapEncodeTiled(%s)", kernel->name);
+    memcpy(launch->map, &map, sizeof map);
+    return WOQ_OK;
 }
 
 void woqi_cu_parameters(struct woqi_cu_launch *launch, void *out[WOQI_CU_PARAMETERS])
 {
-    for (int i = 0; i < WOQI_MAX_BIND; i++)
+    for (int i = 0; i < WOQ_BIND_COUNT; i++)
         out[i] = &launch->bind[i];
-    out[WOQI_MAX_BIND] = &launch->args;
+    out[WOQ_BIND_COUNT] = &launch->args;
+    out[WOQ_BIND_COUNT + 1] = launch->map;
+    out[WOQ_BIND_COUNT + 2] = &launch->bind[WOQI_BIND_SUMS];
+    out[WOQ_BIND_COUNT + 3] = &launch->bind[WOQI_BIND_FLAGS];
 }
 
 /* ---- into the caller's stream ---- */
 
 /* follows: what is before it in the stream is a kernel of ours. */
-static enum woq_status record_step(struct woq_device *device, const struct woqi_step *step, bool follows,
-                                   CUstream stream)
+static enum woq_status record_step(struct woq_device *device, const struct woqi_step *step, uint32_t behind,
+                                   bool follows, CUstream stream)
 {
     const struct woqi_cu_api *api = woqi_cu_device(device)->api;
     struct woqi_cu_launch launch;
     void *parameters[WOQI_CU_PARAMETERS];
     CUresult result;
-    woqi_cu_resolve(step, &launch);
+    woqi_cu_resolve(step, behind, &launch);
     if (step->kind == WOQI_STEP_COPY) {
         result = api->memcpy_d_to_d_async(launch.bind[1], launch.bind[0], (size_t)launch.bytes,
                                           stream);
@@ -144,6 +179,9 @@ static enum woq_status record_step(struct woq_device *device, const struct woqi_
         .attrs = &overlap,
         .numAttrs = follows && woqi_cu_may_overlap(device, step) ? 1 : 0,
     };
+    const enum woq_status st = woqi_cu_map_x(device, step->kernel, &launch);
+    if (st)
+        return st;
     woqi_cu_parameters(&launch, parameters);
     result = api->launch_kernel(&config, kernel->function, parameters, NULL);
     return result ? woqi_cu_fail(device, result, "cuLaunchKernelEx(%s), recording", step->kernel->name) : WOQ_OK;
@@ -174,7 +212,7 @@ enum woq_status woqi_cu_record(struct woq_device *device, const struct woqi_step
         if (steps[i].kind != WOQI_STEP_DISPATCH && steps[i].kind != WOQI_STEP_COPY)
             continue;
         woqi_cu_range_begin("record", steps[i].kernel ? steps[i].kernel->name : "copy");
-        st = record_step(device, &steps[i], follows, stream);
+        st = record_step(device, &steps[i], count - 1 - i, follows, stream);
         woqi_cu_range_end();
         follows = steps[i].kind == WOQI_STEP_DISPATCH;
     }

@@ -53,6 +53,7 @@
     F(module_get_function, "cuModuleGetFunction", PFN_cuModuleGetFunction_v2000)                   \
     F(func_get_attribute, "cuFuncGetAttribute", PFN_cuFuncGetAttribute_v2020)                      \
     F(func_set_attribute, "cuFuncSetAttribute", PFN_cuFuncSetAttribute_v9000)                      \
+    F(tensor_map_encode, "cuTensorMapEncodeTiled", PFN_cuTensorMapEncodeTiled_v12000)              \
     F(launch_kernel, "cuLaunchKernelEx", PFN_cuLaunchKernelEx_v11060)                              \
     F(graph_create, "cuGraphCreate", PFN_cuGraphCreate_v10000)                                     \
     F(graph_destroy, "cuGraphDestroy", PFN_cuGraphDestroy_v10000)                                  \

@@ -53,7 +53,7 @@ static const struct module *find_module(struct woqi_kernel_key key)
 
 /* Beyond the module. If the device has not got it, why. */
 typedef bool probe_fn(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size);
-/* Sets entry, block and shared; the block is (local_x, 1, 1) already. */
+/* Sets entry, block, shared and maps_x; the block is (local_x, 1, 1) already. */
 typedef void launch_fn(const struct woqi_kernel *kernel, struct woqi_cu_module *out);
 
 static const char *code_name(struct woqi_kernel_key key)
@@ -227,10 +227,13 @@ static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_cu_module
     const struct woqi_kernel_key key = kernel->key;
     uint32_t weights, rows;
     woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
-    snprintf(out->entry, sizeof out->entry, "woq_wgmma_%u_%s_%s", rows, code_name(key),
-             key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
     out->block[0] = wgmma_threads(key);
     out->shared = wgmma_shared(key);
+    out->maps_x = woqi_block_is_direct((enum woqi_block_id)key.block);
+    if (out->maps_x) /* the entry point says which tiles it runs without XTILE */
+        rows = WOQ_WGMMA_DIRECT_ENTRY(rows);
+    snprintf(out->entry, sizeof out->entry, "woq_wgmma_%u_%s_%s", rows, code_name(key),
+             key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
 }
 
 /* ---- the backend's questions ---- */

@@ -104,8 +104,9 @@ static CUresult add_overlap(struct builder *b, CUgraphNode node)
 }
 
 /* A skeleton's windows may be unset. A kernel node takes any addresses; a memcpy node wants memory,
- * and gets the device's scratch until the first run. single: between barriers. */
-static enum woq_status add_work(struct builder *b, const struct woqi_step *step, bool single, struct node *node)
+ * and gets the device's scratch until the first run. behind: steps; single: between barriers. */
+static enum woq_status add_work(struct builder *b, const struct woqi_step *step, uint32_t behind, bool single,
+                                struct node *node)
 {
     struct woqi_cu_device *cu = woqi_cu_device(b->device);
     const bool overlaps = single && b->kernel_barrier && woqi_cu_may_overlap(b->device, step);
@@ -125,7 +126,10 @@ static enum woq_status add_work(struct builder *b, const struct woqi_step *step,
     } else {
         CUDA_KERNEL_NODE_PARAMS_v2 params;
         void *parameters[WOQI_CU_PARAMETERS];
-        woqi_cu_resolve(step, &node->launch);
+        woqi_cu_resolve(step, behind, &node->launch);
+        const enum woq_status st = woqi_cu_map_x(b->device, step->kernel, &node->launch);
+        if (st)
+            return st;
         woqi_cu_parameters(&node->launch, parameters);
         kernel_params(step->kernel, &node->launch, parameters, &params);
         result = cu->api->graph_add_kernel_node(&node->handle, b->to->graph, after, after_count,
@@ -180,7 +184,7 @@ static enum woq_status add_steps(struct builder *b, const struct woqi_step *step
         case WOQI_STEP_OFF:
         case WOQI_STEP_DISPATCH:
         case WOQI_STEP_COPY:
-            st = add_work(b, &steps[i],
+            st = add_work(b, &steps[i], count - 1 - i,
                           (i == 0 || !is_work(&steps[i - 1])) && (i + 1 == count || !is_work(&steps[i + 1])),
                           &b->to->nodes[i]);
             break;
@@ -355,12 +359,12 @@ static enum woq_status set_enabled(struct woq_device *device, struct instance *i
 }
 
 static enum woq_status set_launch(struct woq_device *device, struct instance *instance,
-                                  struct node *node, const struct woqi_step *step)
+                                  struct node *node, const struct woqi_step *step, uint32_t behind)
 {
     struct woqi_cu_device *cu = woqi_cu_device(device);
     struct woqi_cu_launch launch;
     CUresult result;
-    woqi_cu_resolve(step, &launch);
+    woqi_cu_resolve(step, behind, &launch);
     if (same(&launch, &node->launch))
         return WOQ_OK;
     if (step->kind == WOQI_STEP_COPY) {
@@ -372,6 +376,9 @@ static enum woq_status set_launch(struct woq_device *device, struct instance *in
     } else {
         CUDA_KERNEL_NODE_PARAMS_v2 params;
         void *parameters[WOQI_CU_PARAMETERS];
+        const enum woq_status st = woqi_cu_map_x(device, step->kernel, &launch);
+        if (st)
+            return st;
         woqi_cu_parameters(&launch, parameters);
         kernel_params(step->kernel, &launch, parameters, &params);
         result = cu->api->graph_exec_set_kernel(instance->exec, node->handle, &params);
@@ -393,7 +400,7 @@ static enum woq_status update(struct woqi_sequence *sequence, struct instance *i
             continue;
         st = set_enabled(sequence->device, instance, node, steps[i].kind != WOQI_STEP_OFF);
         if (!st && node->enabled)
-            st = set_launch(sequence->device, instance, node, &steps[i]);
+            st = set_launch(sequence->device, instance, node, &steps[i], sequence->count - 1 - i);
     }
     return st;
 }

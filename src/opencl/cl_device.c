@@ -88,7 +88,7 @@ static enum woq_device_kind device_kind(const struct woqi_cl_api *cl, cl_device_
 /* Writes why the device cannot be used, or "". */
 static void judge(const struct woqi_cl_api *cl, cl_device_id id, char *reason, size_t size)
 {
-    const size_t arguments = WOQI_MAX_BIND * (sizeof(cl_mem) + sizeof(cl_ulong)) +
+    const size_t arguments = WOQ_BIND_COUNT * (sizeof(cl_mem) + sizeof(cl_ulong)) +
                              sizeof(struct woqi_args);
     const unsigned version = device_version(cl, id);
     reason[0] = 0;

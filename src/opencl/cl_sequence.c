@@ -18,8 +18,8 @@ struct slot { /* one step of one instance */
     cl_kernel kernel;
     uint32_t key;
     bool set; /* the arguments below are the kernel's */
-    uint64_t serial[WOQI_MAX_BIND];
-    uint64_t offset[WOQI_MAX_BIND];
+    uint64_t serial[WOQ_BIND_COUNT];
+    uint64_t offset[WOQ_BIND_COUNT];
     struct woqi_args args;
 };
 
@@ -70,7 +70,7 @@ static enum woq_status set_arguments(struct woq_device *device, struct slot *slo
 {
     const struct woqi_cl_api *cl = woqi_cl_of(device)->api;
     cl_int code = CL_SUCCESS;
-    for (uint32_t i = 0; i < WOQI_MAX_BIND && !code; i++) {
+    for (uint32_t i = 0; i < WOQ_BIND_COUNT && !code; i++) {
         const struct woqi_bind *bind = &step->bind[i < step->nbind ? i : 0];
         const struct woqi_cl_buffer *buffer = bind->buffer->impl;
         const cl_ulong offset = bind->offset;
@@ -82,7 +82,7 @@ static enum woq_status set_arguments(struct woq_device *device, struct slot *slo
         slot->offset[i] = bind->offset;
     }
     if (!code && (!slot->set || memcmp(&slot->args, &step->args, sizeof step->args)))
-        code = cl->clSetKernelArg(slot->kernel, 2 * WOQI_MAX_BIND, sizeof step->args, &step->args);
+        code = cl->clSetKernelArg(slot->kernel, 2 * WOQ_BIND_COUNT, sizeof step->args, &step->args);
     slot->args = step->args;
     slot->set = code == CL_SUCCESS;
     return code ? woqi_cl_fail(device, code, "clSetKernelArg") : WOQ_OK;
