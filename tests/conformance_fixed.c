@@ -30,6 +30,13 @@ static const char *const cases[] = {
     "code=u4,zero=offset,scale=f32,group=8,n=16,k=200,m=3,x=f32,y=f32,data=adversarial,seed=0",
     "code=u4,zero=symmetric,scale=f16,group=128,n=70,k=1152,m=130,x=f16,y=f16,x_pad=1,data=random,seed=8",
     "code=u8,zero=symmetric,scale=f16,group=128,n=300,k=260,m=67,x=bf16,y=f16,y_pad=3,data=random,seed=9",
+    /* many rows, in parts and in groups of every size; panels that fill no tile */
+    "code=u4,zero=point,scale=f16,group=32,n=70,k=300,m=40,x=f16,y=f32,data=blocks,seed=10",
+    "code=u8,zero=offset,scale=bf16,group=8,n=129,k=200,m=131,x=bf16,y=f32,bias=f32,residual=own,data=blocks,seed=11",
+    "code=u4,zero=symmetric,scale=f32,group=256,n=97,k=515,m=260,x=f32,y=f32,data=blocks,seed=12",
+    "code=u8,zero=point,scale=f16,group=64,n=43,k=321,m=77,x=f16,y=f16,data=blocks,activation=silu_mul,seed=13",
+    "code=u8,zero=point,scale=f16,group=128,n=64,k=256,m=70,x=f16,y=f32,data=adversarial,seed=2",
+    "code=u4,zero=point,scale=f16,group=0,n=80,k=1024,m=66,x=f32,y=f32,data=adversarial,seed=4",
 };
 
 /* WOQ_EMULATE asks for instructions that this CPU has not. */

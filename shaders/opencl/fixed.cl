@@ -9,41 +9,39 @@
  * So a row's bits do not depend on the rows beside it. Codes are decoded once for R rows and come from the caches for
  * the others; 64 rows of X stay in the second one.
  *
- *   R  6   rows at a time: 24 sums of 16 lanes in AVX-512's 32 registers; 4 are 4 % slower
+ *   R         WOQ_DOT_ROWS, rows at a time
+ *   WOQ_ZERO  1 … 3, the weights' zeros, WOQ_ABI_ZERO_…
  */
 #define R WOQ_DOT_ROWS
 #define ROWS 64u /* WOQI_FIXED_ROWS of src/core/kernels.h */
 
 /* What belongs to a group, in the order of the dot products. */
 struct group {
-    float16 scales[WOQ_PANELS], zeros[WOQ_PANELS]; /* zeros: points or offsets */
+    float16 scales[WOQ_PANELS], offsets[WOQ_PANELS];
+    int16 zeros[WOQ_PANELS]; /* as woq_start takes them */
 };
-
-WOQ_INLINE float16 load_zeros(woq_in weights, const struct woq_args *a, ulong i)
-{
-    const uint type = WOQ_FLAG_SCALE(a->flags), kind = WOQ_FLAG_ZERO(a->flags);
-    if (kind == WOQ_ABI_ZERO_POINT)
-        return convert_float16(vload16(0, weights + a->zeros_off + i));
-    if (kind == WOQ_ABI_ZERO_OFFSET)
-        return woq_load16(weights + a->zeros_off + i * woq_size(type), type);
-    return (float16)(0.0f);
-}
 
 /* i, other: elements of the tables, of the panel and of the one beside it. */
 WOQ_INLINE void load_group(woq_in weights, const struct woq_args *a, ulong i, ulong other, struct group *g)
 {
     const uint type = WOQ_FLAG_SCALE(a->flags), size = woq_size(type);
-    const float16 s = woq_load16(weights + a->scales_off + i * size, type), z = load_zeros(weights, a, i);
-#if WOQ_PANELS == 2
-    const float16 s2 = woq_load16(weights + a->scales_off + other * size, type), z2 = load_zeros(weights, a, other);
+    woq_in scales = weights + a->scales_off, zeros = weights + a->zeros_off;
 #pragma unroll
     for (uint v = 0; v < WOQ_PANELS; v++) {
-        g->scales[v] = WOQ_PAIR(s, s2, v);
-        g->zeros[v] = WOQ_PAIR(z, z2, v);
+        g->scales[v] = woq_load_pair(scales + i * size, scales + other * size, v, type);
+#if WOQ_ZERO == WOQ_ABI_ZERO_OFFSET
+        g->offsets[v] = woq_load_pair(zeros + i * size, zeros + other * size, v, type);
+#endif
     }
-#else
-    g->scales[0] = s;
-    g->zeros[0] = z;
+#if WOQ_ZERO == WOQ_ABI_ZERO_POINT
+    const int16 z = convert_int16(vload16(0, zeros + i)), z2 = convert_int16(vload16(0, zeros + other));
+    g->zeros[0] = woq_zero_pairs(WOQ_PAIR(int16, z, z2, 0));
+#if WOQ_PANELS == 2
+    g->zeros[1] = woq_zero_pairs(WOQ_PAIR(int16, z, z2, 1));
+#if WOQ_CODE == WOQ_ABI_U4
+    g->zeros[1] = g->zeros[0] + 16 * g->zeros[1]; /* of whole bytes */
+#endif
+#endif
 #endif
 }
 
@@ -51,10 +49,11 @@ WOQ_INLINE void load_group(woq_in weights, const struct woq_args *a, ulong i, ul
 WOQ_INLINE void panel_sums(const uint rows, woq_in weights, woq_in x, const struct woq_args *a, uint panel, uint other,
                            float16 out[2][R])
 {
-    const uint segment = WOQ_FIXED_SEGMENT(a->group), kind = WOQ_FLAG_ZERO(a->flags);
+    const uint segment = WOQ_FIXED_SEGMENT(a->group);
     const ulong stride = a->x_stride;
     woq_in codes = weights + a->codes_off + (ulong)panel * a->codes_stride;
     woq_in others = weights + a->codes_off + (ulong)other * a->codes_stride;
+    woq_in x_scales = x + WOQ_FIXED_SCALES(a->k), terms = x + WOQ_FIXED_TERMS(a->k);
     float16 sums[WOQ_PANELS][R];
     struct group group;
     ulong table = 0; /* the group's part of the tables */
@@ -64,7 +63,7 @@ WOQ_INLINE void panel_sums(const uint rows, woq_in weights, woq_in x, const stru
 #pragma unroll
         for (uint r = 0; r < rows; r++)
             sums[v][r] = (float16)(0.0f);
-    for (uint k = 0, s = 0; k < a->k; k += segment, s++) {
+    for (uint k = 0; k < a->k; k += segment, terms += WOQ_FIXED_TERM) {
         const ulong at = (ulong)k * WOQ_COLUMN;
         int16 dots[WOQ_PANELS][R];
         if (left == 0) {
@@ -73,32 +72,27 @@ WOQ_INLINE void panel_sums(const uint rows, woq_in weights, woq_in x, const stru
             left = a->group;
         }
         left -= min(left, segment);
-        woq_dots(rows, codes + at, others + at, x + 2ul * k, stride, min(segment, a->k - k), dots);
+        woq_dots(rows, codes + at, others + at, x + 2ul * k, terms, stride, min(segment, a->k - k), group.zeros, dots);
 #pragma unroll
         for (uint r = 0; r < rows; r++) {
-            woq_in row = x + r * stride;
-            const float scale = ((__global const float *)(row + WOQ_FIXED_SCALES(a->k)))[k / WOQ_FIXED_BLOCK];
-            const int sum = ((__global const int *)(row + WOQ_FIXED_SUMS(a->k)))[s];
+            const float scale = ((__global const float *)(x_scales + r * stride))[k / WOQ_FIXED_BLOCK];
+#if WOQ_ZERO == WOQ_ABI_ZERO_OFFSET
+            const float sum = (float)*(__global const int *)(terms + r * stride) * scale;
+#endif
 #pragma unroll
             for (uint v = 0; v < WOQ_PANELS; v++) {
-                if (kind == WOQ_ABI_ZERO_SYMMETRIC)
-                    dots[v][r] -= (int)WOQ_MIDDLE * sum;
-                else if (kind == WOQ_ABI_ZERO_POINT)
-                    dots[v][r] -= convert_int16(group.zeros[v]) * sum;
                 sums[v][r] = fma(group.scales[v], convert_float16(dots[v][r]) * scale, sums[v][r]);
-                if (kind == WOQ_ABI_ZERO_OFFSET)
-                    sums[v][r] = fma(group.zeros[v], (float16)((float)sum * scale), sums[v][r]);
+#if WOQ_ZERO == WOQ_ABI_ZERO_OFFSET
+                sums[v][r] = fma(group.offsets[v], (float16)(sum), sums[v][r]);
+#endif
             }
         }
     }
 #pragma unroll
     for (uint r = 0; r < rows; r++) {
-#if WOQ_PANELS == 2
-        out[0][r] = WOQ_PAIR(sums[0][r], sums[1][r], 0);
-        out[1][r] = WOQ_PAIR(sums[0][r], sums[1][r], 1);
-#else
-        out[0][r] = sums[0][r];
-#endif
+#pragma unroll
+        for (uint v = 0; v < WOQ_PANELS; v++)
+            out[v][r] = WOQ_PAIR(float16, sums[0][r], sums[WOQ_PANELS - 1u][r], v);
     }
 }
 

@@ -43,6 +43,19 @@ WOQ_INLINE uint largest_bits(const float16 *v)
     return max(m2.x, m2.y);
 }
 
+/* Sixteen columns, to a multiple of 32 bytes: vstore16 of bytes would be stores of bytes. */
+WOQ_INLINE void store_fixed(woq_out p, int16 v)
+{
+#if WOQ_DOT == WOQ_DOT_VBMI
+    const int16 low = v << 24 >> 24;
+    const char16 l = convert_char16(low), h = convert_char16((v - low) >> 8);
+    ((__global char16 *)p)[0] = (char16)(h.lo, l.lo);
+    ((__global char16 *)p)[1] = (char16)(h.hi, l.hi);
+#else
+    *(__global short16 *)p = convert_short16(v);
+#endif
+}
+
 WOQ_INLINE int sum8(int8 v)
 {
     const int4 v4 = v.lo + v.hi;
@@ -50,9 +63,24 @@ WOQ_INLINE int sum8(int8 v)
     return v2.x + v2.y;
 }
 
-/* One block; `sums`: of the segments. */
-WOQ_INLINE void fix_block(const float16 *v, uint segment, woq_out to, __global float *scale, __global int *sums)
+/* Of a segment's sum, as abi.inc has them. */
+WOQ_INLINE void store_terms(__global int *terms, int sum, uint flags)
 {
+    const bool symmetric = WOQ_FLAG_ZERO(flags) == WOQ_ABI_ZERO_SYMMETRIC;
+    if (symmetric) {
+        terms[0] = sum * (WOQ_FLAG_CODE(flags) == WOQ_ABI_U4 ? -8 : -128);
+        terms[1] = sum * -136; /* U4 */
+    } else {
+        terms[0] = sum;
+        terms[1] = (-sum & 127) | -sum >> 7 << 16;
+    }
+}
+
+/* One block; `terms`: of the segments. */
+WOQ_INLINE void fix_block(const float16 *v, const struct woq_args *a, woq_out to, __global float *scale,
+                          __global int *terms)
+{
+    const uint segment = WOQ_FIXED_SEGMENT(a->group);
     const uint bits = largest_bits(v);
     const bool finite = bits < 0x7f800000u;
     const int over = (bits & 0x7fffffu) > (WOQ_FIXED_MOST - (1u << 14)) << 9;
@@ -62,7 +90,7 @@ WOQ_INLINE void fix_block(const float16 *v, uint segment, woq_out to, __global f
     *scale = finite ? as_float((uint)(127 + exponent) << 23) : NAN;
     for (uint i = 0; i < WOQ_FIXED_BLOCK / 16u; i++) {
         const int16 fixed = finite ? as_int16(v[i] * inverse + ROUND) - as_int(ROUND) : (int16)(0);
-        woq_store_fixed16(to + 32u * i, fixed);
+        store_fixed(to + 32u * i, fixed);
         pieces[2u * i] = sum8(fixed.lo);
         pieces[2u * i + 1u] = sum8(fixed.hi);
     }
@@ -71,22 +99,22 @@ WOQ_INLINE void fix_block(const float16 *v, uint segment, woq_out to, __global f
         int sum = 0;
         for (uint i = 0; i < each; i++)
             sum += pieces[s * each + i];
-        sums[s] = sum;
+        store_terms(terms + 2u * s, sum, a->flags);
     }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void woq_xfixed(WOQ_PARAMETERS)
 {
     float16 v[WOQ_FIXED_BLOCK / 16u];
-    const uint segment = WOQ_FIXED_SEGMENT(args.group), sums = WOQ_FIXED_BLOCK_SUMS(args.group);
+    const uint segments = WOQ_FIXED_SEGMENTS(args.group);
     for (ulong r = get_group_id(1); r < args.m; r += get_num_groups(1)) {
         woq_in from = WOQ_WINDOW(x) + args.x_off + r * args.x_stride;
         woq_out to = WOQ_WINDOW(y) + args.y_off + r * args.y_stride;
         for (uint b = get_group_id(0); b < WOQ_FIXED_BLOCKS(args.k); b += get_num_groups(0)) {
             load_block(v, WOQ_WINDOW(weights), from, &args, b * WOQ_FIXED_BLOCK);
-            fix_block(v, segment, to + 2u * WOQ_FIXED_BLOCK * (ulong)b,
+            fix_block(v, &args, to + 2u * WOQ_FIXED_BLOCK * (ulong)b,
                       (__global float *)(to + WOQ_FIXED_SCALES(args.k)) + b,
-                      (__global int *)(to + WOQ_FIXED_SUMS(args.k)) + b * sums);
+                      (__global int *)(to + WOQ_FIXED_TERMS(args.k)) + 2u * segments * b);
         }
     }
 }

@@ -41,9 +41,8 @@ static bool is_fixed(const struct woqi_path *path)
 static uint64_t prepared_stride(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     const struct woq_weights *w = gemm->weights;
-    const uint64_t blocks = WOQ_FIXED_BLOCKS(w->k_packed);
-    const uint64_t bytes = is_fixed(path) ? WOQ_FIXED_SUMS(w->k_packed) + 4 * blocks * WOQ_FIXED_BLOCK_SUMS(w->group)
-                                          : w->k_packed * 4;
+    const uint64_t segments = WOQ_FIXED_BLOCKS(w->k_packed) * WOQ_FIXED_SEGMENTS(w->group);
+    const uint64_t bytes = is_fixed(path) ? WOQ_FIXED_TERMS(w->k_packed) + segments * WOQ_FIXED_TERM : w->k_packed * 4;
     return woqi_div_up(bytes, 64) * 64;
 }
 

@@ -56,9 +56,20 @@ static uint32_t gather(const struct woqi_args *a, uint8_t *const bind[WOQ_BIND_C
     return count;
 }
 
+/* The words of a segment. */
+static void store_terms(const struct woqi_args *a, int32_t sum, uint8_t *to)
+{
+    int32_t terms[2] = {sum, (-sum & 127) | (int32_t)((uint32_t)(-sum >> 7) << 16)};
+    if (WOQ_FLAG_ZERO(a->flags) == WOQ_ABI_ZERO_SYMMETRIC) {
+        terms[0] = sum * (WOQ_FLAG_CODE(a->flags) == WOQ_ABI_U4 ? -8 : -128);
+        terms[1] = sum * -136; /* no more than 2^22 · 136, and not used with U8 */
+    }
+    memcpy(to, terms, sizeof terms);
+}
+
 void woqi_ref_xfixed(const struct woqi_args *a, uint8_t *const bind[WOQ_BIND_COUNT])
 {
-    const uint32_t segment = WOQ_FIXED_SEGMENT(a->group), sums = WOQ_FIXED_BLOCK_SUMS(a->group);
+    const uint32_t segment = WOQ_FIXED_SEGMENT(a->group), segments = WOQ_FIXED_SEGMENTS(a->group);
     float x[WOQ_FIXED_BLOCK];
     int16_t fixed[WOQ_FIXED_BLOCK];
     for (uint32_t m = 0; m < a->m; m++) {
@@ -67,11 +78,11 @@ void woqi_ref_xfixed(const struct woqi_args *a, uint8_t *const bind[WOQ_BIND_COU
             const float scale = fix_block(x, gather(a, bind, m, b * WOQ_FIXED_BLOCK, x), fixed);
             memcpy(to + (uint64_t)b * sizeof fixed, fixed, sizeof fixed);
             memcpy(to + WOQ_FIXED_SCALES(a->k) + 4 * (uint64_t)b, &scale, 4);
-            for (uint32_t s = 0; s < sums; s++) {
+            for (uint32_t s = 0; s < segments; s++) {
                 int32_t sum = 0;
                 for (uint32_t i = 0; i < segment; i++)
                     sum += fixed[s * segment + i];
-                memcpy(to + WOQ_FIXED_SUMS(a->k) + 4 * ((uint64_t)b * sums + s), &sum, 4);
+                store_terms(a, sum, to + WOQ_FIXED_TERMS(a->k) + WOQ_FIXED_TERM * ((uint64_t)b * segments + s));
             }
         }
     }

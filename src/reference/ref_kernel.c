@@ -120,21 +120,22 @@ static float dot_fixed(const struct product *p, uint32_t m, uint32_t row)
 {
     const struct woqi_args *a = p->a;
     const uint8_t *x = p->x + a->x_off + (uint64_t)m * a->x_stride, *scales = p->weights + a->scales_off;
-    const uint32_t segment = WOQ_FIXED_SEGMENT(a->group), sums = WOQ_FIXED_BLOCK_SUMS(a->group);
+    const uint32_t segment = WOQ_FIXED_SEGMENT(a->group), segments = WOQ_FIXED_SEGMENTS(a->group);
     float total = 0;
     for (uint32_t first = 0; first < a->k; first += segment) {
         const uint32_t block = first / WOQ_FIXED_BLOCK, count = a->k - first < segment ? a->k - first : segment;
-        const uint64_t i = scale_index(p, row, first), s = (uint64_t)block * sums + first % WOQ_FIXED_BLOCK / segment;
+        const uint64_t i = scale_index(p, row, first);
+        const uint64_t s = (uint64_t)block * segments + first % WOQ_FIXED_BLOCK / segment;
         const float scale = woqi_load(WOQ_F32, x + WOQ_FIXED_SCALES(a->k), block);
-        const int32_t sum = (int32_t)word_at(x + WOQ_FIXED_SUMS(a->k), s);
-        int32_t dot = dot_segment(p, x, row, first, first + count), zero = 0;
-        if (p->format.zero != WOQ_ZERO_OFFSET)
-            zero = p->format.zero == WOQ_ZERO_POINT ? p->weights[a->zeros_off + i]
-                   : p->format.code == WOQ_CODE_U4  ? 8
-                                                    : 128;
-        total = fmaf(woqi_load(p->format.scale, scales, i), (float)(dot - zero * sum) * scale, total);
+        const int32_t term = (int32_t)word_at(x + WOQ_FIXED_TERMS(a->k), s * (WOQ_FIXED_TERM / 4));
+        int32_t dot = dot_segment(p, x, row, first, first + count);
+        if (p->format.zero == WOQ_ZERO_SYMMETRIC)
+            dot += term;
+        else if (p->format.zero == WOQ_ZERO_POINT)
+            dot -= p->weights[a->zeros_off + i] * term;
+        total = fmaf(woqi_load(p->format.scale, scales, i), (float)dot * scale, total);
         if (p->format.zero == WOQ_ZERO_OFFSET)
-            total = fmaf(woqi_load(p->format.scale, p->weights + a->zeros_off, i), (float)sum * scale, total);
+            total = fmaf(woqi_load(p->format.scale, p->weights + a->zeros_off, i), (float)term * scale, total);
         if (count < segment)
             break; /* first + segment may not fit 32 bits */
     }
