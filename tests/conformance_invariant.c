@@ -68,7 +68,8 @@ static void check_case(struct woq_device *device, const struct test_case *c)
     assert_true(test_ok(woq_gemm_create(device, &params, &gemm), "woq_gemm_create"));
     assert_int_equal(woq_gemm_explain(gemm, 1, &few), WOQ_OK);
     assert_int_equal(woq_gemm_explain(gemm, MOST, &many), WOQ_OK);
-    assert_string_equal(few.kernel, many.kernel);
+    if (c->math != WOQ_MATH_FIXED16) /* whose kernels give the same bits */
+        assert_string_equal(few.kernel, many.kernel);
     assert_true(test_ok(woq_commands_create(device, NULL, &commands), "woq_commands_create"));
     assert_true(product_record(&p, gemm, commands, bindings, &count));
     assert_true(test_ok(woq_commands_end(commands), "woq_commands_end"));

@@ -1,8 +1,8 @@
 /*
  * fixed.cl: FIXED16 on a CPU, layout PANEL16, X from xfixed; any number of rows.
  *
- *   work-group (i, j) of size 1 computes pairs of panels i, i + get_num_groups(0), … (gated: gate and up) of rows
- *   64·j … 64·j + 63; j strides by the number of groups, too
+ *   work-group (i, j) of size 1 computes pairs of panels i, i + get_num_groups(0), … (gated: gate and up) of part j of
+ *   the rows, of equal parts of at most 64; j strides by the number of groups, too
  *   R rows at a time, for each segment of columns (abi.inc), rising: the integers' dot product with all 16 rows of the
  *   panel, less zero · (sum of the segment), exactly; then sum = fma(scale, dot · scale of X, sum)
  *
@@ -121,8 +121,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void woq_fixed(WOQ_PARAM
     const bool gated = args.granule != 0;
     const uint panels = gated ? 1u : 2u; /* of Y in a turn */
     const ulong begin = args.n_first, end = begin + args.n;
-    for (ulong j = get_group_id(1) * ROWS; j < args.m; j += get_num_groups(1) * ROWS) {
-        const uint last_row = (uint)min(j + ROWS, (ulong)args.m);
+    const ulong part = woq_part_rows(args.m, ROWS);
+    for (ulong j = get_group_id(1) * part; j < args.m; j += get_num_groups(1) * part) {
+        const uint last_row = (uint)min(j + part, (ulong)args.m);
         for (ulong p = begin / 16u + panels * get_group_id(0); 16u * p < end; p += panels * get_num_groups(0)) {
             const uint panel = (uint)(gated ? 2u * p : p);
             const uint other = gated || 16u * (p + 1u) < end ? panel + 1u : panel; /* there may be no more */

@@ -213,13 +213,16 @@
     P(T32X32, "gemm", 0, any)
 
 /*
- * WOQI_FIXED_BLOCKS(B): B(ID, dot) of the kernels xfixed and fixed: one for each set of instructions, best first; dot
- * is its number in shaders/abi.inc.
+ * WOQI_FIXED_BLOCKS(B): B(ID, dot) of the kernels xfixed, fixed and fixed_tile: one for each set of instructions, best
+ * first; dot is its number in shaders/abi.inc.
  *   VBMI     AVX-512 with VNNI and VBMI
  *   VNNI     AVX-512 with VNNI
  *   AVX512   AVX-512 (F, BW, VL)
  *   AVX2
  *   PLAIN    what any compiler makes of vectors
+ *
+ * WOQI_FIXED_PATHS(P): P(kernel, block, min_m, max_m) in order of preference, as above. fixed decodes codes once for 6
+ * rows, fixed_tile for 256, which is worth it from the next row on; but bytes of VBMI are decoded at little cost.
  */
 #define WOQI_FIXED_BLOCKS(B)                                                                       \
     B(VBMI, WOQ_DOT_VBMI)                                                                          \
@@ -227,6 +230,17 @@
     B(AVX512, WOQ_DOT_AVX512)                                                                      \
     B(AVX2, WOQ_DOT_AVX2)                                                                          \
     B(PLAIN, WOQ_DOT_PLAIN)
+
+#define WOQI_FIXED_PATHS(P)                                                                        \
+    P(FIXED, VBMI, 0, 64)                                                                          \
+    P(FIXED_TILE, VNNI, 7, 0)                                                                      \
+    P(FIXED, VBMI, 0, 0)                                                                           \
+    P(FIXED, VNNI, 0, 0)                                                                           \
+    P(FIXED_TILE, AVX512, 7, 0)                                                                    \
+    P(FIXED, AVX512, 0, 0)                                                                         \
+    P(FIXED_TILE, AVX2, 7, 0)                                                                      \
+    P(FIXED, AVX2, 0, 0)                                                                           \
+    P(FIXED, PLAIN, 0, 0)
 
 /* Numbers of the tables' blocks. */
 enum woqi_block_id {

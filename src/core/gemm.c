@@ -117,6 +117,12 @@ static bool kernel_wanted(const struct woq_device *device, struct woqi_kernel_ke
     return false;
 }
 
+/* Must one path take all M? Those of FIXED16 add the same numbers in the same order. */
+static bool must_take_all(const struct woq_gemm *gemm, const struct woqi_path *path)
+{
+    return gemm->params.batch_invariant && path->math != WOQ_MATH_FIXED16;
+}
+
 /* Can the path do m rows? If so, the keys of its kernels; if not, why. */
 static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
                       const struct woqi_path *path, uint32_t m,
@@ -138,7 +144,7 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
     }
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;
-    const bool always = gemm->params.batch_invariant; /* for all M, then */
+    const bool always = must_take_all(gemm, path);
     if (m < path->min_m && woqi_gemm_chooses(gemm) &&
         !(always && !path->pieces && gemm->params.max_m >= path->min_m)) {
         snprintf(reason, WOQI_REASON_SIZE, "takes at least %u rows", path->min_m);
@@ -222,7 +228,7 @@ static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *ch
         if (path_fits(gemm, choice, path, m, keys, reason, &distrusted))
             return take_path(gemm, path, keys, range);
         reject(range, path->name, reason, distrusted);
-        if (m < path->min_m && path->min_m <= range->max_m && !gemm->params.batch_invariant &&
+        if (m < path->min_m && path->min_m <= range->max_m && !must_take_all(gemm, path) &&
             path_fits(gemm, choice, path, path->min_m, keys, reason, &distrusted))
             range->max_m = path->min_m - 1; /* where it will be preferred */
     }

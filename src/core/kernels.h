@@ -26,7 +26,10 @@
  *         size 1; groups[0] stride over the blocks of columns, groups[1] over the rows.
  * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
  *         or all; math FIXED16. X is what xfixed made of it. Built for one kind of codes and one set of instructions.
- *         Work-groups as in gemm, of WOQI_FIXED_ROWS rows.
+ *         Work-groups as in gemm, of equal parts of at most WOQI_FIXED_ROWS rows.
+ * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI. Work-group (i, j) of size 1 computes
+ *         tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts j, j + groups[1], … of
+ *         at most WOQI_FIXED_TILE_ROWS rows.
  *
  * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16, or BF16
  *         where they take it. Built for one kind of codes, one type of X and one block (blocks.h). Work-group (i, j)
@@ -97,6 +100,8 @@
 #define WOQI_GEMV_MAX_M 8
 #define WOQI_GEMM_ROWS 64
 #define WOQI_FIXED_ROWS 64
+#define WOQI_FIXED_TILE_ROWS 256
+#define WOQI_FIXED_TILE_PANELS 4
 
 #define WOQI_KERNELS(K)                                                                            \
     K(FLOOR, floor, "floor", 64, "any device, any format")                                         \
@@ -105,6 +110,7 @@
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
     K(XFIXED, xfixed, "gemm", 1, "X to integers of 16 bits")                                       \
     K(FIXED, fixed, "gemm", 1, "CPU, integer products")                                            \
+    K(FIXED_TILE, fixed_tile, "gemm", 1, "CPU, integer products, many rows")                       \
     K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
     K(XHALF, xhalf, "skinny, gemm", 256, "X aligned, gathered, or as FP16")                                    \
     K(MMA, mma, "skinny, gemm", 32, "matrix units, weights straight to registers")                 \
@@ -155,10 +161,10 @@ static inline uint32_t woqi_mma_span(uint32_t fine)
     return fine == WOQI_GROUPS_PAIR ? 128 : fine == WOQI_GROUPS_BLOCK ? 64 : 32;
 }
 
-/* For one set of instructions? */
+/* For one set of instructions of a CPU? */
 static inline bool woqi_kernel_is_fixed(enum woqi_kernel_id id)
 {
-    return id == WOQI_KERNEL_XFIXED || id == WOQI_KERNEL_FIXED;
+    return id == WOQI_KERNEL_XFIXED || id == WOQI_KERNEL_FIXED || id == WOQI_KERNEL_FIXED_TILE;
 }
 
 /* Which kernel, and what it is built for where it is not built for everything. */

@@ -106,10 +106,10 @@ const struct woqi_path woqi_paths[] = {
     EXPAND_PATH(COOP, C128X128, 0, 0, any), EXPAND_PATH(COOP, C64X64, 0, 0, any),
     EXPAND_PATH(COOP, C32X32, 0, 0, any),
 #undef EXPAND_PATH
-#define FIXED_PATH(id, dot)                                                                        \
-    {"gemm", 0, 0, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_FIXED}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_FIXED16, \
+#define FIXED_PATH(kernel, id, min_m, max_m)                                                       \
+    {"gemm", min_m, max_m, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_FIXED16, \
      woqi_fixed_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2, woqi_panel_gemm_step, NULL},
-    WOQI_FIXED_BLOCKS(FIXED_PATH)
+    WOQI_FIXED_PATHS(FIXED_PATH)
 #undef FIXED_PATH
     {"floor", 0, 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
@@ -170,7 +170,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         key.scale = (uint32_t)w->format.scale;
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }
-    if (key.id == WOQI_KERNEL_FIXED)
+    if (key.id == WOQI_KERNEL_FIXED || key.id == WOQI_KERNEL_FIXED_TILE)
         return key;
     if (key.id == WOQI_KERNEL_WGMMA && woqi_block_is_direct(path->block))
         step = 2;

@@ -13,12 +13,18 @@ bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *pat
     return woqi_layout_fits(gemm, WOQI_LAYOUT_PANEL16, reason, size);
 }
 
-/* Work-groups of size 1 for `units` panels or pairs of panels. */
+/* Work-groups of size 1 for panels or pairs of panels. */
 static uint32_t panel_groups(const struct woq_gemm *gemm, const struct woqi_tile *tile)
 {
     uint64_t panels = woqi_div_up(tile->count, 16);
     uint64_t cores = gemm->device->info.compute_units ? gemm->device->info.compute_units : 1;
     return woqi_step_groups(gemm, woqi_min(panels, cores * GROUPS_PER_UNIT), 0);
+}
+
+/* The same for tiles, each of which is work enough. */
+static uint32_t tile_groups(const struct woq_gemm *gemm, const struct woqi_tile *tile)
+{
+    return woqi_step_groups(gemm, woqi_div_up(woqi_div_up(tile->shape.rows, 16), WOQI_FIXED_TILE_PANELS), 0);
 }
 
 bool woqi_panel_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,
@@ -46,10 +52,15 @@ static uint64_t prepared_stride(const struct woq_gemm *gemm, const struct woqi_p
     return woqi_div_up(bytes, 64) * 64;
 }
 
+static bool is_tile(const struct woqi_path *path)
+{
+    return path->kernels[1] == WOQI_KERNEL_FIXED_TILE;
+}
+
 /* Rows of a work-group. */
 static uint64_t group_rows(const struct woqi_path *path)
 {
-    return is_fixed(path) ? WOQI_FIXED_ROWS : WOQI_GEMM_ROWS;
+    return is_tile(path) ? WOQI_FIXED_TILE_ROWS : is_fixed(path) ? WOQI_FIXED_ROWS : WOQI_GEMM_ROWS;
 }
 
 uint32_t woqi_panel_gemm_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
@@ -128,7 +139,7 @@ bool woqi_panel_gemm_step(const struct woq_gemm *gemm, const struct woqi_range *
                                              s->args.m * stride};
     s->args.x_stride = (uint32_t)stride;
     s->args.flags = woqi_step_flags(gemm, range, WOQ_F32, false);
-    s->groups[0] = panel_groups(gemm, tile);
+    s->groups[0] = is_tile(range->path) ? tile_groups(gemm, tile) : panel_groups(gemm, tile);
     s->groups[1] = woqi_step_groups(gemm, woqi_div_up(s->args.m, group_rows(range->path)), 1);
     s->groups[2] = 1;
     return true;

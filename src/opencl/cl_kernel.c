@@ -12,7 +12,8 @@
 #define MAX_PROGRAM_DEVICES 16u
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
-#define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed)
+#define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed) \
+    S(FIXED_TILE, fixed_tile)
 #define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
@@ -142,6 +143,7 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
         layout = WOQ_ABI_PANEL16;
         break;
     case WOQI_KERNEL_FIXED:
+    case WOQI_KERNEL_FIXED_TILE:
         return code | WOQ_ABI_PANEL16 << 5 | WOQ_FLAG_ZERO(flags) << 7;
     default:
         return 0;
