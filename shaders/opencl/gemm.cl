@@ -1,8 +1,8 @@
 /*
  * gemm.cl: many rows on a CPU, layout PANEL16, X as FP32 from xprep.
  *
- *   work-group (i, j) computes panel i (gated: the pair 2i, 2i + 1) of rows 64·j … 64·j + 63;
- *   both stride by the number of groups
+ *   work-group (i, j) computes panel i (gated: the pair 2i, 2i + 1) of part j of the rows, of
+ *   equal parts of at most 64; both stride by the number of groups
  *   for each block of BLOCK columns: the panel's weights become FP32 on the stack, once for all
  *   rows; then R rows at a time: acc[r] = fma(x[r][k], w[k], acc[r]), k rising
  *
@@ -78,8 +78,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void woq_gemm(WOQ_PARAME
     const ulong begin = args.n_first, end = begin + args.n;
     for (uint r = 0; r < ROWS + R; r++)
         ups[r] = (float16)(0.0f);
-    for (ulong j = get_group_id(1) * ROWS; j < args.m; j += get_num_groups(1) * ROWS) {
-        const uint rows = min(ROWS, (uint)(args.m - j));
+    const ulong part = woq_part_rows(args.m, ROWS);
+    for (ulong j = get_group_id(1) * part; j < args.m; j += get_num_groups(1) * part) {
+        const uint rows = (uint)min(part, args.m - j);
         __global const float *rows_x = (__global const float *)(x + j * args.x_stride);
         for (ulong p = begin / 16u + get_group_id(0); 16u * p < end; p += get_num_groups(0)) {
             const long c = (long)(16u * p) - (long)begin;

@@ -18,15 +18,15 @@
  * gemv    CPU, layout PANEL16, m ≤ WOQI_GEMV_MAX_M. Work-group size 1; work-group i computes whole
  *         panels i, i + groups[0], … (gated: pairs of panels) for all m rows. X as bound by the caller.
  * gemm    CPU, layout PANEL16, X is the workspace of xprep (FP32, rows of k padded to 64 bytes).
- *         Work-group (i, j) of size 1 computes panel i (gated: pair) of rows j·WOQI_GEMM_ROWS onwards;
- *         both stride by the number of groups.
+ *         Work-group (i, j) of size 1 computes panel i (gated: pair) of part j of the rows, of equal parts of at
+ *         most WOQI_GEMM_ROWS; both stride by the number of groups.
  * xfixed  X to integers of 16 bits in the workspace, binding Y, y_off 0: rows as abi.inc has them, gathered through
  *         perm, in blocks of WOQ_FIXED_BLOCK columns (woq/gemm.h, FIXED16). x_columns as in xprep. Built for one set of
  *         instructions (WOQI_FIXED_BLOCKS), for whose kernel fixed it orders the integers of 8 columns. Work-groups of
  *         size 1; groups[0] stride over the blocks of columns, groups[1] over the rows.
  * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
  *         or all; math FIXED16. X is what xfixed made of it. Built for one kind of codes and one set of instructions.
- *         Work-groups as in gemm, of equal parts of at most WOQI_FIXED_ROWS rows.
+ *         Work-groups as in gemm, of at most WOQI_FIXED_ROWS rows.
  * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI. Work-group (i, j) of size 1 computes
  *         tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts j, j + groups[1], … of
  *         at most WOQI_FIXED_TILE_ROWS rows.
