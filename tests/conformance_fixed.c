@@ -30,6 +30,11 @@ static const char *const cases[] = {
     "code=u4,zero=offset,scale=f32,group=8,n=16,k=200,m=3,x=f32,y=f32,data=adversarial,seed=0",
     "code=u4,zero=symmetric,scale=f16,group=128,n=70,k=1152,m=130,x=f16,y=f16,x_pad=1,data=random,seed=8",
     "code=u8,zero=symmetric,scale=f16,group=128,n=300,k=260,m=67,x=bf16,y=f16,y_pad=3,data=random,seed=9",
+    /* one row: panels in fours, which are not whole */
+    "code=u4,zero=offset,scale=f32,group=32,n=81,k=203,m=1,x=f16,y=f32,data=blocks,seed=14",
+    "code=u8,zero=point,scale=bf16,group=64,n=37,k=324,m=1,x=f16,y=f32,data=blocks,activation=silu_mul,seed=15",
+    "code=u8,zero=offset,scale=f16,group=128,n=65,k=300,m=1,x=bf16,y=f32,data=blocks,seed=16",
+    "code=u4,zero=point,scale=f16,group=128,n=100,k=640,m=1,x=f32,y=f32,data=adversarial,seed=5",
     /* many rows, in parts and in groups of every size; panels that fill no tile */
     "code=u4,zero=point,scale=f16,group=32,n=70,k=300,m=40,x=f16,y=f32,data=blocks,seed=10",
     "code=u8,zero=offset,scale=bf16,group=8,n=129,k=200,m=131,x=bf16,y=f32,bias=f32,residual=own,data=blocks,seed=11",
