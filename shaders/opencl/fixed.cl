@@ -29,7 +29,7 @@ struct group {
 /* i, other: elements of the tables, of the panel and of the one beside it. */
 WOQ_INLINE void load_group(woq_in weights, const struct woq_args *a, ulong i, ulong other, struct group *g)
 {
-    const uint type = WOQ_FLAG_SCALE(a->flags), size = woq_size(type);
+    const uint type = WOQ_SCALE, size = woq_size(type);
     woq_in scales = weights + a->scales_off, zeros = weights + a->zeros_off;
 #pragma unroll
     for (uint v = 0; v < WOQ_PANELS; v++) {

@@ -58,7 +58,7 @@ WOQ_INLINE ulong table_at(const struct woq_args *a, uint k, uint panel)
 /* Block b of a panel: scales, offsets, and codes less their zeros. Panels are padded to lines of 64 bytes. */
 WOQ_INLINE void unpack_panel(woq_in weights, const struct woq_args *a, uint panel, uint b, uint v, struct tile *t)
 {
-    const uint begin = b * WOQ_FIXED_BLOCK, type = WOQ_FLAG_SCALE(a->flags), size = woq_size(type);
+    const uint begin = b * WOQ_FIXED_BLOCK, type = WOQ_SCALE, size = woq_size(type);
     woq_in codes = weights + a->codes_off + (ulong)panel * a->codes_stride + (ulong)begin * WOQ_COLUMN;
     woq_in scales = weights + a->scales_off, tables = weights + a->zeros_off;
     struct span s = {0, 0, 0};

@@ -144,7 +144,7 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
         break;
     case WOQI_KERNEL_FIXED:
     case WOQI_KERNEL_FIXED_TILE:
-        return code | WOQ_ABI_PANEL16 << 5 | WOQ_FLAG_ZERO(flags) << 7;
+        return code | WOQ_ABI_PANEL16 << 5 | WOQ_FLAG_ZERO(flags) << 7 | WOQ_FLAG_SCALE(flags) << 9;
     default:
         return 0;
     }
@@ -162,8 +162,8 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
              (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 3u));
     if (woqi_kernel_is_fixed(kernel->key.id)) {
         const size_t used = strlen(b->options);
-        snprintf(b->options + used, sizeof b->options - used, " -DWOQ_DOT=%u -DWOQ_ZERO=%u",
-                 (unsigned)dot_of(kernel->key.block), (unsigned)(key >> 7 & 3u));
+        snprintf(b->options + used, sizeof b->options - used, " -DWOQ_DOT=%u -DWOQ_ZERO=%u -DWOQ_SCALE=%u",
+                 (unsigned)dot_of(kernel->key.block), (unsigned)(key >> 7 & 3u), (unsigned)(key >> 9 & 3u));
     }
     woqi_hash_text(b->source, b->size, hash);
     snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
