@@ -230,20 +230,7 @@ uint x_number(uint i, uint step)
         BLOCK_LOAD(b, step)                                                                        \
     }
 
-/* Which of the SCALES a lane loads as its number i. */
-uint scale_number(uint i)
-{
-    return SHARE ? min(4u * i + t, SCALES - 1u) : i;
-}
-
-/* Number i of a step; where groups are of any size, of the step that their counters have reached. */
-#define SCALE_LOAD(i, step)                                                                        \
-    raw[i] = pair_raw(ONE_GROUP      ? 0u                                                          \
-                      : GROUP_A_SPAN ? min(step, steps - 1u) * SPANS + scale_number(i) / STRIPS    \
-                                     : min(group[SHARE ? i : (i) / STRIPS], last_group),           \
-                      min(strip + scale_number(i) % STRIPS, last), g);
-
-/* A counter to the next step. */
+/* Of groups of columns: counter i to the next step. */
 #define GROUP_NEXT(i)                                                                              \
     if (COUNTED) {                                                                                 \
         place[i] += step_columns;                                                                  \
@@ -254,46 +241,14 @@ uint scale_number(uint i)
         }                                                                                          \
     }
 
-#define SCALES_LOAD(step)                                                                          \
-    UNROLL for (uint i = 0u; i < SCALE_LOADS; i++) {                                               \
-        SCALE_LOAD(i, step)                                                                        \
-    }                                                                                              \
-    UNROLL for (uint i = 0u; i < COUNTERS; i++)                                                    \
-        GROUP_NEXT(i)
-
-/* What products need of them. */
-#define EARLY_ROWS(raw)                                                                            \
-    UNROLL for (uint n = 0u; n < 2u * STRIPS; n++)                                                 \
-        early[n] = row_group(raw[n / 2u], g, n % 2u);
-
-/* As lane `from` of the row's four has it. */
-PairRaw quad_scale(PairRaw raw, uint from)
-{
-    const uint other = (gl_SubgroupInvocationID & ~3u) | from;
-    return PairRaw(subgroupShuffle(raw.scale, other), subgroupShuffle(raw.zero, other));
-}
-
-/* Of a strip in a span. */
-#define SCALE_OF(raw, span, n)                                                                     \
-    (SHARE ? quad_scale(raw[((span) * STRIPS + (n)) / 4u], ((span) * STRIPS + (n)) % 4u)           \
-           : raw[(span) * STRIPS + (n)])
+#if CODE_BITS != 16
+#include "lane_scales.glsl"
+#endif
 
 /* A lane's rows of a strip in a unit, as operands. */
 struct Operands {
     f16vec2 low[4], high[4];
 };
-
-/* The rows of strip n in a unit: RowGroup `low` and `high`. */
-#define ROWS_OF(n, unit, low, high)                                                                \
-    RowGroup low, high;                                                                            \
-    if (EARLY) {                                                                                   \
-        low = early[2u * (n)];                                                                     \
-        high = early[2u * (n) + 1u];                                                               \
-    } else {                                                                                       \
-        const PairRaw scale = SCALE_OF(raw_now, (unit) * 32u / SPAN, n);                           \
-        low = row_group(scale, g, 0u);                                                             \
-        high = row_group(scale, g, 1u);                                                            \
-    }
 
 /* The steps of this subgroup's part of K. */
 void multiply(const bool fast)
@@ -323,19 +278,12 @@ void multiply(const bool fast)
     uint group[MAX_SCALES], place[MAX_SCALES];
     PairRaw raw[MAX_SCALES];
     UNROLL for (uint i = 0u; i < COUNTERS; i++) {
-        const uint span = SHARE ? scale_number(i) / STRIPS : i;
+        const uint span = COUNTER_SPAN(i);
         const uint column = begin * STEP * 64u + span * SPAN + (PIECES_DIFFER ? t * 8u : 0u);
         group[i] = column / group_columns;
         place[i] = column % group_columns;
     }
-    SCALES_LOAD(begin)
-    RowGroup early[2u * MAX_STRIPS];
-    if (ONE_GROUP) {
-        UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
-            raw[i] = pair_ready(raw[i], g);
-        if (EARLY)
-            EARLY_ROWS(raw)
-    }
+    SCALES_BEGIN(begin)
 #endif
     /* STAGED, in vectors of the pool: where this thread stores, where it fetches each unit, and which half. */
     const uint half_pool = WARPS_K * ROWS_X * PIECES, part_at = warp_k * ROWS_X * PIECES;
@@ -357,20 +305,13 @@ void multiply(const bool fast)
         UNROLL for (uint i = 0u; i < STEP * STRIPS; i++)
             now[i] = codes[i];
 #if CODE_BITS != 16
-        PairRaw raw_now[MAX_SCALES];
-        UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)
-            raw_now[i] = ONE_GROUP ? raw[i] : pair_ready(raw[i], g);
-        if (!ONE_GROUP)
-            if (EARLY)
-                EARLY_ROWS(raw_now)
+        SCALES_READY
 #endif
         if (!STAGED) {
             CODES_LOAD(step + 1u)
         }
 #if CODE_BITS != 16
-        if (SHARE) {
-            SCALES_LOAD(step + 1u)
-        }
+        SCALES_NEXT(step + 1u)
 #endif
         Operands first[MAX_STRIPS];
 #if CODE_BITS != 16
@@ -451,12 +392,7 @@ void multiply(const bool fast)
                 if (unit % 2u == 1u)
                     BLOCK_LOAD(unit / 2u, step + 1u)
 #if CODE_BITS != 16
-                if (closes && !SHARE && !ONE_GROUP) {
-                    UNROLL for (uint n = 0u; n < STRIPS; n++) {
-                        SCALE_LOAD(unit * 32u / SPAN * STRIPS + n, step + 1u)
-                    }
-                    GROUP_NEXT(unit * 32u / SPAN)
-                }
+                SCALES_SPENT(unit, closes, step + 1u)
 #endif
             }
         }
