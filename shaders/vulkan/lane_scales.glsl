@@ -2,9 +2,10 @@
  * lane_scales.glsl: scales and zeros of mma.comp, from memory to the registers of the lanes that use them. A lane loads
  * those of a step, or the four lanes of a row share them.
  *
- * Macros for mma.comp, with quantized weights: SCALES_BEGIN before the first step; of each step SCALES_READY,
- * SCALES_NEXT, and ROWS_OF where operands are made; SCALES_SPENT behind each unit of a step. They load where those
- * before them have been used, into the same registers.
+ * Macros for mma.comp, with quantized weights: SCALES_BEGIN before the first step; SCALES_STAGE where X is stored in a
+ * half of the pool; of each step SCALES_READY and SCALES_NEXT, before and after its codes are loaded; SCALES_UNIT and
+ * SCALES_SPENT before and behind each unit; ROWS_OF where operands are made. These load where those before them have
+ * been used, into the same registers.
  */
 #ifndef WOQ_LANE_SCALES_GLSL
 #define WOQ_LANE_SCALES_GLSL
@@ -68,10 +69,14 @@ PairRaw quad_scale(PairRaw raw, uint from)
         if (EARLY)                                                                                 \
             EARLY_ROWS(raw_now)
 
+#define SCALES_STAGE(half, step)
+
 #define SCALES_NEXT(step)                                                                          \
     if (SHARE) {                                                                                   \
         SCALES_LOAD(step)                                                                          \
     }
+
+#define SCALES_UNIT(unit)
 
 /* The rows of strip n in a unit: RowGroup `low` and `high`. */
 #define ROWS_OF(n, unit, low, high)                                                                \

@@ -17,7 +17,8 @@
  * STEP blocks of 64 columns; what it needs of W and X is loaded a step ahead, without branches. STAGED: the
  * rows of X go through shared memory, double-buffered: after a step's barrier the next one's rows are stored,
  * and those of the one after it begin to load; a row's pieces change halves with its parity (no bank
- * conflicts). Codes and scales are loaded where those before them have been used, into the same registers.
+ * conflicts). Codes and scales are loaded where those before them have been used, into the same registers; POOLED
+ * ones through shared memory, with X.
  * Sums reach the epilogue through shared memory, CHUNK of a subgroup's COLUMNS at a time, so that there is one
  * epilogue in the code and neighbouring threads write neighbouring columns.
  *
@@ -25,7 +26,9 @@
  * are scaled to FP16.
  *
  * Macros CODE_BITS: 4, 8, or 16 for FP16 weights; SOFTWARE 1: without matrix units, to test all else
- * anywhere. Specialization constants: woqi_block of blocks.h, and the format's.
+ * anywhere; POOLED 1, with 4 bits: for the formats and blocks of pooled_scales.glsl alone. That is a module of its own
+ * because NVIDIA's driver made slower code of the others where they held this code, too, without reaching it.
+ * Specialization constants: woqi_block of blocks.h, and the format's.
  *
  * Needs: VK_KHR_cooperative_matrix with 16 × 8 × 16 FP16 → FP32, subgroups of 32 with shuffles,
  * shaderFloat16, storageBuffer16BitAccess.
@@ -36,6 +39,9 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #ifndef SOFTWARE
 #define SOFTWARE 0
+#endif
+#ifndef POOLED
+#define POOLED 0
 #endif
 #if SOFTWARE
 #define UNROLL [[dont_unroll]] /* nobody waits for its speed, but for its compilation */
@@ -52,7 +58,11 @@
 spirv_execution_mode(extensions = ["SPV_KHR_float_controls"], capabilities = [4467], 4462, 16);
 
 layout(constant_id = 2) const bool ROUNDED = false;
+#if POOLED
+const bool STAGED = true;
+#else
 layout(constant_id = 3) const bool STAGED = false;
+#endif
 layout(constant_id = 4) const uint WARPS_N = 1u;
 layout(constant_id = 5) const uint WARPS_M = 1u;
 layout(constant_id = 6) const uint WARPS_K = 1u;
@@ -91,17 +101,30 @@ const bool COUNTED = GROUPS == 0u; /* which group comes next has to be counted *
 const bool GROUP_A_SPAN = GROUPS == 1u, ONE_GROUP = GROUPS == 2u;
 const bool EARLY = !SHARE && SPANS == 1u; /* scales and zeros are made ready before the step's barrier */
 const bool FIRST = STAGED && CODE_BITS == 4; /* operands of a step's first unit are made before its barrier */
+#if POOLED
+const uint COUNTERS = 1u;
+const bool WHOLE = GROUP_A_SPAN; /* K is whole steps, and steps are clamped: no piece or block is beyond it */
+#else
 const uint COUNTERS = SHARE ? SCALE_LOADS : SPANS;
+#endif
 const uint PIECES = 8u * STEP; /* of a row of X in a step */
 
-/* Shared memory, in vectors: X twice for each part of K; later sums, of tiles of 16 rows of W × 8 of X. */
+/* Shared memory, in vectors: X twice for each part of K, POOLED with what each thread loads of scales and zeros behind
+ * each; later sums, of tiles of 16 rows of W × 8 of X. */
 const uint TILES = WARPS_N * WARPS_M * STRIPS;
 const uint MOST = 32u / (TILES * WARPS_K); /* 16 KiB */
 const uint CHUNK = MOST >= COLUMNS ? COLUMNS : MOST > 0u ? MOST : 1u;
 const uint POOL_X = STAGED ? 2u * WARPS_K * ROWS_X * PIECES : 0u;
 const uint PART_Y = TILES * CHUNK * 32u;
 const uint POOL_Y = WARPS_K * PART_Y;
-shared uvec4 pool[POOL_X > POOL_Y ? POOL_X : POOL_Y];
+#if POOLED
+#define POOL_STAGES (POOL_X + THREADS * STRIPS)
+#define HALF_POOL   (POOL_STAGES / 2u)
+#else
+#define POOL_STAGES POOL_X
+#define HALF_POOL   (WARPS_K * ROWS_X * PIECES)
+#endif
+shared uvec4 pool[POOL_STAGES > POOL_Y ? POOL_STAGES : POOL_Y];
 
 #if SOFTWARE
 /* A lane's elements, and the product through shared memory. All invocations of the work-group come here together. */
@@ -205,13 +228,30 @@ uint x_number(uint i, uint step)
     return step * PIECES + x_first + (STAGED ? 0u : i / COLUMNS * 4u);
 }
 
-#define X_LOAD(step)                                                                               \
+#define X_LOAD_ANY(step)                                                                           \
     UNROLL for (uint i = 0u; i < X_LOADS; i++)                                                     \
         x[i] = x_piece(fast, x_at[STAGED ? i : i % COLUMNS], x_number(i, step));
 
+/* WHOLE: what is the same in all steps comes first in an index, and what is the same for all lanes last. */
+#if POOLED
+#define X_LOAD(step)                                                                               \
+    if (WHOLE && fast) {                                                                           \
+        UNROLL for (uint i = 0u; i < X_LOADS; i++)                                                 \
+            x[i] = x_vectors[((x_at[i] >> 4) + x_first) + (step) * PIECES];                        \
+    } else {                                                                                       \
+        X_LOAD_ANY(step)                                                                           \
+    }
+#define RAGGED(step)      (!WHOLE && fast && ((step) + 1u) * STEP * 64u > args.k)
+#define BLOCK_OF(b, step) (WHOLE ? min(step, steps - 1u) * STEP + b : min((step) * STEP + b, blocks - 1u))
+#else
+#define X_LOAD            X_LOAD_ANY
+#define RAGGED(step)      (fast && ((step) + 1u) * STEP * 64u > args.k)
+#define BLOCK_OF(b, step) min((step) * STEP + b, blocks - 1u)
+#endif
+
 /* Zeros for what is beyond K, or another part's. */
 #define X_CLEAR(v, step)                                                                           \
-    if ((step) >= end || (fast && ((step) + 1u) * STEP * 64u > args.k)) {                          \
+    if ((step) >= end || RAGGED(step)) {                                                           \
         UNROLL for (uint i = 0u; i < X_LOADS; i++)                                                 \
             if ((step) >= end || x_number(i, step) * 8u >= args.k)                                 \
                 v[i] = uvec4(0u);                                                                  \
@@ -222,8 +262,7 @@ uint x_number(uint i, uint step)
 /* Codes of a block of a step, [block][strip]; beyond K those of the last block, as X is 0 there. */
 #define BLOCK_LOAD(b, step)                                                                        \
     UNROLL for (uint n = 0u; n < STRIPS; n++)                                                      \
-        codes[(b) * STRIPS + n] = lane_load(min(strip_at + n * strip_vectors, last_at),            \
-                                            min((step) * STEP + b, blocks - 1u));
+        codes[(b) * STRIPS + n] = lane_load(min(strip_at + n * strip_vectors, last_at), BLOCK_OF(b, step));
 
 #define CODES_LOAD(step)                                                                           \
     UNROLL for (uint b = 0u; b < STEP; b++) {                                                      \
@@ -241,7 +280,9 @@ uint x_number(uint i, uint step)
         }                                                                                          \
     }
 
-#if CODE_BITS != 16
+#if POOLED
+#include "pooled_scales.glsl"
+#elif CODE_BITS != 16
 #include "lane_scales.glsl"
 #endif
 
@@ -286,7 +327,7 @@ void multiply(const bool fast)
     SCALES_BEGIN(begin)
 #endif
     /* STAGED, in vectors of the pool: where this thread stores, where it fetches each unit, and which half. */
-    const uint half_pool = WARPS_K * ROWS_X * PIECES, part_at = warp_k * ROWS_X * PIECES;
+    const uint half_pool = HALF_POOL, part_at = warp_k * ROWS_X * PIECES;
     uint store_at = 0u, fetch_at[2u * MAX_STEP], flip = 0u;
     if (STAGED) {
         store_at = part_at + x_row(0u) * PIECES + (x_first ^ ((x_row(0u) & 1u) << 2));
@@ -296,6 +337,9 @@ void multiply(const bool fast)
         UNROLL for (uint i = 0u; i < X_LOADS; i++)
             pool[store_at + i * PART_THREADS] = x[i];
         X_LOAD(min(begin + 1u, steps - 1u))
+#if CODE_BITS != 16
+        SCALES_STAGE(0u, begin + 1u)
+#endif
     }
     for (uint step = begin; step < begin + share; step++) {
         if (!together && step >= end)
@@ -328,6 +372,9 @@ void multiply(const bool fast)
             UNROLL for (uint i = 0u; i < X_LOADS; i++)
                 pool[half_pool - flip + store_at + i * PART_THREADS] = x[i];
             X_LOAD(min(step + 2u, steps - 1u))
+#if CODE_BITS != 16
+            SCALES_STAGE(half_pool - flip, step + 2u)
+#endif
         } else {
             UNROLL for (uint i = 0u; i < X_LOADS; i++)
                 x_now[i] = x[i];
@@ -335,6 +382,9 @@ void multiply(const bool fast)
             X_CLEAR(x_now, step)
         }
         UNROLL for (uint unit = 0u; unit < UNITS; unit++) {
+#if CODE_BITS != 16
+            SCALES_UNIT(unit)
+#endif
             MATRIX_B b[2u * MAX_COLUMNS];
             UNROLL for (uint c = 0u; c < COLUMNS; c++) {
                 uvec4 v = STAGED ? pool[flip + fetch_at[unit] + c * 8u * PIECES] : x_now[unit * COLUMNS + c];

@@ -36,12 +36,13 @@ uint32_t woqi_block_codes(const struct woqi_block *b, uint32_t bits)
     return 2 * b->strips * woqi_block_depth(b, bits) * bits; /* a step's and the next one's */
 }
 
-uint32_t woqi_block_shared(const struct woqi_block *b, uint32_t bits)
+uint32_t woqi_block_shared(const struct woqi_block *b, uint32_t bits, bool pooled)
 {
     uint32_t tiles = b->warps_n * b->warps_m * b->warps_k * b->strips; /* of 512 bytes of sums */
     uint32_t most = tiles > 32 ? 1 : 32 / tiles, chunk = most < b->columns ? most : b->columns;
     uint32_t x = b->staged ? 2 * b->warps_k * woqi_block_columns(b) * woqi_block_depth(b, bits) * 128 : 0;
     uint32_t sums = tiles * chunk * 512;
+    x += pooled ? woqi_block_threads(b) * b->strips * 16 : 0;
     return x > sums ? x : sums;
 }
 

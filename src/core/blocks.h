@@ -15,7 +15,8 @@
  * Accumulators take strips·columns·4 registers of a thread, twice that if EXACT; weights
  * 2·strips·step·bits. Whole loads of a thread: warps_m·columns·64·step pieces of X are a multiple of
  * 32·warps_n·warps_m if staged. Shared memory holds, one after the other, X if staged (2·warps_k·warps_m·
- * columns·step · 1024 bytes), and 16 KiB of sums at most, or those of 8 rows of X.
+ * columns·step · 1024 bytes; with pooled scales 16·strips more for a thread), and 16 KiB of sums at most, or those of
+ * 8 rows of X.
  *
  * WOQI_MMA_FEW(P), WOQI_MMA_MORE(P, S): P(block, path, max_m, fill) and S(block, path, max_m, fill, splits), before and
  * after the paths of gemv_frag, in order of preference: the first that takes M and the format wins.
@@ -276,9 +277,10 @@ const struct woqi_block *woqi_block(enum woqi_block_id block);
 /* Of a work-group: rows of X, threads. */
 uint32_t woqi_block_columns(const struct woqi_block *block);
 uint32_t woqi_block_threads(const struct woqi_block *block);
-/* Weights of `bits` bits: blocks of 64 columns in a step, bytes of shared memory, registers of a thread for codes. */
+/* Weights of `bits` bits: blocks of 64 columns in a step, bytes of shared memory (pooled: scales and zeros, too, go
+ * through it), registers of a thread for codes. */
 uint32_t woqi_block_depth(const struct woqi_block *block, uint32_t bits);
-uint32_t woqi_block_shared(const struct woqi_block *block, uint32_t bits);
+uint32_t woqi_block_shared(const struct woqi_block *block, uint32_t bits, bool pooled);
 uint32_t woqi_block_codes(const struct woqi_block *block, uint32_t bits);
 
 /* block: of WOQI_COOP_BLOCKS. */

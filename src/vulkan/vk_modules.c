@@ -15,8 +15,8 @@
 
 enum variant { WITHOUT, WITH, EITHER };
 
-/* MODULE(kernel, code bits, storage16, software, workgroup, name) for each, as CMakeLists.txt compiles them. */
-#define MODULE(id, bits, storage16, software, workgroup, name)                                     \
+/* MODULE(kernel, code bits, storage16, software, workgroup, pooled, name) for each, as CMakeLists.txt compiles them. */
+#define MODULE(id, bits, storage16, software, workgroup, pooled, name)                             \
     extern const unsigned char woqi_vk_spirv_##name[];                                             \
     extern const size_t woqi_vk_spirv_##name##_size;
 #include "vk_modules.inc"
@@ -28,11 +28,13 @@ static const struct module {
     enum variant storage16; /* 16-bit storage */
     enum variant software;  /* instead of matrix units */
     enum variant workgroup; /* scope of matrices, else a subgroup */
+    enum variant pooled;    /* scales and zeros go through shared memory */
     const unsigned char *code;
     const size_t *size; /* bytes */
 } modules[] = {
-#define MODULE(id, bits, storage16, software, workgroup, name)                                     \
-    {WOQI_KERNEL_##id, bits, storage16, software, workgroup, woqi_vk_spirv_##name, &woqi_vk_spirv_##name##_size},
+#define MODULE(id, bits, storage16, software, workgroup, pooled, name)                             \
+    {WOQI_KERNEL_##id, bits, storage16, software, workgroup, pooled, woqi_vk_spirv_##name,         \
+     &woqi_vk_spirv_##name##_size},
 #include "vk_modules.inc"
 #undef MODULE
 };
@@ -40,6 +42,16 @@ static const struct module {
 static bool is(enum variant variant, bool with)
 {
     return variant == EITHER || (variant == WITH) == with;
+}
+
+/* Is the key one of MMA for which mma.comp has a module of its own? See pooled_scales.glsl. */
+static bool mma_pools(struct woqi_kernel_key key)
+{
+    if (key.id != WOQI_KERNEL_MMA || key.code != WOQ_ABI_U4)
+        return false;
+    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
+    return b->staged && b->step4 == 2 && key.fine == WOQI_GROUPS_UNIT && key.scale != WOQ_ABI_F32 &&
+           key.zero != WOQ_ABI_ZERO_SYMMETRIC;
 }
 
 /* NULL: there is none. */
@@ -50,7 +62,7 @@ static const struct module *find_module(const struct woq_device *device, struct 
         const struct module *m = &modules[i];
         if (m->id == key.id && (!m->code_bits || m->code_bits == woqi_code_bits((enum woq_code)key.code)) &&
             is(m->storage16, storage16) && is(m->software, device->software_matrix) &&
-            is(m->workgroup, woqi_vk_of(device)->nv2.workgroup))
+            is(m->workgroup, woqi_vk_of(device)->nv2.workgroup) && is(m->pooled, mma_pools(key)))
             return m;
     }
     return NULL;
@@ -86,7 +98,7 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
     const uint32_t needed =
         WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
     const uint32_t bits = woqi_code_bits((enum woq_code)key.code);
-    const uint32_t shared = woqi_block_shared(block, bits) +
+    const uint32_t shared = woqi_block_shared(block, bits, mma_pools(key)) +
                             (device->software_matrix ? woqi_block_threads(block) * 24 : 0);
     if ((!woqi_vk_of(device)->mma && !device->software_matrix) || (info->features & needed) != needed)
         snprintf(reason, size, "needs cooperative matrices of 16 × 8 × 16 for subgroups of 32");
