@@ -65,7 +65,12 @@ PairRaw pooled_scale(uvec4 two, const uint n)
     POOL_STORE(scales_at + half)                                                                   \
     POOL_LOAD(step)
 
+/* Nothing reads raw_now. NVIDIA's driver makes faster code with it than without (580.159.04, H200, 28672 × 8192,
+ * M = 512, 816 µs against 835). */
 #define SCALES_READY                                                                               \
+    PairRaw raw_now[MAX_SCALES];                                                                   \
+    UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)                                                 \
+        raw_now[i] = pair_ready(raw[i], g);                                                        \
     uvec4 pooled[MAX_STRIPS / 2u];                                                                 \
     subgroupBarrier(); /* only the four lanes of a row exchange them */                            \
     POOLED_LOAD(row_scales_at + flip)
