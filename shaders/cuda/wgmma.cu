@@ -87,7 +87,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
             }
         }
         woq_products_wait<0>();
-        if (elected && count)
+        if (elected)
             woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
         if (part.last < blocks_of(here(a.k))) {
             store_sums<ROWS>(tiles, sums);
@@ -201,33 +201,23 @@ static __device__ __forceinline__ void run_direct(const woq_u8 *weights, const w
         multiply<ROWS, 4, WOQ_SCALES_PAIRS, true>(weights, y, bias, residual, a, tiles, base);
 }
 
-/* DIRECT: it runs tiles without xtile, see WOQ_WGMMA_DIRECT_ENTRY. */
-template <int ROWS, bool DIRECT> struct kernel {
-    static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+/* An entry point. Some run tiles without xtile. */
+template <int ROWS>
+static __device__ __forceinline__ void run_any(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
                                                const woq_u8 *residual, const woq_args &a, const woq_tensor_map &map,
                                                const shared_tiles &tiles)
-    {
-        extern __shared__ uint4 pool[];
-        const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
-        if (!a.direct)
-            ::run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
-        else if (ROWS == 256 && a.direct == 128u)
-            run_direct<ROWS == 256 ? 128 : ROWS, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
-        else
-            run_direct<ROWS, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
+{
+    extern __shared__ uint4 pool[];
+    const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
+    if constexpr (QUANTIZED && WOQ_WGMMA_DIRECT_ENTRY(ROWS) == ROWS) {
+        if constexpr (WOQ_WGMMA_DIRECT_ENTRY(128) == ROWS)
+            if (a.direct == 128u)
+                return run_direct<128, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
+        if (a.direct)
+            return run_direct<ROWS, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
     }
-};
-
-template <int ROWS> struct kernel<ROWS, false> {
-    static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
-                                               const woq_u8 *residual, const woq_args &a, const woq_tensor_map &,
-                                               const shared_tiles &tiles)
-    {
-        extern __shared__ uint4 pool[];
-        const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
-        ::run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
-    }
-};
+    run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
+}
 
 #define ENTRY_NAME(rows, codes, type) woq_wgmma_##rows##_##codes##_##type
 #define ENTRY(rows, codes, type)                                                                   \
@@ -236,8 +226,7 @@ template <int ROWS> struct kernel<ROWS, false> {
                                       woq_u8 *sums, woq_u32 *flags)                                \
     {                                                                                              \
         const shared_tiles tiles = {sums, flags};                                                  \
-        kernel<rows, QUANTIZED && WOQ_WGMMA_DIRECT_ENTRY(rows) == rows>::run(weights, x, y, bias, residual, a, map, \
-                                                                               tiles);             \
+        run_any<rows>(weights, x, y, bias, residual, a, map, tiles);                               \
     }
 #define SHAPE(rows) ENTRY(rows, CODES, X_TYPE)
 WOQ_WGMMA_SHAPES(SHAPE)

@@ -6,8 +6,6 @@
 
 #include "wgmma_block.cuh"
 
-/* ---- sums in the workspace ---- */
-
 /* Of all blocks; flags: 4 words a block, one for each warpgroup, 1 while its sums wait for the block that adds them,
  * and 0 between two kernels. */
 struct shared_tiles {

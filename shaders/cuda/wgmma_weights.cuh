@@ -121,9 +121,7 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL> struct weights_
         zero_table = weights + (a.zeros_off - (a.zeros_off + 2u * (lane >> 2) & 3u));
         if (PAIRS && WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_SYMMETRIC) { /* once: nothing is copied there */
             for (int i = 0; i < SLOTS; i++)
-                asm volatile("st.shared.u32 [%0], %1;" ::"r"(begin + i * SLOT + sets + ZEROS),
-                             "r"(woq_symmetric_zero<BITS>() * 0x01010101u)
-                             : "memory");
+                store_word(begin + i * SLOT + sets + ZEROS, woq_symmetric_zero<BITS>() * 0x01010101u);
         }
         next_part(weights, a);
     }
