@@ -3,7 +3,7 @@
 set(MOST_KERNELS 60)
 
 # The modules of this build; logs of older ones may lie beside theirs.
-file(STRINGS ${DIR}/cu_modules.inc modules)
+file(STRINGS ${DIR}/nv_modules.inc modules)
 list(TRANSFORM modules REPLACE "^.*, ([a-z0-9_]+)\\)$" "${DIR}/woqi_cu_fatbin_\\1.ptxas.txt" OUTPUT_VARIABLE logs)
 set(failed)
 set(architectures)

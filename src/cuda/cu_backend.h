@@ -13,6 +13,7 @@
 
 #include "../core/backend.h"
 #include "../core/log.h"
+#include "../nvidia/nv_kernels.h"
 #include "cu_loader.h"
 
 /* Page-locked memory through which uploads go, in turns (cu_upload.c). */
@@ -36,7 +37,7 @@ struct woqi_cu_device {
     int capability;      /* 10·major + minor */
     int shared_memory;   /* bytes that a block may have, emulation apart */
     struct woqi_cu_staging staging;
-    CUmodule *modules;   /* [woqi_cu_module_count], NULL until needed; under the device's lock, as kernels are made */
+    CUmodule *modules;   /* [woqi_nv_module_count], NULL until needed; under the device's lock, as kernels are made */
 };
 #define WOQI_CU_SCRATCH 256 /* bytes */
 
@@ -45,15 +46,6 @@ struct woqi_cu_kernel {
     uint32_t block[3], shared; /* threads; bytes of dynamic shared memory */
     bool maps_x;               /* takes a tensor map of X, see woqi_cu_map_x */
     bool awaits; /* its code is for 9.0 or later, where woq_await_steps waits */
-};
-
-/* Where a kernel's code is, and how it is launched. */
-struct woqi_cu_module {
-    uint32_t index; /* of the module */
-    const unsigned char *fatbin;
-    char entry[48];
-    uint32_t block[3], shared;
-    bool maps_x;
 };
 
 /* A step's native values. */
@@ -112,10 +104,6 @@ void woqi_cu_staging_close(struct woqi_cu_device *cu);
 woqi_kernel_probe_fn woqi_cu_kernel_probe;
 woqi_kernel_create_fn woqi_cu_kernel_create;
 woqi_kernel_destroy_fn woqi_cu_kernel_destroy;
-
-/* cu_modules.c. False: there is no such kernel. */
-extern const uint32_t woqi_cu_module_count;
-bool woqi_cu_module_find(const struct woqi_kernel *kernel, struct woqi_cu_module *out);
 
 woqi_sequence_create_fn woqi_cu_sequence_create;
 woqi_sequence_submit_fn woqi_cu_sequence_submit;

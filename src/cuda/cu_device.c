@@ -186,7 +186,7 @@ static void close_device(struct woq_device *device)
         if (cu->stream)
             cu->api->stream_synchronize(cu->stream);
         woqi_cu_staging_close(cu);
-        for (uint32_t i = 0; cu->modules && i < woqi_cu_module_count; i++)
+        for (uint32_t i = 0; cu->modules && i < woqi_nv_module_count; i++)
             if (cu->modules[i])
                 cu->api->module_unload(cu->modules[i]);
         if (cu->scratch)
@@ -377,7 +377,7 @@ static enum woq_status open_device(struct woq_device *device, uint32_t index, co
     }
     cu->api = api;
     device->impl = cu;
-    cu->modules = woqi_alloc(device, woqi_cu_module_count, sizeof(*cu->modules));
+    cu->modules = woqi_alloc(device, woqi_nv_module_count, sizeof(*cu->modules));
     if (!cu->modules) {
         close_device(device);
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "opening cuda:%" PRIu32 ": out of host memory", index);

@@ -16,15 +16,31 @@
 #define MAP_ALIGNMENT  16    /* bytes: of the matrix that a tensor map describes, and from row to row */
 #define DEFAULT_SHARED 49152 /* bytes of dynamic shared memory that a launch may have unasked */
 
+/* Native code for WOQ_CUDA_ARCHS and PTX for later devices; the size lies in the header. */
+#define WOQI_NV_MODULE(id, codes, x, capability, name) extern const unsigned char woqi_cu_fatbin_##name[];
+#include "nv_modules.inc"
+#undef WOQI_NV_MODULE
+
+static const unsigned char *const fatbins[] = {
+#define WOQI_NV_MODULE(id, codes, x, capability, name) woqi_cu_fatbin_##name,
+#include "nv_modules.inc"
+#undef WOQI_NV_MODULE
+};
+
+bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)
+{
+    return woqi_nv_probe(device, woqi_cu_device(device)->capability, key, reason, reason_size);
+}
+
 /* Once for all kernels of a module. */
-static enum woq_status load_module(struct woqi_kernel *kernel, const struct woqi_cu_module *found, CUmodule *module)
+static enum woq_status load_module(struct woqi_kernel *kernel, const struct woqi_nv_entry *found, CUmodule *module)
 {
     char text[4096] = ""; /* of the compiler, if the driver must compile the PTX */
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {text, (void *)(uintptr_t)sizeof(text)};
     if (*module)
         return WOQ_OK;
-    CUresult result = woqi_cu_device(kernel->device)->api->module_load_data_ex(module, found->fatbin, 2, options,
+    CUresult result = woqi_cu_device(kernel->device)->api->module_load_data_ex(module, fatbins[found->module], 2, options,
                                                                                values);
     if (!result)
         return WOQ_OK;
@@ -35,7 +51,7 @@ static enum woq_status load_module(struct woqi_kernel *kernel, const struct woqi
     return woqi_cu_fail(kernel->device, result, "cuModuleLoadDataEx, kernel %s", kernel->name);
 }
 
-static enum woq_status find_function(struct woqi_kernel *kernel, const struct woqi_cu_module *found, CUmodule module)
+static enum woq_status find_function(struct woqi_kernel *kernel, const struct woqi_nv_entry *found, CUmodule module)
 {
     const struct woqi_cu_device *cu = woqi_cu_device(kernel->device);
     struct woqi_cu_kernel *impl = kernel->impl;
@@ -69,8 +85,8 @@ static enum woq_status find_function(struct woqi_kernel *kernel, const struct wo
 enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel)
 {
     struct woqi_cu_device *cu = woqi_cu_device(kernel->device);
-    struct woqi_cu_module found;
-    if (!woqi_cu_module_find(kernel, &found))
+    struct woqi_nv_entry found;
+    if (!woqi_nv_find(kernel, &found))
         return woqi_fail(kernel->device, WOQ_ERROR_UNSUPPORTED, "kernel %s: not written for CUDA", kernel->name);
     kernel->impl = woqi_alloc(kernel->device, 1, sizeof(struct woqi_cu_kernel));
     if (!kernel->impl)
@@ -79,9 +95,9 @@ enum woq_status woqi_cu_kernel_create(struct woqi_kernel *kernel)
     woqi_cu_range_begin("create", kernel->name);
     enum woq_status st = woqi_cu_enter(kernel->device);
     if (!st) {
-        st = load_module(kernel, &found, &cu->modules[found.index]);
+        st = load_module(kernel, &found, &cu->modules[found.module]);
         if (!st)
-            st = find_function(kernel, &found, cu->modules[found.index]);
+            st = find_function(kernel, &found, cu->modules[found.module]);
         woqi_cu_leave(kernel->device);
     }
     woqi_cu_range_end();

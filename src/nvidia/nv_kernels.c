@@ -1,10 +1,10 @@
 /*
- * cu_modules.c: what is of one kernel alone: its fatbin and entry point, what it asks of the device, its block and its
+ * nv_kernels.c: what is of one kernel alone: its module and entry point, what it asks of the device, its block and its
  * shared memory.
  *
  * A new kernel is a line of CMakeLists.txt here, and one of `kinds` below.
  */
-#include "cu_backend.h"
+#include "nv_kernels.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,35 +13,28 @@
 #include "cuda/mma_kernels.inc"
 #include "cuda/wgmma_kernels.inc"
 
-/* ---- fatbins: native code for WOQ_CUDA_ARCHS and PTX for later devices; the size lies in the header ---- */
+/* ---- modules ---- */
 
-/* Of cu_modules.inc: codes, a bit each; X, F16 as keys of MMA leave it out. */
+/* Of nv_modules.inc: codes, a bit each; X, F16 as keys of MMA leave it out. */
 enum { U4 = 1u << WOQ_ABI_U4, U8 = 1u << WOQ_ABI_U8, F16 = 1u << WOQ_ABI_WF16, BF16 = 1u << WOQ_ABI_WBF16, ANY = 255 };
 enum { X_F16 = 0, X_BF16 = WOQ_ABI_BF16, X_ANY = 255 };
-
-/* MODULE(kernel, codes, x, capability, name) for each, as CMakeLists.txt compiles them. */
-#define MODULE(id, codes, x, capability, name) extern const unsigned char woqi_cu_fatbin_##name[];
-#include "cu_modules.inc"
-#undef MODULE
 
 static const struct module {
     enum woqi_kernel_id id;
     uint32_t codes, x;
     int capability; /* 10·major + minor, at least */
-    const unsigned char *fatbin;
 } modules[] = {
-#define MODULE(id, codes, x, capability, name)                                                     \
-    {WOQI_KERNEL_##id, codes, x, capability, woqi_cu_fatbin_##name},
-#include "cu_modules.inc"
-#undef MODULE
+#define WOQI_NV_MODULE(id, codes, x, capability, name) {WOQI_KERNEL_##id, codes, x, capability},
+#include "nv_modules.inc"
+#undef WOQI_NV_MODULE
 };
 
-const uint32_t woqi_cu_module_count = sizeof modules / sizeof *modules;
+const uint32_t woqi_nv_module_count = sizeof modules / sizeof *modules;
 
 /* NULL: there is none. */
 static const struct module *find_module(struct woqi_kernel_key key)
 {
-    for (size_t i = 0; i < woqi_cu_module_count; i++) {
+    for (size_t i = 0; i < woqi_nv_module_count; i++) {
         const struct module *m = &modules[i];
         if (m->id == key.id && (!key.code || m->codes & 1u << key.code) && (m->x == X_ANY || m->x == key.x))
             return m;
@@ -54,7 +47,7 @@ static const struct module *find_module(struct woqi_kernel_key key)
 /* Beyond the module. If the device has not got it, why. */
 typedef bool probe_fn(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size);
 /* Sets entry, block, shared and maps_x; the block is (local_x, 1, 1) already. */
-typedef void launch_fn(const struct woqi_kernel *kernel, struct woqi_cu_module *out);
+typedef void launch_fn(const struct woqi_kernel *kernel, struct woqi_nv_entry *out);
 
 static const char *code_name(struct woqi_kernel_key key)
 {
@@ -62,25 +55,25 @@ static const char *code_name(struct woqi_kernel_key key)
     return names[key.code];
 }
 
-static void launch_plain(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_plain(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     snprintf(out->entry, sizeof out->entry, "woq_%s", kernel->entry);
 }
 
 /* Whole warps. */
-static void launch_warps(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_warps(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     launch_plain(kernel, out);
     out->block[0] = kernel->local_x < 32 ? 32 : kernel->local_x / 32 * 32;
 }
 
-static void launch_expand(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_expand(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     snprintf(out->entry, sizeof out->entry, "woq_expand_%s", code_name(kernel->key));
 }
 
 /* 2 rows run as 4; 4 and more have registers for half of the threads. */
-static void launch_gemv(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_gemv(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     struct woqi_kernel_key key = kernel->key;
     key.rows = key.rows == 2 ? 4 : key.rows;
@@ -179,7 +172,7 @@ static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key ke
     return fits_matrix(device, key, threads, find_shape(key) ? mma_shared(key) : 0, reason, size);
 }
 
-static void launch_mma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_mma(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     const struct woqi_kernel_key key = kernel->key;
     const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
@@ -222,7 +215,7 @@ static bool probe_wgmma(const struct woq_device *device, struct woqi_kernel_key 
     return fits_matrix(device, key, wgmma_threads(key), wgmma_shared(key), reason, size);
 }
 
-static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     const struct woqi_kernel_key key = kernel->key;
     uint32_t weights, rows;
@@ -250,10 +243,10 @@ static const struct kind {
     [WOQI_KERNEL_PACK] = {NULL, launch_warps},
 };
 
-bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)
+bool woqi_nv_probe(const struct woq_device *device, int capability, struct woqi_kernel_key key, char *reason,
+                   size_t reason_size)
 {
     const struct kind *kind = &kinds[key.id];
-    const int capability = woqi_cu_device(device)->capability;
     if (kind->probe && !kind->probe(device, key, reason, reason_size))
         return false;
     const struct module *module = find_module(key);
@@ -271,14 +264,13 @@ bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
     return false;
 }
 
-bool woqi_cu_module_find(const struct woqi_kernel *kernel, struct woqi_cu_module *out)
+bool woqi_nv_find(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
 {
     const struct module *module = find_module(kernel->key);
     memset(out, 0, sizeof *out);
     if (!module)
         return false;
-    out->index = (uint32_t)(module - modules);
-    out->fatbin = module->fatbin;
+    out->module = (uint32_t)(module - modules);
     out->block[0] = kernel->local_x;
     out->block[1] = out->block[2] = 1;
     kinds[kernel->key.id].launch(kernel, out);
