@@ -81,3 +81,26 @@ function(woq_add_fatbin)
         DEPENDS ${source} ${WOQ_LOGGED_SCRIPT} DEPFILE ${fatbin}.d VERBATIM COMMENT "Compiling ${arg_SYMBOL} with nvcc")
     woq_embed(woq_objects ${arg_SYMBOL} ${fatbin})
 endfunction()
+
+# woq_add_opencl_ptx(SYMBOL <symbol> SOURCE <file.cu> [DEFINES <name=value>...] ARCH <80>): a text, for NVIDIA's OpenCL,
+# which its driver compiles for the device. That it can be, ptxas tells now.
+set(WOQ_OPENCL_PTX_SCRIPT ${CMAKE_CURRENT_LIST_DIR}/opencl_ptx.cmake)
+function(woq_add_opencl_ptx)
+    cmake_parse_arguments(PARSE_ARGV 0 arg "" "SYMBOL;SOURCE;ARCH" "DEFINES")
+    set(path ${CMAKE_CURRENT_BINARY_DIR}/${arg_SYMBOL})
+    set(version 7.4) # R470, CUDA 11.4
+    if(arg_ARCH MATCHES "^90")
+        set(version 8.0) # R525, CUDA 12.0
+    endif()
+    list(TRANSFORM arg_DEFINES PREPEND -D)
+    add_custom_command(OUTPUT ${path}.ptx
+        COMMAND ${WOQ_NVCC} -ccbin ${CMAKE_C_COMPILER} -ptx -std=c++17 -O3 -arch=compute_${arg_ARCH} -DOPENCL=1
+                -I ${PROJECT_SOURCE_DIR}/shaders -I ${PROJECT_SOURCE_DIR}/shaders/cuda ${arg_DEFINES}
+                -MD -MF ${path}.d -MT ${path}.ptx -o ${path}.nvcc.ptx ${arg_SOURCE}
+        COMMAND ${CMAKE_COMMAND} -DIN=${path}.nvcc.ptx -DOUT=${path}.ptx -DVERSION=${version}
+                -P ${WOQ_OPENCL_PTX_SCRIPT}
+        COMMAND ${WOQ_NVCC} -ccbin ${CMAKE_C_COMPILER} -cubin -arch=sm_${arg_ARCH} -o ${path}.cubin ${path}.ptx
+        DEPENDS ${arg_SOURCE} ${WOQ_OPENCL_PTX_SCRIPT} DEPFILE ${path}.d VERBATIM
+        COMMENT "Compiling ${arg_SYMBOL} with nvcc")
+    woq_embed(woq_objects ${arg_SYMBOL} ${path}.ptx)
+endfunction()

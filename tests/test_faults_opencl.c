@@ -22,14 +22,14 @@ static struct fault_control *(*get_control)(void);
 static int64_t (*get_balance)(char *words, size_t size, unsigned *built);
 
 static struct test_log_text {
-    char text[16384]; /* errors, one after the other */
+    char text[16384]; /* errors and warnings, one after the other */
 } logged;
 
 static void keep_log(void *user, enum woq_log_level level, const char *message)
 {
     struct test_log_text *to = user;
     const size_t used = strlen(to->text);
-    if (level == WOQ_LOG_ERROR)
+    if (level == WOQ_LOG_ERROR || level == WOQ_LOG_WARNING)
         snprintf(to->text + used, sizeof(to->text) - used, "%s\n", message);
 }
 
@@ -339,6 +339,22 @@ static void test_binary(void **state)
     end(folder, &life);
 }
 
+/* A driver that says it is NVIDIA's and takes no PTX: other kernels run. */
+static void test_ptx(void **state)
+{
+    struct fault_life life;
+    char folder[64];
+    begin(*state, folder, &life);
+    fault_arm(life.control, NULL, 0, -1);
+    life.control->nvidia = true;
+    assert_int_equal(fault_life_run(&life), WOQ_OK);
+#if WOQ_HAVE_CUDA /* which compiles it */
+    assert_non_null(strstr(logged.text, "clCreateProgramWithBinary(PTX)"));
+    assert_non_null(strstr(logged.text, "matrix units are not used"));
+#endif
+    end(folder, &life);
+}
+
 static void test_memory(void **state)
 {
     struct fault_life life;
@@ -464,6 +480,7 @@ static void run_device(const char *selector, void *user)
         cmocka_unit_test_prestate(test_build, state),
         cmocka_unit_test_prestate(test_build_again, state),
         cmocka_unit_test_prestate(test_binary, state),
+        cmocka_unit_test_prestate(test_ptx, state),
         cmocka_unit_test_prestate(test_memory, state),
         cmocka_unit_test_prestate(test_lost, state),
         cmocka_unit_test_prestate(test_timeouts, state),

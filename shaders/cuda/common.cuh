@@ -22,11 +22,27 @@ struct woq_args {
 #undef WOQ_ARG_MEMBER
 };
 
-/* Parameters of every kernel: the windows in the order of WOQ_BIND_…, then the argument block. Y may be the residual,
- * so nothing is declared __restrict__. */
+/* Parameters of every kernel: the windows in the order of WOQ_BIND_…, then the argument block, and what it wants more.
+ * Its body begins with WOQ_WINDOWS. Y may be the residual, so nothing is declared __restrict__.
+ *
+ * OPENCL, from the build: as NVIDIA's OpenCL launches them. A window is a buffer and an offset into it; the last
+ * parameter, which nothing reads, has it set dynamic shared memory aside. */
+#if OPENCL
+#define WOQ_WINDOW(name) woq_u8 *name##_memory, unsigned long long name##_from
+#define WOQ_PARAMETERS                                                                             \
+    WOQ_WINDOW(weights), WOQ_WINDOW(x), WOQ_WINDOW(y), WOQ_WINDOW(bias), WOQ_WINDOW(residual),     \
+        const __grid_constant__ woq_args a, unsigned long long shared
+#define WOQ_WINDOWS                                                                                \
+    [[maybe_unused]] const woq_u8 *weights = weights_memory + weights_from, *x = x_memory + x_from; \
+    [[maybe_unused]] const woq_u8 *bias = bias_memory + bias_from;                                 \
+    [[maybe_unused]] const woq_u8 *residual = residual_memory + residual_from;                     \
+    [[maybe_unused]] woq_u8 *y = y_memory + y_from;
+#else
 #define WOQ_PARAMETERS                                                                             \
     const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias, const woq_u8 *residual, \
         const __grid_constant__ woq_args a
+#define WOQ_WINDOWS
+#endif
 
 /* A kernel may begin while the one before it in a list of steps ends (programmatic dependent launch; PTX ISA,
  * griddepcontrol). Until this returns it touches nothing but weights, which no other step writes; then all that other

@@ -80,6 +80,7 @@ static __device__ __forceinline__ void expand(const woq_u8 *weights, woq_u8 *y, 
 
 extern "C" __global__ void EXPAND_NAME(CODE_BITS)(WOQ_PARAMETERS)
 {
+    WOQ_WINDOWS
     (void)x, (void)bias, (void)residual;
     const woq_u32 strips = a.n >> 4, blocks = (a.k + 63u) >> 6, stride = gridDim.x * blockDim.x;
     const woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;

@@ -56,6 +56,7 @@ static __device__ __forceinline__ void output(const woq_u8 *weights, const woq_u
 
 extern "C" __global__ void woq_floor(WOQ_PARAMETERS)
 {
+    WOQ_WINDOWS
     woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;
     woq_await_steps();
     woq_admit_next();

@@ -273,6 +273,7 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     extern "C" __global__ void __launch_bounds__(threads, 1)                                       \
         GEMV_NAME(CODE_BITS, rows)(WOQ_PARAMETERS)                                                 \
     {                                                                                              \
+        WOQ_WINDOWS                                                                                \
         if (WOQ_FLAG_X(a.flags) == WOQ_ABI_F32)                                                    \
             product<rows, WOQ_ABI_F32>(weights, x, y, bias, residual, a);                          \
         else if (WOQ_FLAG_X(a.flags) == WOQ_ABI_F16)                                               \

@@ -656,6 +656,7 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     extern "C" __global__ void __launch_bounds__(threads, blocks)                                  \
         MMA_NAME(shape, CODES, X_TYPE)(WOQ_PARAMETERS)                                             \
     {                                                                                              \
+        WOQ_WINDOWS                                                                                \
         product<columns, warps_m, math, staged>(weights, x, y, bias, residual, a);                 \
     }
 WOQ_MMA_SHAPES(MMA_KERNEL)

@@ -266,6 +266,7 @@ static __device__ __forceinline__ void pack_table(woq_u8 *tile, const woq_u8 *x,
 
 extern "C" __global__ void __launch_bounds__(WARPS * 32, 5) woq_pack(WOQ_PARAMETERS)
 {
+    WOQ_WINDOWS
     __shared__ uint4 parts[WARPS][PART_WORDS / 4u];
     (void)weights, (void)bias, (void)residual;
     woq_u32 *part = (woq_u32 *)parts[threadIdx.x >> 5];

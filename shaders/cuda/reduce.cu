@@ -17,6 +17,7 @@ static __device__ __forceinline__ float sum_parts(const woq_u8 *x, const woq_arg
 
 extern "C" __global__ void woq_reduce(WOQ_PARAMETERS)
 {
+    WOQ_WINDOWS
     (void)weights;
     woq_await_steps();
     woq_admit_next();

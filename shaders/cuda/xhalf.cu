@@ -57,6 +57,7 @@ static __device__ __forceinline__ woq_u32 pair_scaled(woq_u32 pair, float invers
 
 extern "C" __global__ void woq_xhalf(WOQ_PARAMETERS)
 {
+    WOQ_WINDOWS
     (void)bias, (void)residual;
     woq_await_steps();
     woq_admit_next();

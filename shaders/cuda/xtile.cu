@@ -14,6 +14,7 @@
 
 extern "C" __global__ void woq_xtile(WOQ_PARAMETERS)
 {
+    WOQ_WINDOWS
     (void)bias, (void)residual;
     const woq_u32 units = (a.k + 127u) / 128u * 4u, rows = (a.m + 7u) & ~7u, threads = gridDim.x * blockDim.x;
     const woq_u32 first = blockIdx.x * blockDim.x + threadIdx.x;

@@ -18,18 +18,23 @@
 
 /* Native code for WOQ_CUDA_ARCHS and PTX for later devices; the size lies in the header. */
 #define WOQI_NV_MODULE(id, codes, x, capability, name) extern const unsigned char woqi_cu_fatbin_##name[];
+#define WOQI_NV_CUDA_MODULE WOQI_NV_MODULE
 #include "nv_modules.inc"
+#undef WOQI_NV_CUDA_MODULE
 #undef WOQI_NV_MODULE
 
 static const unsigned char *const fatbins[] = {
 #define WOQI_NV_MODULE(id, codes, x, capability, name) woqi_cu_fatbin_##name,
+#define WOQI_NV_CUDA_MODULE WOQI_NV_MODULE
 #include "nv_modules.inc"
+#undef WOQI_NV_CUDA_MODULE
 #undef WOQI_NV_MODULE
 };
 
 bool woqi_cu_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t reason_size)
 {
-    return woqi_nv_probe(device, woqi_cu_device(device)->capability, key, reason, reason_size);
+    const struct woqi_nv_target target = {woqi_cu_device(device)->capability, false};
+    return woqi_nv_probe(device, target, key, reason, reason_size);
 }
 
 /* Once for all kernels of a module. */

@@ -25,11 +25,14 @@ static const struct module {
     int capability; /* 10·major + minor, at least */
 } modules[] = {
 #define WOQI_NV_MODULE(id, codes, x, capability, name) {WOQI_KERNEL_##id, codes, x, capability},
+#define WOQI_NV_CUDA_MODULE WOQI_NV_MODULE
 #include "nv_modules.inc"
+#undef WOQI_NV_CUDA_MODULE
 #undef WOQI_NV_MODULE
+    {WOQI_KERNEL_COUNT, 0, 0, 0}, /* there may be none */
 };
 
-const uint32_t woqi_nv_module_count = sizeof modules / sizeof *modules;
+const uint32_t woqi_nv_module_count = sizeof modules / sizeof *modules - 1;
 
 /* NULL: there is none. */
 static const struct module *find_module(struct woqi_kernel_key key)
@@ -45,7 +48,8 @@ static const struct module *find_module(struct woqi_kernel_key key)
 /* ---- what kernels ask of the device, and how they are launched ---- */
 
 /* Beyond the module. If the device has not got it, why. */
-typedef bool probe_fn(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size);
+typedef bool probe_fn(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
+                      char *reason, size_t size);
 /* Sets entry, block, shared and maps_x; the block is (local_x, 1, 1) already. */
 typedef void launch_fn(const struct woqi_kernel *kernel, struct woqi_nv_entry *out);
 
@@ -83,8 +87,10 @@ static void launch_gemv(const struct woqi_kernel *kernel, struct woqi_nv_entry *
     out->shared = woqi_gemv_shared(&key);
 }
 
-static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+static bool probe_gemv(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
+                       char *reason, size_t size)
 {
+    (void)target;
     const struct woq_device_info *info = &device->info;
     key.rows = key.rows == 2 ? 4 : key.rows;
     if (woqi_gemv_threads(&key) <= info->max_workgroup && woqi_gemv_shared(&key) <= info->shared_memory)
@@ -94,9 +100,10 @@ static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key k
     return false;
 }
 
-static bool probe_expand(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+static bool probe_expand(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
+                         char *reason, size_t size)
 {
-    (void)device;
+    (void)device, (void)target;
     if (key.code == WOQ_ABI_U4 || key.code == WOQ_ABI_U8)
         return true;
     snprintf(reason, size, "the weights are not quantized");
@@ -166,8 +173,10 @@ static uint32_t mma_shared(struct woqi_kernel_key key)
     return x > sums ? x : sums;
 }
 
-static bool probe_mma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+static bool probe_mma(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
+                      char *reason, size_t size)
 {
+    (void)target;
     const uint32_t threads = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
     return fits_matrix(device, key, threads, find_shape(key) ? mma_shared(key) : 0, reason, size);
 }
@@ -210,8 +219,10 @@ static uint32_t wgmma_shared(struct woqi_kernel_key key)
     return 0;
 }
 
-static bool probe_wgmma(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+static bool probe_wgmma(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
+                        char *reason, size_t size)
 {
+    (void)target;
     return fits_matrix(device, key, wgmma_threads(key), wgmma_shared(key), reason, size);
 }
 
@@ -222,6 +233,7 @@ static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry 
     woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
     out->block[0] = wgmma_threads(key);
     out->shared = wgmma_shared(key);
+    out->shares = true;
     out->maps_x = woqi_block_is_direct((enum woqi_block_id)key.block);
     if (out->maps_x) /* the entry point says which tiles it runs without XTILE */
         rows = WOQ_WGMMA_DIRECT_ENTRY(rows);
@@ -243,11 +255,12 @@ static const struct kind {
     [WOQI_KERNEL_PACK] = {NULL, launch_warps},
 };
 
-bool woqi_nv_probe(const struct woq_device *device, int capability, struct woqi_kernel_key key, char *reason,
-                   size_t reason_size)
+bool woqi_nv_probe(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
+                   char *reason, size_t reason_size)
 {
     const struct kind *kind = &kinds[key.id];
-    if (kind->probe && !kind->probe(device, key, reason, reason_size))
+    const int capability = target.capability;
+    if (kind->probe && !kind->probe(device, target, key, reason, reason_size))
         return false;
     const struct module *module = find_module(key);
     const bool alone = key.id == WOQI_KERNEL_WGMMA || key.id == WOQI_KERNEL_XTILE; /* sm_90a is not for later ones */

@@ -17,6 +17,7 @@
 #include "../core/backend.h"
 #include "../core/cache.h"
 #include "../core/log.h"
+#include "../nvidia/nv_kernels.h"
 
 /* All of them are in OpenCL 1.2, so that a loader without one is too old as a whole. */
 #define WOQI_CL_FUNCTIONS(F)                                                                       \
@@ -51,6 +52,7 @@ struct woqi_cl_device {
     atomic_uint_least64_t serial; /* number of the last buffer made */
     bool has_lock;
     bool guest;
+    struct woqi_cl_ptx *ptx; /* NULL: not NVIDIA's, or nothing was compiled for it */
     uint32_t dots; /* bits WOQ_DOT_…: what a CPU and its driver let kernels use */
     char identity[768]; /* platform, device and driver with their versions: part of cache keys */
 };
@@ -61,6 +63,21 @@ struct woqi_cl_buffer {
     uint64_t serial; /* unlike a cl_mem's address never used again; from 1 */
     void *mapped;
 };
+
+/* How a kernel is launched. */
+struct woqi_cl_launch {
+    size_t local[3];
+    uint32_t windows; /* WOQ_BIND_COUNT, or WOQI_MAX_BIND */
+};
+
+/* The number of a window's buffer among a kernel's arguments; its offset's is the next one. Between those of WOQ_BIND_…
+ * and the others are struct woqi_args and, cl_ptx.c, shared memory. */
+#define WOQI_CL_ARGS_ARGUMENT   (2u * WOQ_BIND_COUNT)
+#define WOQI_CL_SHARED_ARGUMENT (WOQI_CL_ARGS_ARGUMENT + 1u)
+static inline cl_uint woqi_cl_window_argument(uint32_t window)
+{
+    return 2 * window + (window < WOQ_BIND_COUNT ? 0u : 2u);
+}
 
 /* What woqi_commands_record hands to the backend's record. */
 struct woqi_cl_target {
@@ -101,11 +118,24 @@ cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
 /* woqi_cl_device.dots of a CPU; info.name is set. version: of the driver. */
 uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const char *version);
 
+/* ---- cl_ptx.c: NVIDIA ---- */
+
+/* Adds to info, but for its features all of which is known already. */
+enum woq_status woqi_cl_ptx_open(struct woq_device *device);
+void woqi_cl_ptx_close(struct woq_device *device);
+/* Is such a kernel there for this device, before one in OpenCL C? */
+bool woqi_cl_ptx_has(struct woq_device *device, enum woqi_kernel_id id);
+/* If so: */
+woqi_kernel_probe_fn woqi_cl_ptx_probe;
+enum woq_status woqi_cl_ptx_object(struct woqi_kernel *kernel, cl_kernel *out);
+void woqi_cl_ptx_launch(const struct woqi_kernel *kernel, struct woqi_cl_launch *out);
+
 /* ---- cl_buffer.c ---- */
 woqi_buffer_create_fn woqi_cl_buffer_create;
 woqi_buffer_destroy_fn woqi_cl_buffer_destroy;
 woqi_buffer_write_fn woqi_cl_buffer_write;
 woqi_buffer_read_fn woqi_cl_buffer_read;
+woqi_buffer_upload_fn woqi_cl_buffer_upload;
 woqi_buffer_map_fn woqi_cl_buffer_map;
 woqi_buffer_unmap_fn woqi_cl_buffer_unmap;
 
@@ -115,6 +145,7 @@ woqi_kernel_create_fn woqi_cl_kernel_create;
 woqi_kernel_destroy_fn woqi_cl_kernel_destroy;
 /* The fields of args.flags that this kernel is compiled for. */
 uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags);
+const struct woqi_cl_launch *woqi_cl_kernel_launch(const struct woqi_kernel *kernel);
 /* A new cl_kernel of the program for `key`, which is built if this is its first use. */
 enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, cl_kernel *out);
 

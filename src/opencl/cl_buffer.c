@@ -5,6 +5,7 @@
 
 /* Buffers end on a whole vector of 16 floats, so that no 4-byte window reaches beyond. */
 #define SIZE_ALIGNMENT 64u
+#define UPLOAD_BYTES   (UINT64_C(1) << 20)
 
 static struct woqi_cl_buffer *impl_of(const struct woq_buffer *buffer)
 {
@@ -91,6 +92,25 @@ enum woq_status woqi_cl_buffer_read(struct woq_buffer *buffer, uint64_t offset, 
                                                       (size_t)offset, (size_t)size, target, 0, NULL,
                                                       NULL);
     return code ? woqi_cl_fail_run(buffer->device, code, "clEnqueueReadBuffer") : WOQ_OK;
+}
+
+/* A piece after the other through host memory, which the driver has copied when a write returns. */
+enum woq_status woqi_cl_buffer_upload(struct woq_buffer *buffer, uint64_t offset, uint64_t size, woqi_fill_fn *fill,
+                                      const void *user)
+{
+    const uint64_t most = woqi_min(size, UPLOAD_BYTES);
+    uint8_t *piece = woqi_alloc(buffer->device, (size_t)most, 1);
+    enum woq_status st = WOQ_OK;
+    if (!piece)
+        return woqi_fail(buffer->device, WOQ_ERROR_OUT_OF_MEMORY, "upload of %llu bytes: out of host memory",
+                         (unsigned long long)size);
+    for (uint64_t at = 0, bytes; !st && at < size; at += bytes) {
+        bytes = woqi_min(most, size - at);
+        fill(user, at, bytes, piece);
+        st = woqi_cl_buffer_write(buffer, offset + at, piece, bytes);
+    }
+    woqi_free(buffer->device, piece);
+    return st;
 }
 
 enum woq_status woqi_cl_buffer_map(struct woq_buffer *buffer, void **pointer)

@@ -292,7 +292,8 @@ static enum woq_status fill_info(struct woq_device *device)
                          !info->max_workgroup ? "CL_DEVICE_MAX_WORK_GROUP_SIZE"
                          : !info->memory      ? "CL_DEVICE_GLOBAL_MEM_SIZE"
                                               : "CL_DEVICE_MAX_MEM_ALLOC_SIZE");
-    return extension_features(device, &info->features);
+    const enum woq_status st = extension_features(device, &info->features);
+    return st ? st : woqi_cl_ptx_open(device);
 }
 
 static void fill_identity(struct woqi_cl_device *dev)
@@ -322,6 +323,7 @@ static void cl_close(struct woq_device *device)
         dev->api->clFinish(dev->queue);
         dev->api->clReleaseCommandQueue(dev->queue);
     }
+    woqi_cl_ptx_close(device);
     if (dev->context)
         dev->api->clReleaseContext(dev->context);
     if (dev->guest && dev->id)
@@ -518,7 +520,9 @@ static enum woq_status cl_memory(struct woq_device *device, uint64_t *total, uin
 static enum woqi_layout cl_layout(struct woq_device *device, const struct woq_format *format)
 {
     (void)format;
-    return device->info.kind == WOQ_DEVICE_KIND_CPU ? WOQI_LAYOUT_PANEL16 : WOQI_LAYOUT_ROWS;
+    if (device->info.kind == WOQ_DEVICE_KIND_CPU)
+        return WOQI_LAYOUT_PANEL16;
+    return woqi_cl_of(device)->ptx ? WOQI_LAYOUT_FRAG16 : WOQI_LAYOUT_ROWS;
 }
 
 enum woq_status woq_opencl_device_open(const struct woq_opencl_params *guest,
@@ -552,6 +556,7 @@ const struct woqi_backend woqi_backend_opencl = {
     .buffer_destroy = woqi_cl_buffer_destroy,
     .buffer_write = woqi_cl_buffer_write,
     .buffer_read = woqi_cl_buffer_read,
+    .buffer_upload = woqi_cl_buffer_upload,
     .buffer_map = woqi_cl_buffer_map,
     .buffer_unmap = woqi_cl_buffer_unmap,
     .layout = cl_layout,

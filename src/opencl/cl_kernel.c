@@ -30,6 +30,8 @@ struct variant {
 struct cl_kernel_impl {
     pthread_mutex_t lock; /* variants; held while one is built */
     struct variant *variants;
+    bool ptx; /* of cl_ptx.c; no variants */
+    struct woqi_cl_launch launch;
 };
 
 /* What a build needs to know. The entry point is woq_<name>: `floor` is a function of OpenCL C. */
@@ -78,6 +80,8 @@ bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
 {
     const unsigned char *source;
     size_t size;
+    if (woqi_cl_ptx_has(device, key.id))
+        return woqi_cl_ptx_probe(device, key, reason, reason_size);
     source_of(key.id, &source, &size);
     if (!source) {
         snprintf(reason, reason_size, "not written for OpenCL");
@@ -106,8 +110,17 @@ enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel)
         return woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: no mutex to be had",
                          kernel->name);
     }
+    impl->launch = (struct woqi_cl_launch){{kernel->local_x, 1, 1}, WOQ_BIND_COUNT};
+    impl->ptx = woqi_cl_ptx_has(kernel->device, kernel->key.id);
+    if (impl->ptx)
+        woqi_cl_ptx_launch(kernel, &impl->launch);
     kernel->impl = impl;
     return WOQ_OK;
+}
+
+const struct woqi_cl_launch *woqi_cl_kernel_launch(const struct woqi_kernel *kernel)
+{
+    return &((const struct cl_kernel_impl *)kernel->impl)->launch;
 }
 
 void woqi_cl_kernel_destroy(struct woqi_kernel *kernel)
@@ -132,6 +145,8 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
 {
     const uint32_t code = WOQ_FLAG_CODE(flags);
     uint32_t round = WOQ_FLAG_ROUND(flags), layout = WOQ_FLAG_LAYOUT(flags);
+    if (((const struct cl_kernel_impl *)kernel->impl)->ptx)
+        return 0;
     switch (kernel->key.id) {
     case WOQI_KERNEL_FLOOR: /* rounds as args say */
         round = 0;
@@ -342,6 +357,8 @@ enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, 
 {
     struct cl_kernel_impl *impl = kernel->impl;
     cl_program program = NULL;
+    if (impl->ptx)
+        return woqi_cl_ptx_object(kernel, out);
     pthread_mutex_lock(&impl->lock);
     const enum woq_status st = find_variant(kernel, key, &program);
     pthread_mutex_unlock(&impl->lock);

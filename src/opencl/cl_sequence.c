@@ -18,8 +18,8 @@ struct slot { /* one step of one instance */
     cl_kernel kernel;
     uint32_t key;
     bool set; /* the arguments below are the kernel's */
-    uint64_t serial[WOQ_BIND_COUNT];
-    uint64_t offset[WOQ_BIND_COUNT];
+    uint64_t serial[WOQI_MAX_BIND];
+    uint64_t offset[WOQI_MAX_BIND];
     struct woqi_args args;
 };
 
@@ -69,20 +69,22 @@ static enum woq_status set_arguments(struct woq_device *device, struct slot *slo
                                      const struct woqi_step *step)
 {
     const struct woqi_cl_api *cl = woqi_cl_of(device)->api;
+    const uint32_t windows = woqi_cl_kernel_launch(step->kernel)->windows;
     cl_int code = CL_SUCCESS;
-    for (uint32_t i = 0; i < WOQ_BIND_COUNT && !code; i++) {
+    for (uint32_t i = 0; i < windows && !code; i++) {
         const struct woqi_bind *bind = &step->bind[i < step->nbind ? i : 0];
+        const cl_uint argument = woqi_cl_window_argument(i);
         const struct woqi_cl_buffer *buffer = bind->buffer->impl;
         const cl_ulong offset = bind->offset;
         if (!slot->set || slot->serial[i] != buffer->serial)
-            code = cl->clSetKernelArg(slot->kernel, 2 * i, sizeof buffer->mem, &buffer->mem);
+            code = cl->clSetKernelArg(slot->kernel, argument, sizeof buffer->mem, &buffer->mem);
         if (!code && (!slot->set || slot->offset[i] != bind->offset))
-            code = cl->clSetKernelArg(slot->kernel, 2 * i + 1, sizeof offset, &offset);
+            code = cl->clSetKernelArg(slot->kernel, argument + 1, sizeof offset, &offset);
         slot->serial[i] = buffer->serial;
         slot->offset[i] = bind->offset;
     }
     if (!code && (!slot->set || memcmp(&slot->args, &step->args, sizeof step->args)))
-        code = cl->clSetKernelArg(slot->kernel, 2 * WOQ_BIND_COUNT, sizeof step->args, &step->args);
+        code = cl->clSetKernelArg(slot->kernel, WOQI_CL_ARGS_ARGUMENT, sizeof step->args, &step->args);
     slot->args = step->args;
     slot->set = code == CL_SUCCESS;
     return code ? woqi_cl_fail(device, code, "clSetKernelArg") : WOQ_OK;
@@ -107,8 +109,8 @@ static enum woq_status prepare(struct woq_device *device, struct slot *slots,
 static cl_int enqueue_dispatch(const struct woqi_cl_api *cl, cl_command_queue queue,
                                const struct slot *slot, const struct woqi_step *step)
 {
-    const size_t local[3] = {step->kernel->local_x, 1, 1};
-    const size_t global[3] = {local[0] * step->groups[0], step->groups[1], step->groups[2]};
+    const size_t *local = woqi_cl_kernel_launch(step->kernel)->local;
+    const size_t global[3] = {local[0] * step->groups[0], local[1] * step->groups[1], local[2] * step->groups[2]};
     return cl->clEnqueueNDRangeKernel(queue, slot->kernel, 3, NULL, global, local, 0, NULL, NULL);
 }
 

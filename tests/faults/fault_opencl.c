@@ -7,6 +7,7 @@
 #define CL_TARGET_OPENCL_VERSION 300
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 #include <CL/cl.h>
+#include <CL/cl_ext.h>
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>
 
@@ -111,7 +112,34 @@ STATUS(clGetProgramBuildInfo, CL_OUT_OF_HOST_MEMORY,
        (p, d, what, size, value, out))
 
 QUERY(clGetPlatformInfo, CL_OUT_OF_HOST_MEMORY, cl_platform_id, cl_platform_info)
-QUERY(clGetDeviceInfo, CL_OUT_OF_RESOURCES, cl_device_id, cl_device_info)
+static cl_int answer(const void *from, size_t bytes, size_t size, void *value, size_t *out)
+{
+    if (out)
+        *out = bytes;
+    if (value && size < bytes)
+        return CL_INVALID_VALUE;
+    if (value)
+        memcpy(value, from, bytes);
+    return CL_SUCCESS;
+}
+
+static cl_int CL_API_CALL on_clGetDeviceInfo(cl_device_id device, cl_device_info what, size_t size, void *value,
+                                             size_t *out)
+{
+    const cl_device_type gpu = CL_DEVICE_TYPE_GPU;
+    const cl_uint major = 9, minor = 0;
+    const cl_int code = fault_inject(&control, "clGetDeviceInfo", CL_OUT_OF_RESOURCES);
+    if (code)
+        return code;
+    if (control.nvidia && what == CL_DEVICE_TYPE)
+        return answer(&gpu, sizeof gpu, size, value, out);
+    if (control.nvidia && what == CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV)
+        return answer(&major, sizeof major, size, value, out);
+    if (control.nvidia && what == CL_DEVICE_COMPUTE_CAPABILITY_MINOR_NV)
+        return answer(&minor, sizeof minor, size, value, out);
+    return next->clGetDeviceInfo(device, what, size, value, out);
+}
+
 QUERY(clGetContextInfo, CL_OUT_OF_RESOURCES, cl_context, cl_context_info)
 QUERY(clGetCommandQueueInfo, CL_OUT_OF_RESOURCES, cl_command_queue, cl_command_queue_info)
 QUERY(clGetMemObjectInfo, CL_OUT_OF_RESOURCES, cl_mem, cl_mem_info)

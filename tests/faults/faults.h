@@ -17,6 +17,7 @@ struct fault_control {
     const char *only;  /* the one function that counts and fails; NULL = all */
     int code;          /* what the failing call returns; 0 = what is usual for its function */
     bool sticky;       /* from then on every call fails */
+    bool nvidia;       /* OpenCL: devices say that they are NVIDIA's GPUs, of compute capability 9.0 */
     const char *failed; /* function that failed last, and its code; NULL = none */
     int failed_code;
 };
