@@ -87,24 +87,34 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
             }
         }
         woq_products_wait<0>();
-        if (elected)
+        if (elected && (!SMALL || part.last < blocks_of(here(a.k))))
             woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
         if (part.last < blocks_of(here(a.k))) {
             store_sums<ROWS>(tiles, sums);
             continue;
         }
+        if (SMALL) /* Y goes out through the stage that both have read */
+            multipliers_barrier();
         if (part.first)
             add_sums<ROWS>(tiles, a, part.first, sums);
         const bool gated = WOQ_FLAG_ACT(here(a.flags)) == WOQ_ABI_ACT_SILU_MUL;
         const woq_u32 warpgroup = __shfl_sync(0xffffffffu, threadIdx.x >> 7, 0);
+        const woq_u32 out = SMALL ? base + (previous - base - S::FULL) / 8u * S::STAGE + warpgroup * WOQ_WGMMA_SMALL_OUT
+                                  : base + S::OUT + warpgroup * WOQ_WGMMA_OUT;
         const target to = {(part.tile_w * warpgroups<ROWS>() + warpgroup) * (gated ? 32u : 64u), part.tile_x * ROWS,
-                           base + S::OUT + warpgroup * WOQ_WGMMA_OUT, warpgroup};
+                           out, warpgroup};
         const bool as_they_are = !WOQ_FLAG_ACT(a.flags) && !WOQ_FLAG_BIAS(a.flags) && !WOQ_FLAG_RESIDUAL(a.flags) &&
                                  WOQ_FLAG_Y(a.flags) != WOQ_ABI_F32;
         if (as_they_are && to.n0 + 64u <= a.n && (((woq_u32)(size_t)y | a.y_off | a.y_stride) & 15u) == 0)
             store_vectors<ROWS>(y, a, to, sums);
         else
             store_each<ROWS>(y, bias, residual, a, to, sums);
+        if (SMALL) {
+            woq_products_see(); /* so do bulk copies, which write there next */
+            warpgroup_barrier(warpgroup);
+            if (elected)
+                woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
+        }
     }
 }
 
@@ -163,18 +173,25 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
     const bool SPLITS = BF16 && CODE_BITS == 4;
     const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_PAIRS;
 #define MULTIPLY(sets, scaling) multiply<ROWS, sets, scaling, false>(weights, y, bias, residual, a, tiles, base)
-    if (QUANTIZED && half && scale_pairs(a))
-        MULTIPLY(QUANTIZED ? 1 : 2, WOQ_SCALES_PAIRS);
-    else if (!QUANTIZED || (half && (a.group >= a.k || a.group % 64u == 0)))
-        MULTIPLY(2, WOQ_SCALES_PAIRS);
-    else if (QUANTIZED && half)
-        MULTIPLY(QUANTIZED ? 4 : 2, WOQ_SCALES_PAIRS);
-    else if (SPLITS && split && scale_pairs(a))
-        MULTIPLY(SPLITS ? 1 : 2, SPLIT);
-    else if (SPLITS && split)
-        MULTIPLY(SPLITS ? 4 : 2, SPLIT);
-    else if (QUANTIZED)
-        MULTIPLY(QUANTIZED ? 4 : 2, QUANTIZED ? WOQ_SCALES_FLOATS : WOQ_SCALES_PAIRS);
+    if constexpr (SMALL) {
+        if (half)
+            MULTIPLY(1, WOQ_SCALES_PAIRS);
+        else
+            MULTIPLY(1, SPLIT);
+    } else {
+        if (QUANTIZED && half && scale_pairs(a))
+            MULTIPLY(QUANTIZED ? 1 : 2, WOQ_SCALES_PAIRS);
+        else if (!QUANTIZED || (half && (a.group >= a.k || a.group % 64u == 0)))
+            MULTIPLY(2, WOQ_SCALES_PAIRS);
+        else if (QUANTIZED && half)
+            MULTIPLY(QUANTIZED ? 4 : 2, WOQ_SCALES_PAIRS);
+        else if (SPLITS && split && scale_pairs(a))
+            MULTIPLY(SPLITS ? 1 : 2, SPLIT);
+        else if (SPLITS && split)
+            MULTIPLY(SPLITS ? 4 : 2, SPLIT);
+        else if (QUANTIZED)
+            MULTIPLY(QUANTIZED ? 4 : 2, QUANTIZED ? WOQ_SCALES_FLOATS : WOQ_SCALES_PAIRS);
+    }
 #undef MULTIPLY
 }
 
@@ -201,14 +218,19 @@ static __device__ __forceinline__ void run_direct(const woq_u8 *weights, const w
         multiply<ROWS, 4, WOQ_SCALES_PAIRS, true>(weights, y, bias, residual, a, tiles, base);
 }
 
+static __device__ __forceinline__ woq_u32 shared_base()
+{
+    extern __shared__ uint4 pool[];
+    return ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
+}
+
 /* An entry point. Some run tiles without xtile. */
 template <int ROWS>
 static __device__ __forceinline__ void run_any(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
                                                const woq_u8 *residual, const woq_args &a, const woq_tensor_map &map,
                                                const shared_tiles &tiles)
 {
-    extern __shared__ uint4 pool[];
-    const woq_u32 base = ((woq_u32)__cvta_generic_to_shared(pool) + 1023u) & ~1023u;
+    const woq_u32 base = shared_base();
     if constexpr (QUANTIZED && WOQ_WGMMA_DIRECT_ENTRY(ROWS) == ROWS) {
         if constexpr (WOQ_WGMMA_DIRECT_ENTRY(128) == ROWS)
             if (a.direct == 128u)
@@ -220,11 +242,24 @@ static __device__ __forceinline__ void run_any(const woq_u8 *weights, const woq_
 }
 
 #define ENTRY_NAME(rows, codes, type) woq_wgmma_##rows##_##codes##_##type
+#if OPENCL
+#define ENTRY(rows, codes, type)                                                                   \
+    extern "C" __global__ void __launch_bounds__(WOQ_WGMMA_THREADS(shape<rows>::WARPGROUPS), 1)    \
+        ENTRY_NAME(rows, codes, type)(WOQ_PARAMETERS, WOQ_WINDOW(sums), WOQ_WINDOW(flags))         \
+    {                                                                                              \
+        WOQ_WINDOWS                                                                                \
+        const shared_tiles tiles = {sums_memory + sums_from, (woq_u32 *)(flags_memory + flags_from)}; \
+        run<rows>(weights, x, y, bias, residual, a, tiles, shared_base());                         \
+    }
+#define SMALL_ENTRY(rows) ENTRY(rows, CODES, X_TYPE)
+SMALL_ENTRY(WOQ_WGMMA_SMALL_ROWS)
+#else
 #define ENTRY(rows, codes, type)                                                                   \
     extern "C" __global__ void __launch_bounds__(WOQ_WGMMA_THREADS(shape<rows>::WARPGROUPS), 1)    \
         ENTRY_NAME(rows, codes, type)(WOQ_PARAMETERS, const __grid_constant__ woq_tensor_map map,  \
                                       woq_u8 *sums, woq_u32 *flags)                                \
     {                                                                                              \
+        WOQ_WINDOWS                                                                                \
         const shared_tiles tiles = {sums, flags};                                                  \
         run_any<rows>(weights, x, y, bias, residual, a, map, tiles);                               \
     }
@@ -232,4 +267,5 @@ static __device__ __forceinline__ void run_any(const woq_u8 *weights, const woq_
 WOQ_WGMMA_SHAPES(SHAPE)
 #if CODE_BITS != 16
 WOQ_WGMMA_QUANTIZED_SHAPES(SHAPE)
+#endif
 #endif

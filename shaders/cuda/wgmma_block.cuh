@@ -15,6 +15,16 @@ static const bool QUANTIZED = CODE_BITS != 16;
 static const int BITS = QUANTIZED ? CODE_BITS : 4; /* where types must be complete that plain weights do not use */
 static const woq_u32 BLOCK_CODES = 128 * CODE_BITS; /* bytes of a strip in a block of 64 columns */
 
+#if OPENCL
+static const bool SMALL = true;
+template <int ROWS> struct shape {
+    static const int WARPGROUPS = 2, STAGES = WOQ_WGMMA_SMALL_STAGES;
+    static const woq_u32 STAGE = ROWS * 128, RING = WOQ_WGMMA_SMALL_RING, PARTS = WOQ_WGMMA_SMALL_PARTS_AT;
+    static const woq_u32 RINGS = WOQ_WGMMA_SMALL_RINGS_AT, OUT = 0; /* see multiply */
+    static const woq_u32 FULL = WOQ_WGMMA_SMALL_BARRIERS_AT, EMPTY = FULL + STAGES * 8;
+};
+#else
+static const bool SMALL = false;
 template <int ROWS> struct shape {
     static const int WARPGROUPS = WOQ_WGMMA_WARPGROUPS(ROWS, CODE_BITS, X_BF16); /* at most */
     static const int STAGES = WOQ_WGMMA_STAGES(ROWS, CODE_BITS);
@@ -23,6 +33,7 @@ template <int ROWS> struct shape {
     static const woq_u32 RINGS = WOQ_WGMMA_RINGS_AT(ROWS, CODE_BITS);
     static const woq_u32 FULL = WOQ_WGMMA_BARRIERS_AT(ROWS, CODE_BITS), EMPTY = FULL + STAGES * 8;
 };
+#endif
 
 /* ---- shared memory, by address ---- */
 
@@ -67,6 +78,12 @@ template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
 static __device__ __forceinline__ void warpgroup_barrier(woq_u32 warpgroup)
 {
     asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1u) : "memory");
+}
+
+/* All warpgroups that multiply, which are 2. */
+static __device__ __forceinline__ void multipliers_barrier()
+{
+    asm volatile("bar.sync 3, 256;" ::: "memory");
 }
 
 /* The value; what follows from it is computed behind this place, and not kept in a register through a loop before. */

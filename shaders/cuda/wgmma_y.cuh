@@ -13,6 +13,8 @@ struct target {
     woq_u32 n0, m0, out, warpgroup;
 };
 
+static const int OUT_ROWS = SMALL ? 32 : 64; /* of X at a time */
+
 /* Elements as they are, 16 bits each, where whole vectors of Y take them: turned round in shared memory. */
 template <int ROWS>
 static __device__ __forceinline__ void store_vectors(woq_u8 *y, const woq_args &a, const target &to,
@@ -20,12 +22,12 @@ static __device__ __forceinline__ void store_vectors(woq_u8 *y, const woq_args &
 {
     const woq_u32 thread = threadIdx.x & 127u, lane = thread & 31u, warp = thread >> 5;
 #pragma unroll
-    for (int first = 0; first < ROWS; first += 64) {
+    for (int first = 0; first < ROWS; first += OUT_ROWS) {
         if (to.m0 + first >= a.m)
             return;
         warpgroup_barrier(to.warpgroup);
 #pragma unroll
-        for (int i = 0; i < 4; i++) { /* 16 rows of X */
+        for (int i = 0; i < OUT_ROWS / 16; i++) { /* 16 rows of X */
             woq_u32 v[4];
 #pragma unroll
             for (int j = 0; j < 4; j++) { /* matrices: rows g, g+8 of the strip; then of the next 8 rows of X */
@@ -41,7 +43,7 @@ static __device__ __forceinline__ void store_vectors(woq_u8 *y, const woq_args &
         }
         warpgroup_barrier(to.warpgroup);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < OUT_ROWS / 16; i++) {
             const woq_u32 row = i * 16u + thread / 8u, chunk = thread & 7u, m = to.m0 + first + row;
             const uint4 v = shared_vector(to.out + row * 128u + ((chunk ^ (row & 7u)) << 4));
             if (m < a.m)
@@ -56,7 +58,8 @@ static __device__ __forceinline__ void store_each(woq_u8 *y, const woq_u8 *bias,
                                                   const woq_args &a, const target &to,
                                                   const float (&sums)[ROWS / 2])
 {
-    const woq_u32 thread = threadIdx.x & 127u, lane = thread & 31u, warp = thread >> 5, pitch = 68; /* floats */
+    const woq_u32 thread = threadIdx.x & 127u, lane = thread & 31u, warp = thread >> 5;
+    const woq_u32 pitch = SMALL ? 64 : 68; /* floats */
     const woq_u32 columns = woq_gated(a) ? 32u : 64u;
 #pragma unroll 1
     for (woq_u32 step = 0; step < ROWS / 16; step++) {

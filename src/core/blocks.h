@@ -144,7 +144,8 @@
 
 /*
  * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct), of the kernel wgmma: rows of the weights and of X in a tile;
- * direct: X is taken as it is bound, else kernel xtile puts it in order.
+ * direct: X is taken as it is bound, else kernel xtile puts it in order. S128X64 is for work-groups of 48 KiB of shared
+ * memory at most; groups are whole pairs of blocks there, and K is.
  *
  * WOQI_WGMMA_PATHS(P, D): P(block, min_m, max_m, use), and D for direct ones, in order of preference, as above; math is
  * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute
@@ -159,7 +160,8 @@
     B(G128X256, 128, 256, false)                                                                   \
     B(D128X64, 128, 64, true)                                                                      \
     B(D128X128, 128, 128, true)                                                                    \
-    B(D128X256, 128, 256, true)
+    B(D128X256, 128, 256, true)                                                                    \
+    B(S128X64, 128, 64, false)
 
 #define WOQI_WGMMA_PATHS(P, D)                                                                     \
     P(G192X64, 17, 64, tall)                                                                       \
@@ -172,7 +174,8 @@
     P(G128X128, 33, 128, any)                                                                      \
     D(D128X128, 129, 256, short)                                                                   \
     D(D128X256, 33, 0, any)                                                                        \
-    P(G128X256, 33, 0, any)
+    P(G128X256, 33, 0, any)                                                                        \
+    P(S128X64, 17, 0, pairs)
 
 /*
  * WOQI_TILE_BLOCKS(B): B(ID, rows_w, rows_x, thread_w, thread_x, parts, buffers), of the kernel tile, which has no
@@ -306,6 +309,12 @@ uint32_t woqi_tile_block_shared(const struct woqi_tile_block *block);
 
 /* block: of any table. Is it one of WOQI_WGMMA_BLOCKS that takes X as it is bound? */
 bool woqi_block_is_direct(enum woqi_block_id block);
+
+/* Likewise: one for little shared memory? */
+static inline bool woqi_block_is_small(enum woqi_block_id block)
+{
+    return block == WOQI_BLOCK_S128X64;
+}
 
 /* block: of any table. Its name; rows of the weights and of X in a work-group. */
 const char *woqi_block_name(enum woqi_block_id block);

@@ -172,7 +172,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     }
     if (key.id == WOQI_KERNEL_FIXED || key.id == WOQI_KERNEL_FIXED_TILE)
         return key;
-    if (key.id == WOQI_KERNEL_WGMMA && woqi_block_is_direct(path->block))
+    if (key.id == WOQI_KERNEL_WGMMA && (woqi_block_is_direct(path->block) || woqi_block_is_small(path->block)))
         step = 2;
     key.fine = groups_of(w, step);
     if (key.id == WOQI_KERNEL_MMA && woqi_block(path->block)->staged)

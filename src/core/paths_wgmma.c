@@ -144,6 +144,18 @@ bool woqi_wgmma_tall_accepts(const struct woq_gemm *gemm, const struct woqi_path
     return false;
 }
 
+bool woqi_wgmma_pairs_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    const uint64_t pair = 2 * WOQI_FRAG_COLUMNS;
+    if (w->group && w->k_packed % pair == 0 && (w->group >= w->k_packed || w->group % pair == 0) &&
+        w->format.zero != WOQ_ZERO_OFFSET && (w->format.scale == gemm->params.x_type || w->format.scale == WOQ_F16))
+        return woqi_wgmma_any_accepts(gemm, path, reason, size);
+    snprintf(reason, size, "needs scales of 16 bits, no offsets, and groups and K of a multiple of %llu columns",
+             (unsigned long long)pair);
+    return false;
+}
+
 uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     uint32_t tile_w, tile_x;

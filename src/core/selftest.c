@@ -116,7 +116,8 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 24, 20, 128, 32};
     memset(p, 0, sizeof *p);
     p->k = path->splits ? (uint32_t)woqi_split_columns(path) + 72 : TEST_K;
-    if (key.spans == WOQI_SPANS_EACH) /* which wants whole steps */
+    const bool pairs = woqi_block_is_small(path->block);
+    if (key.spans == WOQI_SPANS_EACH || pairs) /* which want whole steps */
         p->k = (uint32_t)woqi_div_up(p->k, 2 * WOQI_FRAG_COLUMNS) * 2 * WOQI_FRAG_COLUMNS;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
     p->x_type = key.id == WOQI_KERNEL_XHALF || key.x == WOQ_ABI_BF16 ? WOQ_BF16 : WOQ_F16;
@@ -127,7 +128,8 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     if (!is_plain(p)) {
         p->format.zero = key.scale ? (enum woq_zero)key.zero : WOQ_ZERO_POINT;
         p->format.scale = key.scale ? (enum woq_type)key.scale : WOQ_F16;
-        p->format.group = key.spans == WOQI_SPANS_EACH  ? woqi_mma_span(key.fine)
+        p->format.group = pairs                         ? 2 * WOQI_FRAG_COLUMNS
+                          : key.spans == WOQI_SPANS_EACH ? woqi_mma_span(key.fine)
                           : key.spans == WOQI_SPANS_ONE ? p->k
                                                         : groups[key.fine];
         p->format.g_idx = key.id == WOQI_KERNEL_XHALF || key.id == WOQI_KERNEL_XTILE;

@@ -89,6 +89,7 @@ woqi_step_fn woqi_half_step;
 woqi_accepts_fn woqi_wgmma_any_accepts;
 woqi_accepts_fn woqi_wgmma_wide_accepts;
 woqi_accepts_fn woqi_wgmma_tall_accepts;
+woqi_accepts_fn woqi_wgmma_pairs_accepts;
 woqi_accepts_fn woqi_wgmma_direct_any_accepts;
 woqi_accepts_fn woqi_wgmma_direct_wide_accepts;
 woqi_accepts_fn woqi_wgmma_direct_short_accepts;

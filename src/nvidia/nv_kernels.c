@@ -207,6 +207,8 @@ static uint32_t wgmma_shared(struct woqi_kernel_key key)
 {
     const uint32_t bits = woqi_code_bits((enum woq_code)key.code);
     uint32_t weights, rows;
+    if (woqi_block_is_small((enum woqi_block_id)key.block))
+        return bits == 4 ? WOQ_WGMMA_SMALL_SHARED : 0;
     woqi_block_tile((enum woqi_block_id)key.block, &weights, &rows);
 #define SHAPE(n)                                                                                   \
     if (rows == (n) && weights / 64 <= WOQ_WGMMA_WARPGROUPS(n, bits, key.x == WOQ_ABI_BF16))   \
@@ -222,8 +224,8 @@ static uint32_t wgmma_shared(struct woqi_kernel_key key)
 static bool probe_wgmma(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
                         char *reason, size_t size)
 {
-    (void)target;
-    return fits_matrix(device, key, wgmma_threads(key), wgmma_shared(key), reason, size);
+    const bool compiled = woqi_block_is_small((enum woqi_block_id)key.block) == target.opencl;
+    return fits_matrix(device, key, wgmma_threads(key), compiled ? wgmma_shared(key) : 0, reason, size);
 }
 
 static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
