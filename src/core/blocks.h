@@ -26,7 +26,8 @@
  * The planner meets the rows P of WOQI_MMA_MORE twice: first for X that kernel xhalf makes FP16 before, BF16 or
  * gathered through perm; then, with S, for X as it is, which the kernel could gather, too, but slowly.
  * Few rows of X: bandwidth counts, that is, loads on their way; parts of K where there are few rows of weights.
- * Many: products of one subgroup hide what the others load and decode, and X is shared by all of them.
+ * Many: products of one subgroup hide what the others load and decode, and X is shared by all of them. N256M64 in parts
+ * is for devices without the shared memory of N128M64K2.
  */
 #ifndef WOQI_BLOCKS_H
 #define WOQI_BLOCKS_H
@@ -86,6 +87,9 @@
     P(N128M64K2, "gemm", 128, 1)                                                                   \
     S(N128M64K2, "gemm", 256, 1, 2)                                                                \
     P(N128M64K2, "gemm", 256, 1)                                                                   \
+    S(N256M64, "gemm", 64, 1, 8)                                                                   \
+    S(N256M64, "gemm", 128, 1, 4)                                                                  \
+    S(N256M64, "gemm", 256, 1, 2)                                                                  \
     P(N256M64, "gemm", 0, 0)                                                                       \
     P(N128M64E, "gemm", 0, 0)
 
