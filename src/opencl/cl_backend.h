@@ -41,6 +41,11 @@ struct woqi_cl_api {
 #undef WOQI_CL_MEMBER
 };
 
+/* What kernels for GPUs are compiled for, beside their keys. */
+struct woqi_cl_gpu {
+    uint32_t subgroup; /* Intel's GPUs: the narrowest sub-groups, whose work-items have most registers; else 0 */
+};
+
 /* woq_device.impl */
 struct woqi_cl_device {
     const struct woqi_cl_api *api;
@@ -53,6 +58,7 @@ struct woqi_cl_device {
     bool has_lock;
     bool guest;
     struct woqi_cl_ptx *ptx; /* NULL: not NVIDIA's, or nothing was compiled for it */
+    struct woqi_cl_gpu gpu;
     uint32_t dots; /* bits WOQ_DOT_…: what a CPU and its driver let kernels use */
     char identity[768]; /* platform, device and driver with their versions: part of cache keys */
 };
@@ -110,6 +116,8 @@ struct woqi_cl_queue {
     cl_device_id device;
     bool out_of_order;
 };
+/* Is `word` one of a list's, which blanks divide? */
+bool woqi_cl_has_word(const char *list, const char *word);
 cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
                            struct woqi_cl_queue *out);
 
@@ -129,6 +137,14 @@ bool woqi_cl_ptx_has(struct woq_device *device, enum woqi_kernel_id id);
 woqi_kernel_probe_fn woqi_cl_ptx_probe;
 enum woq_status woqi_cl_ptx_object(struct woqi_kernel *kernel, cl_kernel *out);
 void woqi_cl_ptx_launch(const struct woqi_kernel *kernel, struct woqi_cl_launch *out);
+/* ---- cl_gpu.c ---- */
+
+/* Of a device that is no CPU, whatever emulation makes of it; extensions: all of them, blanks between. */
+void woqi_cl_gpu_open(struct woqi_cl_device *dev, const char *extensions);
+/* Is the kernel for the kind of device, and has this what it needs? If not, why. */
+woqi_kernel_probe_fn woqi_cl_gpu_probe;
+/* Appends to the options what kernels for GPUs are compiled for; nothing for others. */
+void woqi_cl_gpu_options(const struct woqi_kernel_key *key, const struct woqi_cl_gpu *gpu, char *out, size_t size);
 
 /* ---- cl_buffer.c ---- */
 woqi_buffer_create_fn woqi_cl_buffer_create;
@@ -146,6 +162,11 @@ woqi_kernel_destroy_fn woqi_cl_kernel_destroy;
 /* The fields of args.flags that this kernel is compiled for. */
 uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags);
 const struct woqi_cl_launch *woqi_cl_kernel_launch(const struct woqi_kernel *kernel);
+/* A kernel's text; NULL: there is none for OpenCL. */
+void woqi_cl_source(enum woqi_kernel_id id, const unsigned char **source, size_t *size);
+/* The compiler's options for a program of the kernel; key: as above. At most 383 bytes. */
+void woqi_cl_options(const struct woqi_kernel_key *kernel, uint32_t key, const struct woqi_cl_gpu *gpu, char *out,
+                     size_t size);
 /* A new cl_kernel of the program for `key`, which is built if this is its first use. */
 enum woq_status woqi_cl_kernel_object(struct woqi_kernel *kernel, uint32_t key, cl_kernel *out);
 

@@ -192,8 +192,7 @@ static enum woq_status cl_enumerate(struct woqi_enumeration *out)
 
 /* ---- opening ---- */
 
-/* Whole words of a list separated by blanks. */
-static bool has_word(const char *list, const char *word)
+bool woqi_cl_has_word(const char *list, const char *word)
 {
     const size_t length = strlen(word);
     for (const char *at = strstr(list, word); at; at = strstr(at + 1, word)) {
@@ -216,10 +215,12 @@ static enum woq_status extension_features(struct woq_device *device, uint32_t *f
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "woq_device_open: out of host memory");
     code = dev->api->clGetDeviceInfo(dev->id, CL_DEVICE_EXTENSIONS, size, list, NULL);
     if (!code) {
-        if (has_word(list, "cl_khr_fp16"))
+        if (woqi_cl_has_word(list, "cl_khr_fp16"))
             *features |= WOQ_FEATURE_FP16;
-        if (has_word(list, "cl_khr_subgroups"))
+        if (woqi_cl_has_word(list, "cl_khr_subgroups"))
             *features |= WOQ_FEATURE_SUBGROUPS;
+        if (device->info.kind != WOQ_DEVICE_KIND_CPU)
+            woqi_cl_gpu_open(dev, list);
     }
     woqi_free(device, list);
     if (code)
@@ -520,9 +521,7 @@ static enum woq_status cl_memory(struct woq_device *device, uint64_t *total, uin
 static enum woqi_layout cl_layout(struct woq_device *device, const struct woq_format *format)
 {
     (void)format;
-    if (device->info.kind == WOQ_DEVICE_KIND_CPU)
-        return WOQI_LAYOUT_PANEL16;
-    return woqi_cl_of(device)->ptx ? WOQI_LAYOUT_FRAG16 : WOQI_LAYOUT_ROWS;
+    return device->info.kind == WOQ_DEVICE_KIND_CPU ? WOQI_LAYOUT_PANEL16 : WOQI_LAYOUT_FRAG16;
 }
 
 enum woq_status woq_opencl_device_open(const struct woq_opencl_params *guest,

@@ -13,7 +13,7 @@
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
 #define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed) \
-    S(FIXED_TILE, fixed_tile)
+    S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile)
 #define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
@@ -40,11 +40,11 @@ struct build {
     const char *name;
     const unsigned char *source;
     size_t size;
-    char options[112];
-    char key[1024]; /* of the cache */
+    char options[384];
+    char key[1280]; /* of the cache */
 };
 
-static void source_of(enum woqi_kernel_id id, const unsigned char **source, size_t *size)
+void woqi_cl_source(enum woqi_kernel_id id, const unsigned char **source, size_t *size)
 {
     *source = NULL;
     *size = 0;
@@ -82,7 +82,7 @@ bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
     size_t size;
     if (woqi_cl_ptx_has(device, key.id))
         return woqi_cl_ptx_probe(device, key, reason, reason_size);
-    source_of(key.id, &source, &size);
+    woqi_cl_source(key.id, &source, &size);
     if (!source) {
         snprintf(reason, reason_size, "not written for OpenCL");
         return false;
@@ -92,11 +92,7 @@ bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
                  woqi_block_name((enum woqi_block_id)key.block));
         return false;
     }
-    if (key.id == WOQI_KERNEL_FLOOR || device->info.kind == WOQ_DEVICE_KIND_CPU)
-        return true;
-    snprintf(reason, reason_size,
-             "the kernel is for CPU devices: one work-item does a whole panel");
-    return false;
+    return woqi_cl_gpu_probe(device, key, reason, reason_size);
 }
 
 enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel)
@@ -160,10 +156,26 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
     case WOQI_KERNEL_FIXED:
     case WOQI_KERNEL_FIXED_TILE:
         return code | WOQ_ABI_PANEL16 << 5 | WOQ_FLAG_ZERO(flags) << 7 | WOQ_FLAG_SCALE(flags) << 9;
+    case WOQI_KERNEL_GEMV_FRAG:
+    case WOQI_KERNEL_TILE:
+        return code | WOQ_ABI_FRAG16 << 5;
     default:
         return 0;
     }
     return code | round << 3 | layout << 5;
+}
+
+void woqi_cl_options(const struct woqi_kernel_key *kernel, uint32_t key, const struct woqi_cl_gpu *gpu, char *out,
+                     size_t size)
+{
+    snprintf(out, size, "-cl-std=CL1.2 -w -DWOQ_CODE=%u -DWOQ_ROUND=%u -DWOQ_LAYOUT=%u", (unsigned)(key & 7u),
+             (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 3u));
+    const size_t used = strlen(out);
+    if (woqi_kernel_is_fixed(kernel->id))
+        snprintf(out + used, size - used, " -DWOQ_DOT=%u -DWOQ_ZERO=%u -DWOQ_SCALE=%u",
+                 (unsigned)dot_of(kernel->block), (unsigned)(key >> 7 & 3u), (unsigned)(key >> 9 & 3u));
+    else
+        woqi_cl_gpu_options(kernel, gpu, out + used, size - used);
 }
 
 static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct build *b)
@@ -171,15 +183,8 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
     char hash[17];
     b->device = kernel->device;
     b->name = kernel->entry;
-    source_of(kernel->key.id, &b->source, &b->size);
-    snprintf(b->options, sizeof b->options,
-             "-cl-std=CL1.2 -w -DWOQ_CODE=%u -DWOQ_ROUND=%u -DWOQ_LAYOUT=%u", (unsigned)(key & 7u),
-             (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 3u));
-    if (woqi_kernel_is_fixed(kernel->key.id)) {
-        const size_t used = strlen(b->options);
-        snprintf(b->options + used, sizeof b->options - used, " -DWOQ_DOT=%u -DWOQ_ZERO=%u -DWOQ_SCALE=%u",
-                 (unsigned)dot_of(kernel->key.block), (unsigned)(key >> 7 & 3u), (unsigned)(key >> 9 & 3u));
-    }
+    woqi_cl_source(kernel->key.id, &b->source, &b->size);
+    woqi_cl_options(&kernel->key, key, &woqi_cl_of(b->device)->gpu, b->options, sizeof b->options);
     woqi_hash_text(b->source, b->size, hash);
     snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
              b->name, b->options, hash);
@@ -309,7 +314,7 @@ static enum woq_status build_source(const struct build *b, cl_program *out)
         store_failure(b, log);
     woqi_free(b->device, log);
     if (code) {
-        char call[192];
+        char call[448];
         dev->api->clReleaseProgram(program);
         snprintf(call, sizeof call, "clBuildProgram(%s, \"%s\")", b->name, b->options);
         return woqi_cl_fail(b->device, code, call);
