@@ -2,7 +2,7 @@
  * test_selftest.c: a kernel that lies is found out before it is used. The reference backend stands for a device with
  * matrix units: it is made to pack weights as FRAG16 and to take the matrix kernels, which it computes as it computes
  * everything; the lying one leaves out the last columns. Kernel nv2, whose X another one prepares, lies on a Vulkan
- * device that has it.
+ * device that has it, and coop on an OpenCL device without matrix units, which imitates them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -219,8 +219,16 @@ static void test_lying_preparation(void **state)
     prepares = false;
 }
 
+/* A device's own kernel that lies. */
+struct own_liar {
+    const char *selector, *emulate;
+    enum woqi_kernel_id id;
+    const char *begin; /* of its name */
+};
+
 static struct woqi_backend lying_backend; /* a device's own, but for submit */
 static woqi_sequence_submit_fn *honest_submit;
+static const struct own_liar *own_liar;
 
 static enum woq_status submit_less(struct woqi_sequence *sequence, uint32_t instance, const struct woqi_step *steps)
 {
@@ -228,7 +236,7 @@ static enum woq_status submit_less(struct woqi_sequence *sequence, uint32_t inst
     assert_non_null(copy);
     memcpy(copy, steps, sequence->count * sizeof *copy);
     for (uint32_t i = 0; i < sequence->count; i++)
-        if (copy[i].kernel && copy[i].kernel->key.id == WOQI_KERNEL_NV2) {
+        if (copy[i].kernel && copy[i].kernel->key.id == own_liar->id) {
             copy[i].args.k -= lies ? 64 : 0;
             tested++;
         }
@@ -238,7 +246,7 @@ static enum woq_status submit_less(struct woqi_sequence *sequence, uint32_t inst
 }
 
 /* Plans the product and runs it; the reason for which a kernel in quarantine was passed over, or "". */
-static void run_nv2(struct woq_device *device, struct woq_explain *explain, char *reason, size_t size)
+static void run_own(struct woq_device *device, struct woq_explain *explain, char *reason, size_t size)
 {
     static const char more_rows[] = "code=u4,zero=point,scale=f16,group=64,n=65,k=257,m=40,max_m=40,x=f16,y=f32,"
                                     "data=random";
@@ -259,16 +267,18 @@ static void run_nv2(struct woq_device *device, struct woq_explain *explain, char
     product_destroy(&p);
 }
 
-static void test_lying_nv2(void **state)
+static void check_own_liar(const struct own_liar *which)
 {
-    (void)state;
+    char refused[64];
+    own_liar = which;
+    snprintf(refused, sizeof refused, "kernel %s", own_liar->begin);
     for (int again = 0; again < 2; again++) {
         struct woq_device_params params = test_params();
         struct woq_explain explain;
         char reason[256];
         params.cache_dir = "";
-        params.emulate = "matrix=nv2";
-        struct woq_device *device = test_try_open("vulkan:0", &params);
+        params.emulate = own_liar->emulate;
+        struct woq_device *device = test_try_open(own_liar->selector, &params);
         if (!device)
             skip();
         lying_backend = *device->backend;
@@ -277,19 +287,33 @@ static void test_lying_nv2(void **state)
         device->backend = &lying_backend;
         lies = again;
         tested = 0;
-        run_nv2(device, &explain, reason, sizeof reason);
+        run_own(device, &explain, reason, sizeof reason);
         if (!tested && !again) {
-            printf("SKIPPED: vulkan:0 has no VK_NV_cooperative_matrix2\n");
+            printf("SKIPPED: %s does not run %s…\n", own_liar->selector, own_liar->begin);
             assert_true(test_close(&device));
             skip();
         }
         assert_true(tested > 0);
-        assert_true(lies == !strncmp(reason, "kernel nv2_u4_", 14));
-        assert_true(lies == !!strncmp(explain.kernel, "nv2_u4_", 7));
+        assert_true(lies == !strncmp(reason, refused, strlen(refused)));
+        assert_true(lies == !!strncmp(explain.kernel, own_liar->begin, strlen(own_liar->begin)));
         assert_true(lies == (explain.quarantine != 0));
         assert_true(test_close(&device));
     }
     lies = false;
+}
+
+static void test_lying_nv2(void **state)
+{
+    static const struct own_liar nv2 = {"vulkan:0", "matrix=nv2", WOQI_KERNEL_NV2, "nv2_u4_"};
+    (void)state;
+    check_own_liar(&nv2);
+}
+
+static void test_lying_coop(void **state)
+{
+    static const struct own_liar coop = {"opencl:0", "gpu,software_matrix", WOQI_KERNEL_COOP, "coop_u4_"};
+    (void)state;
+    check_own_liar(&coop);
 }
 
 /* Who skips the test gets what the kernel gives. */
@@ -312,6 +336,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_honest), cmocka_unit_test(test_liar),
                                        cmocka_unit_test(test_lying_expansion),
                                        cmocka_unit_test(test_lying_preparation), cmocka_unit_test(test_lying_nv2),
-                                       cmocka_unit_test(test_skipped)};
+                                       cmocka_unit_test(test_lying_coop), cmocka_unit_test(test_skipped)};
     return cmocka_run_group_tests(tests, NULL, NULL) || test_error_count();
 }

@@ -98,10 +98,11 @@ struct woq_device_params {
     /* Lowered limits, e.g. "max_binding=1M,no_fp16"; NULL = the environment's WOQ_EMULATE, "" = none.
      * Keys: max_binding, max_allocation, shared_memory (bytes, suffix K, M, G), max_workgroup,
      * max_groups; no_<feature> with the names at enum woq_feature. A value above the device's own
-     * changes nothing. software_matrix: kernels for matrix units (Vulkan's mma) run without any, slowly, so
-     * that they can be tested anywhere. matrix=<kernel>: of the kernels for matrix units (mma, coop, nv2, wgmma)
-     * none but this one, whatever the number of rows, and that on CPUs, too. gpu: products are planned as for a GPU,
-     * for the same reason. host_pack: no weights are packed by the device. */
+     * changes nothing. software_matrix: kernels for matrix units (Vulkan's mma, OpenCL's coop) run without any,
+     * slowly, so that they can be tested anywhere; =8 or =16 (default): coop as in sub-groups of so many.
+     * matrix=<kernel>: of the kernels for matrix units (mma, coop, nv2, wgmma) none but this one, whatever the number
+     * of rows, and that on CPUs, too. gpu: products are planned as for a GPU, for the same reason. host_pack: no
+     * weights are packed by the device. */
     const char *emulate;
     /* Folder of the on-disk cache of compiled kernels; NULL = $XDG_CACHE_HOME/woq, else
      * $HOME/.cache/woq; "" = no cache. Safe against concurrent processes and kills. */

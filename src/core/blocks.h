@@ -103,23 +103,29 @@
  * each subgroup.
  *
  * WOQI_COOP_PATHS(P): P(block, path, max_m) in order of preference, as above; math is ROUNDED. Few rows of X: small
- * tiles and parts of K, as there are few work-groups. Up to 128: 128 × 128 would leave most units idle. The
- * last of a name is for little shared memory, small work-groups and matrices of 8 × 8.
+ * tiles and parts of K, as there are few work-groups. Up to 128: 128 × 128 would leave most units idle. Blocks …S are
+ * for narrow subgroups and small matrices, of which one before would take too many registers. The last of a name is
+ * for little shared memory, small work-groups and matrices of 8 × 8.
  */
 #define WOQI_COOP_BLOCKS(B)                                                                        \
     B(C32X16K4, 32, 16, 2, 1, 4)                                                                   \
+    B(C32X16K4S, 32, 16, 4, 1, 4)                                                                  \
     B(C32X32K4, 32, 32, 2, 1, 4)                                                                   \
     B(C128X128, 128, 128, 2, 4, 1)                                                                 \
     B(C64X64, 64, 64, 2, 2, 1)                                                                     \
+    B(C64X64S, 64, 64, 4, 4, 1)                                                                    \
     B(C32X32, 32, 32, 2, 2, 1)
 
 #define WOQI_COOP_PATHS(P)                                                                         \
     P(C32X16K4, "skinny", 16)                                                                      \
+    P(C32X16K4S, "skinny", 16)                                                                     \
     P(C32X32K4, "skinny", 32)                                                                      \
     P(C32X32, "skinny", 32)                                                                        \
     P(C64X64, "gemm", 128)                                                                         \
+    P(C64X64S, "gemm", 128)                                                                        \
     P(C128X128, "gemm", 0)                                                                         \
     P(C64X64, "gemm", 0)                                                                           \
+    P(C64X64S, "gemm", 0)                                                                          \
     P(C32X32, "gemm", 0)
 
 /*

@@ -10,7 +10,8 @@
 struct woqi_emulation {
     uint64_t max_binding, max_allocation, shared_memory, max_workgroup, max_groups;
     uint32_t without; /* enum woq_feature, or-ed */
-    bool software_matrix, gpu, host_pack;
+    bool gpu, host_pack;
+    uint32_t software_matrix;        /* lanes of a sub-group, 8 or 16; 0 = no */
     enum woqi_kernel_id only_matrix; /* 0 = any */
     uint32_t only_fixed;             /* enum woqi_block_id; 0 = any */
 };

@@ -48,7 +48,7 @@ struct woq_device {
     pthread_mutex_t lock;     /* kernels, retired; backends may not take it */
     struct woqi_kernel *kernels;                    /* built on first need */
     struct woq_commands *retired;                   /* destroyed while in flight */
-    bool software_matrix;                           /* WOQ_EMULATE: kernels do without matrix units */
+    uint32_t software_matrix; /* WOQ_EMULATE: kernels do without matrix units, OpenCL's in sub-groups of 8 or 16 */
     enum woqi_kernel_id only_matrix;                /* WOQ_EMULATE: of the kernels for matrix units; 0 = any */
     bool host_pack;                                 /* WOQ_EMULATE: weights are packed on the host */
     uint32_t only_fixed;                            /* WOQ_EMULATE: of the blocks of FIXED; 0 = any */

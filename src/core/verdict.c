@@ -13,9 +13,12 @@
 /* kernel "": what the keys of all kernels begin with. */
 static void cache_key(const struct woq_device *device, const char *kernel, char *out, size_t size)
 {
+    const char *how = device->software_matrix == 8    ? ", software_matrix=8"
+                      : device->software_matrix == 16 ? ", software_matrix"
+                                                      : "";
     snprintf(out, size, "self-test 2 | %s | %s | %s | woq %s%s | %s",
              woq_backend_name(device->info.backend), device->info.name, device->info.driver,
-             woq_version_string(), device->software_matrix ? ", software_matrix" : "", kernel);
+             woq_version_string(), how, kernel);
 }
 
 /* On disk: a byte, 1 = passed, and what a failed kernel gave. False: no verdict. */

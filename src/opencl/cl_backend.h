@@ -44,6 +44,8 @@ struct woqi_cl_api {
 /* What kernels for GPUs are compiled for, beside their keys. */
 struct woqi_cl_gpu {
     uint32_t subgroup; /* Intel's GPUs: the narrowest sub-groups, whose work-items have most registers; else 0 */
+    uint32_t matrix;   /* lanes of the sub-groups that Intel's matrix units take, 8 or 16; 0 = no such units */
+    bool software;     /* these units are imitated */
 };
 
 /* woq_device.impl */
@@ -141,6 +143,10 @@ void woqi_cl_ptx_launch(const struct woqi_kernel *kernel, struct woqi_cl_launch 
 
 /* Of a device that is no CPU, whatever emulation makes of it; extensions: all of them, blanks between. */
 void woqi_cl_gpu_open(struct woqi_cl_device *dev, const char *extensions);
+/* dev->gpu, as emulation makes it. */
+struct woqi_cl_gpu woqi_cl_gpu_of(const struct woq_device *device);
+/* Sets kernel->local_x where it is the device's. */
+void woqi_cl_gpu_create(struct woqi_kernel *kernel);
 /* Is the kernel for the kind of device, and has this what it needs? If not, why. */
 woqi_kernel_probe_fn woqi_cl_gpu_probe;
 /* Appends to the options what kernels for GPUs are compiled for; nothing for others. */

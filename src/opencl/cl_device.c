@@ -221,6 +221,8 @@ static enum woq_status extension_features(struct woq_device *device, uint32_t *f
             *features |= WOQ_FEATURE_SUBGROUPS;
         if (device->info.kind != WOQ_DEVICE_KIND_CPU)
             woqi_cl_gpu_open(dev, list);
+        if (dev->gpu.matrix)
+            *features |= WOQ_FEATURE_MATRIX;
     }
     woqi_free(device, list);
     if (code)

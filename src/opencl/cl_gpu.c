@@ -1,7 +1,8 @@
 /*
  * cl_gpu.c: kernels of devices that are no CPUs: what they ask of the device, and what they are compiled for.
  *
- * They need no extension: work-items exchange sums through local memory, whatever sub-groups the device has.
+ * But for coop they need no extension: work-items exchange sums through local memory, whatever sub-groups the device
+ * has.
  */
 #include "cl_backend.h"
 
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "../core/blocks.h"
+#include "../core/layout.h"
 
 #ifndef CL_DEVICE_SUB_GROUP_SIZES_INTEL
 #define CL_DEVICE_SUB_GROUP_SIZES_INTEL 0x4108 /* cl_intel_required_subgroup_size: size_t[] */
@@ -27,6 +29,18 @@ void woqi_cl_gpu_open(struct woqi_cl_device *dev, const char *extensions)
     for (size_t i = 0; i < bytes / sizeof *sizes; i++)
         if (!dev->gpu.subgroup || sizes[i] < dev->gpu.subgroup)
             dev->gpu.subgroup = (uint32_t)sizes[i];
+    if (woqi_cl_has_word(extensions, "cl_intel_subgroup_matrix_multiply_accumulate") &&
+        (dev->gpu.subgroup == 8 || dev->gpu.subgroup == 16))
+        dev->gpu.matrix = dev->gpu.subgroup;
+}
+
+struct woqi_cl_gpu woqi_cl_gpu_of(const struct woq_device *device)
+{
+    struct woqi_cl_gpu gpu = woqi_cl_of(device)->gpu;
+    gpu.software = device->software_matrix != 0;
+    if (gpu.software)
+        gpu.matrix = device->software_matrix;
+    return gpu;
 }
 
 /* Is there as much as `threads` work-items and `shared` bytes of local memory? */
@@ -72,7 +86,78 @@ static void tile_options(const struct woqi_kernel_key *key, const struct woqi_cl
     (void)gpu;
     snprintf(out, size,
              " -DWOQ_X=%uu -DANY=%d -DROWS_W=%uu -DROWS_X=%uu -DTHREAD_W=%uu -DTHREAD_X=%uu -DPARTS=%uu -DBUFFERS=%uu",
-             key->x, key->fine == WOQI_GROUPS_ANY, b->rows_w, b->rows_x, b->thread_w, b->thread_x, b->parts, b->buffers);
+             key->x, key->fine == WOQI_GROUPS_ANY, b->rows_w, b->rows_x, b->thread_w, b->thread_x, b->parts,
+             b->buffers);
+}
+
+/* ---- coop ---- */
+
+#define MATRIX_M 8u /* rows of X in a product */
+/* Registers of a thread for sums and what it holds of the next unit; what remains is for operands and addresses. */
+#define INTEL_REGISTERS 64u
+
+struct coop_shape {
+    uint32_t n, m;     /* rows of the weights and of X, of a sub-group */
+    uint32_t threads;  /* of a part of K */
+    uint32_t w_loads, x_loads;
+};
+
+static struct coop_shape coop_shape(const struct woqi_coop_block *b, uint32_t lanes)
+{
+    struct coop_shape s = {.n = b->rows_w / b->subgroups_n, .m = b->rows_x / b->subgroups_m};
+    s.threads = b->subgroups_n * b->subgroups_m * lanes;
+    s.w_loads = (b->rows_w * 2 + s.threads - 1) / s.threads;
+    s.x_loads = (b->rows_x * 4 + s.threads - 1) / s.threads;
+    return s;
+}
+
+static uint32_t coop_registers(const struct coop_shape *s, const struct woqi_kernel_key *key, uint32_t lanes)
+{
+    const uint32_t codes = woqi_code_bits((enum woq_code)key->code) / 2, scales = key->code < WOQ_ABI_WF16 ? 4 : 0;
+    return s->n * s->m / lanes + s->w_loads * (codes + scales) + s->x_loads * 4;
+}
+
+static bool probe_coop(const struct woq_device *device, const struct woqi_kernel_key *key, char *reason, size_t size)
+{
+    const struct woqi_cl_gpu gpu = woqi_cl_gpu_of(device);
+    const struct woqi_coop_block *b = woqi_coop_block((enum woqi_block_id)key->block);
+    const char *name = woqi_block_name((enum woqi_block_id)key->block);
+    if (!gpu.matrix || !(device->info.features & WOQ_FEATURE_MATRIX)) {
+        snprintf(reason, size, "needs cl_intel_subgroup_matrix_multiply_accumulate");
+        return false;
+    }
+    const struct coop_shape s = coop_shape(b, gpu.matrix);
+    if (key->code == WOQ_ABI_WBF16)
+        snprintf(reason, size, "needs weights that are not BF16");
+    else if (s.n % gpu.matrix || s.m % MATRIX_M)
+        snprintf(reason, size, "block %s: %u × %u sums of a sub-group are no whole matrices of %u × %u", name, s.m, s.n,
+                 MATRIX_M, gpu.matrix);
+    else if (coop_registers(&s, key, gpu.matrix) > INTEL_REGISTERS)
+        snprintf(reason, size, "block %s takes more registers than a thread can spare", name);
+    else
+        return has_room(device, s.threads * b->subgroups_k,
+                        woqi_coop_block_shared(b, MATRIX_M) + (gpu.software ? s.threads * b->subgroups_k * 32 : 0),
+                        reason, size);
+    return false;
+}
+
+static void coop_options(const struct woqi_kernel_key *key, const struct woqi_cl_gpu *gpu, char *out, size_t size)
+{
+    const struct woqi_coop_block *b = woqi_coop_block((enum woqi_block_id)key->block);
+    const struct coop_shape s = coop_shape(b, gpu->matrix);
+    snprintf(out, size,
+             " -DWOQ_SOFTWARE_MATRIX=%d -DANY=%d -DROWS_W=%uu -DROWS_X=%uu -DSUBGROUPS_N=%uu -DSUBGROUPS_M=%uu"
+             " -DSUBGROUPS_K=%uu -DTILES_N=%u -DTILES_M=%u -DW_LOADS=%u -DX_LOADS=%u",
+             gpu->software, key->fine == WOQI_GROUPS_ANY, b->rows_w, b->rows_x, b->subgroups_n, b->subgroups_m,
+             b->subgroups_k, s.n / gpu->matrix, s.m / MATRIX_M, s.w_loads, s.x_loads);
+}
+
+void woqi_cl_gpu_create(struct woqi_kernel *kernel)
+{
+    const struct woqi_cl_gpu gpu = woqi_cl_gpu_of(kernel->device);
+    if (kernel->key.id == WOQI_KERNEL_COOP)
+        kernel->local_x =
+            woqi_coop_block_subgroups(woqi_coop_block((enum woqi_block_id)kernel->key.block)) * gpu.matrix;
 }
 
 /* ---- all of them ---- */
@@ -88,6 +173,7 @@ static const struct kind {
 } kinds[WOQI_KERNEL_COUNT] = {
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, gemv_options},
     [WOQI_KERNEL_TILE] = {probe_tile, tile_options},
+    [WOQI_KERNEL_COOP] = {probe_coop, coop_options},
 };
 
 bool woqi_cl_gpu_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
@@ -109,6 +195,7 @@ void woqi_cl_gpu_options(const struct woqi_kernel_key *key, const struct woqi_cl
     out[0] = 0;
     if (!kinds[key->id].probe)
         return;
-    const int used = snprintf(out, size, " -DWOQ_SUBGROUP=%u", gpu->subgroup);
+    const int used = snprintf(out, size, " -DWOQ_SUBGROUP=%u",
+                              key->id == WOQI_KERNEL_COOP ? gpu->matrix : gpu->subgroup);
     kinds[key->id].options(key, gpu, out + used, size - (size_t)used);
 }

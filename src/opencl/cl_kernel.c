@@ -13,7 +13,7 @@
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
 #define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed) \
-    S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile)
+    S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile) S(COOP, coop)
 #define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
@@ -106,6 +106,7 @@ enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel)
         return woqi_fail(kernel->device, WOQ_ERROR_OUT_OF_MEMORY, "kernel %s: no mutex to be had",
                          kernel->name);
     }
+    woqi_cl_gpu_create(kernel);
     impl->launch = (struct woqi_cl_launch){{kernel->local_x, 1, 1}, WOQ_BIND_COUNT};
     impl->ptx = woqi_cl_ptx_has(kernel->device, kernel->key.id);
     if (impl->ptx)
@@ -158,6 +159,7 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
         return code | WOQ_ABI_PANEL16 << 5 | WOQ_FLAG_ZERO(flags) << 7 | WOQ_FLAG_SCALE(flags) << 9;
     case WOQI_KERNEL_GEMV_FRAG:
     case WOQI_KERNEL_TILE:
+    case WOQI_KERNEL_COOP:
         return code | WOQ_ABI_FRAG16 << 5;
     default:
         return 0;
@@ -184,7 +186,8 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
     b->device = kernel->device;
     b->name = kernel->entry;
     woqi_cl_source(kernel->key.id, &b->source, &b->size);
-    woqi_cl_options(&kernel->key, key, &woqi_cl_of(b->device)->gpu, b->options, sizeof b->options);
+    const struct woqi_cl_gpu gpu = woqi_cl_gpu_of(b->device);
+    woqi_cl_options(&kernel->key, key, &gpu, b->options, sizeof b->options);
     woqi_hash_text(b->source, b->size, hash);
     snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
              b->name, b->options, hash);

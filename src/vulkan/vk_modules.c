@@ -61,7 +61,7 @@ static const struct module *find_module(const struct woq_device *device, struct 
     for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
         const struct module *m = &modules[i];
         if (m->id == key.id && (!m->code_bits || m->code_bits == woqi_code_bits((enum woq_code)key.code)) &&
-            is(m->storage16, storage16) && is(m->software, device->software_matrix) &&
+            is(m->storage16, storage16) && is(m->software, device->software_matrix != 0) &&
             is(m->workgroup, woqi_vk_of(device)->nv2.workgroup) && is(m->pooled, mma_pools(key)))
             return m;
     }
