@@ -165,6 +165,8 @@ static void print_device(const struct found *f, bool verbose)
                tool_bytes(i->max_binding, b), i->max_workgroup, tool_bytes(i->shared_memory, c));
     if (f->emulated)
         print_emulation(f);
+    if (tool_untried(i))
+        printf("    note        %s\n", tool_untried(i));
     for (size_t q = 0; q < f->quarantined; q++)
         printf("    %-10s  %s: %s\n", q ? "" : "quarantine", f->quarantine[q].kernel,
                f->quarantine[q].found);
@@ -234,6 +236,8 @@ static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
     list_limits(f, limits);
     for (size_t l = 0; l < LIMITS; l++)
         yyjson_mut_obj_add_uint(doc, o, limits[l].key, limits[l].value);
+    if (tool_untried(i))
+        yyjson_mut_obj_add_str(doc, o, "note", tool_untried(i));
     yyjson_mut_val *quarantine = yyjson_mut_obj_add_arr(doc, o, "quarantine");
     for (size_t q = 0; q < f->quarantined; q++) {
         yyjson_mut_val *kernel = yyjson_mut_arr_add_obj(doc, quarantine);

@@ -191,6 +191,8 @@ static enum woq_status print_text(const struct request *r, const struct plan *p)
         }
     }
     tool_table_end(&table, stdout);
+    if (tool_untried(d))
+        printf("note: %s\n", tool_untried(d));
     return WOQ_OK;
 }
 
@@ -230,6 +232,8 @@ static int print_json(const struct request *r, const struct plan *p)
     yyjson_mut_obj_add_str(doc, root, "selector", d->selector);
     yyjson_mut_obj_add_str(doc, root, "device", d->name);
     yyjson_mut_obj_add_str(doc, root, "driver", d->driver);
+    if (tool_untried(d))
+        yyjson_mut_obj_add_str(doc, root, "note", tool_untried(d));
     yyjson_mut_obj_add_uint(doc, root, "n", r->shape.n);
     yyjson_mut_obj_add_uint(doc, root, "k", r->shape.k);
     yyjson_mut_obj_add_str(doc, root, "format", p->name);

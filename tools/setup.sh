@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: tools/setup.sh [--cuda] [--fuzz] [--python] [--help]
+usage: tools/setup.sh [--cuda] [--fuzz] [--ocloc] [--python] [--help]
 
 Installs compilers, headers, PoCL and the Vulkan tools with apt-get (as root or through sudo), and unpacks into
 build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them:
@@ -12,6 +12,7 @@ build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them
   lavapipe25/  the same of Debian 13 (none), for tests
   radv/      AMD's Vulkan driver, from trixie, for compiling without hardware
   intel/     Intel's OpenCL runtime for CPUs, from PyPI (x86-64 only)
+  ocloc/     with --ocloc: Intel's OpenCL compiler for GPUs, from bookworm, for compiling without hardware (x86-64 only)
   cuda/      with --cuda and no nvcc on the machine: the CUDA compiler, from PyPI (x86-64 only)
   python/    with --python: a virtual environment with the packages that tests compare with, from PyPI
   env.sh     source it to use them
@@ -22,14 +23,15 @@ left alone; a second run changes nothing and needs no network.
 END
 }
 
-want_cuda=0 want_fuzz=0 want_python=0
+want_cuda=0 want_fuzz=0 want_ocloc=0 want_python=0
 for arg in "$@"; do
     case $arg in
     --cuda) want_cuda=1 ;;
     --fuzz) want_fuzz=1 ;;
+    --ocloc) want_ocloc=1 ;;
     --python) want_python=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "setup.sh: unknown option '$arg'; the options are --cuda, --fuzz, --python and --help" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown option '$arg'; the options are --cuda, --fuzz, --ocloc, --python and --help" >&2; exit 2 ;;
     esac
 done
 
@@ -212,22 +214,25 @@ unpack_mesa() { # name, wanted version, suite to fall back to, stem of its icd f
         rm -rf all ./*.deb log
         echo "$version" >VERSION
     ) || die "$name: unpacking Mesa $version failed"
-    need_libraries "$name" "$work"/*.so
+    need_libraries "$name" "$work"/*.so mesa_own mesa_new
     finish "$name"
     say "$name: unpacked Mesa $version"
 }
 
 # Mesa's dependencies by the names that both suites know; whether they are needed the loader itself says.
+# shellcheck disable=SC2034 # by name, below
 mesa_own=(libelf1 libpng16-16 libdrm2 libdrm-amdgpu1 libexpat1 libwayland-client0 libx11-xcb1 libxcb1 libxcb-dri3-0
     libxcb-present0 libxcb-randr0 libxcb-shm0 libxcb-sync1 libxcb-xfixes0 libxshmfence1 libzstd1 zlib1g)
+# shellcheck disable=SC2034
 mesa_new=(libllvm19 libdisplay-info2)
-need_libraries() { # name, library: installs what the library lacks
+need_libraries() { # name, library, arrays of packages of the machine's suite and of trixie: installs what it lacks
+    local -n own_list=$3 new_list=$4
     if ldd "$2" 2>&1 | grep 'not found' >/dev/null; then # -q would end ldd, and pipefail count that
-        need_root "${mesa_own[*]} ${mesa_new[*]}"
+        need_root "${own_list[*]} ${new_list[*]}"
         prepare_apt
         say "$1: installing the libraries it needs"
-        run_apt install --no-install-recommends "${mesa_own[@]}"
-        run_apt install --no-install-recommends "${release[@]}" "${mesa_new[@]}"
+        run_apt install --no-install-recommends "${own_list[@]}"
+        [ ${#new_list[@]} -eq 0 ] || run_apt install --no-install-recommends "${release[@]}" "${new_list[@]}"
     fi
     if ldd "$2" 2>&1 | grep 'not found' >&2; then die "$1: libraries are still missing"; fi
 }
@@ -263,6 +268,59 @@ for wheel in sys.argv[2:]:
                 while chunk := src.read(1 << 20):
                     dst.write(chunk)
 END
+}
+
+# Intel's compiler, of the one release in which Debian has it with all that it needs. The lists of that release come
+# into a folder of their own, from where the machine has its own packages: apt's sources stay as they are.
+ocloc_debs=(intel-opencl-icd libigc1 libigdfcl1 libopencl-clang14 libllvmspirvlib14 libllvm14 libclang-cpp14)
+# shellcheck disable=SC2034 # by name
+ocloc_own=(libedit2 libffi8 libtinfo6 libxml2 libz3-4 zlib1g) ocloc_new=()
+unpack_ocloc() {
+    [ $want_ocloc -eq 1 ] || return 0
+    if [ "$(uname -m)" != x86_64 ]; then
+        say "ocloc: skipped, Debian has it for x86-64 only"
+        return
+    fi
+    if [ -e "$dir/ocloc/VERSION" ]; then
+        say "ocloc: $(cat "$dir/ocloc/VERSION")"
+        return
+    fi
+    local sources uri key=/usr/share/keyrings/debian-archive-keyring.gpg
+    sources=$(targets)
+    uri=$(suite_uri bookworm)
+    [ -n "$uri" ] || uri=$(suite_uri trixie)
+    [ -n "$uri" ] || die "ocloc: no Debian 12 or 13 package source found"
+    new_work
+    (
+        cd "$work"
+        mkdir -p apt/lists/partial apt/cache/archives/partial debs all
+        printf 'Types: deb\nURIs: %s\nSuites: bookworm\nComponents: main\n' "$uri" >apt/bookworm.sources
+        [ ! -e $key ] || echo "Signed-By: $key" >>apt/bookworm.sources
+        opt=(-q -o Dir::Etc::sourcelist="$work/apt/bookworm.sources" -o Dir::Etc::sourceparts=/dev/null
+            -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
+            -o Dir::State::lists="$work/apt/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$work/apt/cache"
+            -o Acquire::Languages=none)
+        [ "$(id -u)" -ne 0 ] || opt+=(-o APT::Sandbox::User=root)
+        { apt-get "${opt[@]}" update && cd debs && apt-get "${opt[@]}" download "${ocloc_debs[@]}"; } >../log 2>&1 ||
+            { cat "$work/log" >&2; exit 1; }
+        for deb in ./*.deb; do dpkg-deb -x "$deb" ../all; done
+        dpkg-deb -f intel-opencl-icd*.deb Version >../VERSION
+        cd ..
+        mkdir lib
+        cp -L all/usr/bin/ocloc lib/
+        cp -L all/usr/lib/x86_64-linux-gnu/{libocloc.so,libigc.so.1,libigdfcl.so.1,libopencl-clang.so.14} \
+            all/usr/lib/x86_64-linux-gnu/{libLLVMSPIRVLib.so.14,libLLVM-14.so.1} \
+            all/usr/lib/llvm-14/lib/libclang-cpp.so.14 lib/
+        # shellcheck disable=SC2016
+        printf '%s\n' '#!/bin/sh' 'here=$(dirname "$(readlink -f "$0")")' \
+            'LD_LIBRARY_PATH=$here/lib exec "$here/lib/ocloc" "$@"' >ocloc
+        chmod 755 ocloc
+        rm -rf apt debs all log
+    ) || die "ocloc: unpacking failed"
+    LD_LIBRARY_PATH=$work/lib need_libraries ocloc "$work/lib/libLLVM-14.so.1" ocloc_own ocloc_new
+    { "$work/ocloc" compile --help || true; } 2>&1 | grep '^Usage:' >/dev/null || die "ocloc: does not start"
+    finish ocloc
+    say "ocloc: unpacked $(cat "$dir/ocloc/VERSION")"
 }
 
 # The versions tried together. The loader follows $ORIGIN, so no LD_LIBRARY_PATH is needed.
@@ -356,6 +414,8 @@ export VK_DRIVER_FILES='$dir/lavapipe/icd.json'
 export WOQ_LAVAPIPE25_ICD='$dir/lavapipe25/icd.json'
 # For RADV on null hardware: VK_DRIVER_FILES=\$WOQ_RADV_ICD RADV_FORCE_FAMILY=navi31
 export WOQ_RADV_ICD='$dir/radv/icd.json'
+# Intel's compiler for GPUs.
+export WOQ_OCLOC='$dir/ocloc/ocloc'
 END
 }
 
@@ -364,6 +424,7 @@ unpack_mesa lavapipe 26.1.6 trixie-backports lvp
 unpack_mesa lavapipe25 25.0.7 trixie lvp
 unpack_mesa radv 25.0.7 trixie radeon
 unpack_intel
+unpack_ocloc
 unpack_cuda
 make_python
 write_env

@@ -76,6 +76,8 @@ void tool_free_names(char **names, size_t count);
 /* "8.5 MiB", "640 B"; the buffer belongs to the caller and needs 24 bytes. */
 const char *tool_bytes(uint64_t bytes, char *out);
 const char *tool_kind(enum woq_device_kind kind);
+/* What is to be said of a path that nobody has run on such hardware yet; NULL = nothing. */
+const char *tool_untried(const struct woq_device_info *info);
 
 /* A table of aligned columns: one letter a column, l or r. Widths count characters of UTF-8. */
 struct tool_table {

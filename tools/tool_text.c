@@ -183,6 +183,13 @@ const char *tool_kind(enum woq_device_kind kind)
     return "other";
 }
 
+const char *tool_untried(const struct woq_device_info *info)
+{
+    const bool intel = info->backend == WOQ_BACKEND_OPENCL && info->kind != WOQ_DEVICE_KIND_CPU &&
+                       info->features & WOQ_FEATURE_MATRIX && strstr(info->vendor, "Intel");
+    return intel ? "Intel's matrix units through OpenCL (kernel coop): compiled, not run" : NULL;
+}
+
 /* ---- Tables ---- */
 
 void tool_table_begin(struct tool_table *table, const char *align)

@@ -122,8 +122,8 @@ WOQ_INLINE uint4 w_piece(woq_in weights, const struct woq_args *a, const struct 
     const uint row = strip_of(a, p, i) * 16u + 8u * high + lane_of(p, i) / 4u, first = unit * 32u + p->t * 8u;
     woq_in codes = woq_row_codes(weights, a, row);
     float8 w = (float8)(0.0f);
-#pragma unroll 1 /* a large body */
-    for (uint column = first; column < first + 8u; column++) {
+    const uint end = first + 8u + a->opaque_zero; /* or it is unrolled, to a multiple of the kernel */
+    for (uint column = first; column < end; column++) {
         float next = 0.0f;
         if (column < a->k) {
             const struct woq_group1 group = woq_load_group1(weights, a, column / h->span, row);
@@ -149,8 +149,8 @@ WOQ_INLINE uint4 x_piece(bool fast, woq_in weights, woq_in x, const struct woq_a
     __global const ushort *row = (__global const ushort *)x_row(x, a, p, i);
     __global const uint *perm = (__global const uint *)(weights + a->perm_off);
     ushort8 v = (ushort8)(0);
-#pragma unroll 1
-    for (uint k = first; k < first + 8u; k++) {
+    const uint end = first + 8u + a->opaque_zero; /* as above */
+    for (uint k = first; k < end; k++) {
         const uint column = k >= a->k ? WOQ_PERM_NONE : WOQ_FLAG_PERM(a->flags) ? perm[k] : k;
         v = (ushort8)(v.s1234, v.s56, v.s7, column != WOQ_PERM_NONE ? row[column] : (ushort)0);
     }
@@ -201,7 +201,7 @@ WOQ_INLINE void multiply_row(woq_matrix_a a, const int8 *b, float8 *total, __loc
 #undef MULTIPLY
 }
 
-/* 16 columns, `half` 0 or 1 of a unit, of this sub-group's rows. live: the sums are wanted. */
+/* 16 columns, half 0 or 1 of a unit, of this sub-group's rows. live: the sums are wanted. */
 WOQ_INLINE void multiply(__local const uint4 *buffer, const struct place *p, uint half_, float8 *total,
                          __local uint *scratch, bool live)
 {
@@ -267,8 +267,8 @@ WOQ_INLINE void accumulate(bool fast, woq_in weights, woq_in x, const struct woq
         const bool live = SUBGROUPS_K == 1u || i < count;
         __local const uint4 *buffer = pool + (2u * p->k + i % 2u) * STAGE;
         if (live || WOQ_SOFTWARE_MATRIX) {
-            multiply(buffer, p, 0, total, scratch, live);
-            multiply(buffer, p, 1, total, scratch, live);
+            for (uint half_ = 0; half_ < 2u; half_++)
+                multiply(buffer, p, half_, total, scratch, live);
         }
     }
 }
@@ -296,10 +296,15 @@ woq_coop(WOQ_PARAMETERS)
 #define CLEAR(m) clear_row(total + m * TILES_N);
     WOQ_REPEAT(TILES_M, CLEAR)
 #undef CLEAR
-    if (((args.x_off | args.x_stride) & 15u) == 0u && args.k % 8u == 0u && !WOQ_FLAG_PERM(args.flags))
+    const bool fast = ((args.x_off | args.x_stride) & 15u) == 0u && args.k % 8u == 0u && !WOQ_FLAG_PERM(args.flags);
+#if WOQ_SOFTWARE_MATRIX
+    accumulate(fast, weights, x, &args, &p, pool, total, scratch); /* once: it takes compilers long */
+#else
+    if (fast)
         accumulate(true, weights, x, &args, &p, pool, total, scratch);
     else
         accumulate(false, weights, x, &args, &p, pool, total, scratch);
+#endif
 
     const uint columns = args.granule ? ROWS_W / 2u : ROWS_W;
     __local float *const numbers = (__local float *)pool;

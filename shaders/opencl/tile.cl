@@ -130,8 +130,8 @@ WOQ_INLINE float4 w_four(woq_in weights, const struct woq_args *a, const struct 
     const uint row = strip_of(a, p, i) * 16u + 8u * high + p->g;
     woq_in codes = woq_row_codes(weights, a, row);
     float4 w = (float4)(0.0f);
-#pragma unroll 1 /* a large body */
-    for (uint column = first; column < first + 4u; column++) {
+    const uint end = first + 4u + a->opaque_zero; /* or it is unrolled, to a multiple of the kernel */
+    for (uint column = first; column < end; column++) {
         float next = 0.0f;
         if (column < a->k) {
             const struct woq_group1 group = woq_load_group1(weights, a, column / h->span, row);
@@ -165,8 +165,8 @@ WOQ_INLINE float4 x_four(bool fast, woq_in weights, woq_in x, const struct woq_a
     woq_in row = x_row(x, a, p, i);
     __global const uint *perm = (__global const uint *)(weights + a->perm_off);
     float4 v = (float4)(0.0f);
-#pragma unroll 1
-    for (uint k = first; k < first + 4u; k++) {
+    const uint end = first + 4u + a->opaque_zero; /* as above */
+    for (uint k = first; k < end; k++) {
         const uint column = k >= a->k ? WOQ_PERM_NONE : WOQ_FLAG_PERM(a->flags) ? perm[k] : k;
         v = (float4)(v.yz, v.w, column != WOQ_PERM_NONE ? woq_load(row + (ulong)column * X_SIZE, WOQ_X) : 0.0f);
     }
