@@ -17,6 +17,7 @@
 #endif
 
 #define MAX_SIZES 16u
+#define INTEL_LANES 16u /* of the narrowest sub-groups, at most */
 /* Of FP32 that a thread on Intel's GPUs, which has 128 registers in all, can keep beside what else it needs. */
 #define INTEL_SUMS 32u
 
@@ -29,6 +30,8 @@ void woqi_cl_gpu_open(struct woqi_cl_device *dev, const char *extensions)
     for (size_t i = 0; i < bytes / sizeof *sizes; i++)
         if (!dev->gpu.subgroup || sizes[i] < dev->gpu.subgroup)
             dev->gpu.subgroup = (uint32_t)sizes[i];
+    if (dev->gpu.subgroup > INTEL_LANES) /* Mesa has the extension for other vendors' GPUs, too */
+        dev->gpu.subgroup = 0;
     if (woqi_cl_has_word(extensions, "cl_intel_subgroup_matrix_multiply_accumulate") &&
         (dev->gpu.subgroup == 8 || dev->gpu.subgroup == 16))
         dev->gpu.matrix = dev->gpu.subgroup;
