@@ -58,6 +58,8 @@ static void say_end(int status, char *why)
 {
     if (interrupted)
         snprintf(why, TOOL_WHY, "interrupted");
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        snprintf(why, TOOL_WHY, "the driver did not come back in time");
     else if (WIFSIGNALED(status))
         snprintf(why, TOOL_WHY, "the driver or this program crashed: signal %d, %s", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));

@@ -36,6 +36,8 @@ expect 2 "did you mean '--json'" devices --jsno
 expect 2 'takes no value' devices --json=1
 expect 2 'error, warning, info or debug' devices --log loud
 expect 2 "unexpected 'all'" devices all
+expect 0 '^reference:0' devices --try --seconds 60
+expect 2 'a time in seconds' devices --try --seconds soon
 WOQ_EMULATE=max_binding=1M expect 0 'emulated .*max_binding 1 MiB instead of' devices
 WOQ_EMULATE=max_bindign=1M expect 2 'max_bindign' devices
 

@@ -1,5 +1,5 @@
 /* cmd_devices.c: `woq devices`: what is there, what it can do, and why a driver was refused. */
-#include "tool.h"
+#include "devices_try.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,17 +7,23 @@
 static const char command[] = "woq devices";
 
 static const char help[] =
-    "usage: woq devices [--verbose] [--json]\n\n"
+    "usage: woq devices [--verbose] [--json] [--try [--seconds SECONDS]]\n\n"
     "Lists every device of every backend, with the name that WOQ_DEVICE and --device take, and\n"
     "each backend or driver that could not be used, with the reason. Kernels that gave wrong\n"
     "numbers when they were tested on a device are named as its quarantine; none is tested for it.\n\n"
+    "Kernels that use a CPU's instructions are for drivers that are known to compile them. On others\n"
+    "they stand in doubt: --try compiles and runs each in a process of its own, which a driver may\n"
+    "end, and keeps the verdict for all programs that use this cache.\n\n"
     "  -v, --verbose   all limits\n"
     "  -j, --json      as JSON, with everything that --verbose shows\n"
+    "  -t, --try       first tries the kernels that are in doubt, even if they were tried before\n"
+    "      --seconds SECONDS   for those of one set of instructions; then they count as refused (default 600)\n"
     "  -l, --log LEVEL the library's messages on stderr: error, warning, info or debug\n"
     "  -h, --help      this text\n\n"
     "Examples:\n"
     "  woq devices\n"
     "  WOQ_EMULATE=max_binding=1M,no_fp16 woq devices --verbose\n"
+    "  woq devices --try\n"
     "  woq devices --json | jq -r '.devices[].selector'\n";
 
 /* A listed device, opened: as it is used, and as it would be without WOQ_EMULATE. */
@@ -27,6 +33,8 @@ struct found {
     struct woq_memory_budget budget;
     struct woq_quarantined *quarantine;
     size_t quarantined;
+    struct woq_trial *trials;
+    size_t trial_count;
     bool open;        /* info is valid */
     bool emulated;    /* plain is valid and info was lowered by WOQ_EMULATE */
     char reason[512]; /* why it could not be opened */
@@ -88,6 +96,9 @@ static enum woq_status examine(struct found *f, enum woq_log_level level)
     woq_device_quarantine(dev, NULL, &f->quarantined);
     f->quarantine = tool_alloc(f->quarantined, sizeof *f->quarantine);
     woq_device_quarantine(dev, f->quarantine, &f->quarantined);
+    woq_device_trials(dev, NULL, &f->trial_count);
+    f->trials = tool_alloc(f->trial_count, sizeof *f->trials);
+    woq_device_trials(dev, f->trials, &f->trial_count);
     woq_device_destroy(&dev);
 
     const char *emulate = getenv("WOQ_EMULATE");
@@ -138,6 +149,29 @@ static void print_emulation(const struct found *f)
     putchar('\n');
 }
 
+/* "VNNI, AVX512" of those in this state; how many. */
+static size_t name_trials(const struct found *f, enum woq_trial_state state, char *out, size_t size)
+{
+    size_t used = 0, count = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < f->trial_count && used < size; i++)
+        if (f->trials[i].state == state)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", count++ ? ", " : "", f->trials[i].instructions);
+    return count;
+}
+
+static void print_trials(const struct found *f)
+{
+    char names[128];
+    if (name_trials(f, WOQ_TRIAL_PASSED, names, sizeof names))
+        printf("    tried       kernels for %s passed\n", names);
+    for (size_t i = 0; i < f->trial_count; i++)
+        if (f->trials[i].state == WOQ_TRIAL_FAILED)
+            printf("    refused     kernels for %s: %s\n", f->trials[i].instructions, f->trials[i].found);
+    if (name_trials(f, WOQ_TRIAL_NONE, names, sizeof names))
+        printf("    in doubt    kernels for %s: not used before `woq devices --try`\n", names);
+}
+
 static void print_device(const struct found *f, bool verbose)
 {
     const struct woq_device_info *i = &f->info;
@@ -170,6 +204,7 @@ static void print_device(const struct found *f, bool verbose)
     for (size_t q = 0; q < f->quarantined; q++)
         printf("    %-10s  %s: %s\n", q ? "" : "quarantine", f->quarantine[q].kernel,
                f->quarantine[q].found);
+    print_trials(f);
     if (!verbose)
         return;
     for (size_t l = 0; l < LIMITS; l++) {
@@ -244,6 +279,15 @@ static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
         yyjson_mut_obj_add_str(doc, kernel, "kernel", f->quarantine[q].kernel);
         yyjson_mut_obj_add_str(doc, kernel, "found", f->quarantine[q].found);
     }
+    static const char *const states[] = {"none", "passed", "failed"};
+    yyjson_mut_val *trials = yyjson_mut_obj_add_arr(doc, o, "trials");
+    for (size_t t = 0; t < f->trial_count; t++) {
+        yyjson_mut_val *trial = yyjson_mut_arr_add_obj(doc, trials);
+        yyjson_mut_obj_add_str(doc, trial, "instructions", f->trials[t].instructions);
+        yyjson_mut_obj_add_str(doc, trial, "state", states[f->trials[t].state]);
+        if (*f->trials[t].found)
+            tool_json_text(doc, trial, "found", f->trials[t].found);
+    }
     if (!f->emulated)
         return;
     yyjson_mut_val *lowered = yyjson_mut_obj_add_obj(doc, o, "without_emulation");
@@ -286,21 +330,31 @@ static int print_json(const struct found *found, size_t count)
     return tool_json_write(command, doc, "-");
 }
 
+enum { OPTION_SECONDS = 256 };
+
 int cmd_devices(int argc, char **argv)
 {
     static const struct option options[] = {{"verbose", no_argument, NULL, 'v'},
                                             {"json", no_argument, NULL, 'j'},
+                                            {"try", no_argument, NULL, 't'},
+                                            {"seconds", required_argument, NULL, OPTION_SECONDS},
                                             {"log", required_argument, NULL, 'l'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
-    bool verbose = false, json = false;
+    bool verbose = false, json = false, try_all = false;
+    double seconds = 600;
     enum woq_log_level level = (enum woq_log_level)0;
     char why[TOOL_WHY];
     opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, ":vjl:h", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, ":vjtl:h", options, NULL)) != -1;) {
         switch (c) {
         case 'v': verbose = true; break;
         case 'j': json = true; break;
+        case 't': try_all = true; break;
+        case OPTION_SECONDS:
+            if (!tool_parse_seconds(optarg, &seconds, why))
+                return tool_usage(command, "--seconds: %s", why);
+            break;
         case 'l':
             if (!tool_parse_log(optarg, &level, why))
                 return tool_usage(command, "--log: %s", why);
@@ -314,7 +368,9 @@ int cmd_devices(int argc, char **argv)
 
     struct woq_device_entry *entries = NULL;
     size_t count = 0;
-    int result = tool_list(command, level, &entries, &count);
+    int result = try_all ? devices_try(command, level, (unsigned)seconds + 1) : TOOL_OK;
+    if (!result)
+        result = tool_list(command, level, &entries, &count);
     if (result)
         return result;
     struct found *found = tool_alloc(count, sizeof *found);
@@ -329,7 +385,7 @@ int cmd_devices(int argc, char **argv)
     else if (!result)
         print_text(found, count, verbose);
     for (size_t i = 0; i < count; i++)
-        free(found[i].quarantine);
+        free(found[i].quarantine), free(found[i].trials);
     free(found);
     free(entries);
     return result;

@@ -176,6 +176,36 @@ WOQ_API enum woq_status woq_device_memory(struct woq_device *device, struct woq_
 WOQ_API enum woq_status woq_device_quarantine(struct woq_device *device,
                                               struct woq_quarantined *entries, size_t *count);
 
+/* What is known of kernels for a set of a CPU's instructions where the driver is not one that they were written with.
+ * Such drivers (PoCL of other versions) may compile them to wrong code, or end the process. */
+enum woq_trial_state {
+    WOQ_TRIAL_NONE = 0, /* not tried yet: not used */
+    WOQ_TRIAL_PASSED,   /* used by devices opened since */
+    WOQ_TRIAL_FAILED    /* not used */
+};
+struct woq_trial {
+    char instructions[16]; /* "VNNI": as names of kernels have it, and WOQ_EMULATE=fixed= */
+    enum woq_trial_state state;
+    char found[160];       /* FAILED: the program, and its first wrong number or what became of it; else empty */
+};
+
+/*
+ * The sets of instructions that are in doubt on this device, and their verdicts by its cache; most devices have none.
+ * entries and *count as in woq_devices_list.
+ * Returns WOQ_OK; INVALID_ARGUMENT (device or count NULL).
+ */
+WOQ_API enum woq_status woq_device_trials(struct woq_device *device, struct woq_trial *entries, size_t *count);
+
+/*
+ * Compiles and runs every program for one of these sets on problems with known answers, and keeps the verdict in the
+ * cache, by driver, CPU and version of this library. MAY END THE PROCESS, OR NEVER RETURN: for a child process that
+ * has opened the device for nothing else, with a limit of time; the verdict is then FAILED already. `woq devices --try`
+ * does so. Takes about a minute, if the driver has to compile all programs.
+ * Returns WOQ_OK (verdict: see *out, which may be NULL); INVALID_ARGUMENT (device or instructions NULL, none in doubt
+ * of this name); UNSUPPORTED (the device has no cache).
+ */
+WOQ_API enum woq_status woq_device_try(struct woq_device *device, const char *instructions, struct woq_trial *out);
+
 /* "reference", "opencl", "vulkan", "cuda"; "none" for other values. Static storage. */
 WOQ_API const char *woq_backend_name(enum woq_backend backend);
 

@@ -208,6 +208,10 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     atomic_init(&dev->used, 0);
     dev->handle = true;
     dev->self_test = !params->skip_self_test;
+    dev->software_matrix = emulation.software_matrix;
+    dev->only_matrix = emulation.only_matrix;
+    dev->host_pack = emulation.host_pack;
+    dev->only_fixed = emulation.only_fixed;
     pthread_mutex_init(&dev->lock, NULL);
     pthread_mutex_init(&dev->log.lock, NULL);
     pthread_mutex_init(&dev->selftest_lock, NULL);
@@ -225,10 +229,6 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     snprintf(dev->info.selector, sizeof dev->info.selector, "%s:%u", woq_backend_name(backend->id),
              index);
     woqi_emulation_apply(&emulation, &dev->info);
-    dev->software_matrix = emulation.software_matrix;
-    dev->only_matrix = emulation.only_matrix;
-    dev->host_pack = emulation.host_pack;
-    dev->only_fixed = emulation.only_fixed;
     *out = dev;
     return WOQ_OK;
 }

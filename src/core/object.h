@@ -55,6 +55,9 @@ struct woq_device {
     bool self_test;                                 /* else kernels are trusted untested */
     pthread_mutex_t selftest_lock;                  /* verdicts; held while a kernel is tested */
     struct woqi_verdict *verdicts;                  /* on kernels */
+    uint32_t doubted;         /* bits WOQ_DOT_…: the CPU has them, its driver may not survive them; set by open */
+    char doubted_key[17];     /* hash of driver and CPU, for verdicts on them; set by open */
+    uint32_t tried;           /* of them, the one under trial in this process (trial.h) */
     void (*drain)(struct woq_device *device);       /* waits for the retired; set with the first */
     atomic_uint_least64_t used;                     /* bytes in buffers */
     void *impl;

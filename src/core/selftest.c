@@ -111,7 +111,7 @@ static void problem_free(struct woq_device *device, struct problem *p)
 }
 
 static enum woq_status problem_make(struct woq_device *device, const struct woqi_path *path,
-                                    struct woqi_kernel_key key, struct problem *p)
+                                    struct woqi_kernel_key key, uint32_t m, struct problem *p)
 {
     static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 24, 20, 128, 32};
     memset(p, 0, sizeof *p);
@@ -141,7 +141,7 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
         p->m = 2;
     }
     p->n += 5;
-    p->m += 3;
+    p->m = m ? m : p->m + 3;
     if (path->max_m && p->m > path->max_m)
         p->m = path->max_m;
     p->codes = woqi_alloc(device, (uint64_t)p->n * p->k, 2);
@@ -156,9 +156,9 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
         p->g_idx[k] = k % p->groups;
     for (uint32_t n = 0; n < p->n; n++)
         fill_row(p, n);
-    for (uint32_t m = 0; m < p->m; m++)
+    for (uint32_t row = 0; row < p->m; row++)
         for (uint32_t k = 0; k < p->k; k++)
-            woqi_store(p->x_type, p->x, (uint64_t)m * p->k + k, (float)x_value(p, m, k));
+            woqi_store(p->x_type, p->x, (uint64_t)row * p->k + k, (float)x_value(p, row, k));
     return WOQ_OK;
 }
 
@@ -227,13 +227,12 @@ static enum woq_status run_objects(const struct problem *p, struct objects *o)
     return st ? st : woq_buffer_read(o->y, 0, p->y, (uint64_t)p->m * p->n * sizeof *p->y);
 }
 
-/* *wrong gets the first element that is not what it must be, or stays empty. */
-static enum woq_status test_kernel(struct woq_device *device, const struct woqi_path *path,
-                                   struct woqi_kernel_key key, char *wrong, size_t size)
+enum woq_status woqi_selftest_run(struct woq_device *device, const struct woqi_path *path,
+                                  struct woqi_kernel_key key, uint32_t rows, char *wrong, size_t size)
 {
     struct problem p;
     struct objects o = {0};
-    enum woq_status st = problem_make(device, path, key, &p);
+    enum woq_status st = problem_make(device, path, key, rows, &p);
     if (!st)
         st = make_objects(device, path, &p, &o);
     if (!st)
@@ -277,7 +276,7 @@ bool woqi_selftest_passed(struct woq_device *device, const struct woqi_path *pat
     const struct woqi_verdict *v = woqi_verdict_find(device, kernel);
     bool passed = v && v->passed;
     if (!v) {
-        enum woq_status st = test_kernel(device, path_of(path, key), key, wrong, sizeof wrong);
+        enum woq_status st = woqi_selftest_run(device, path_of(path, key), key, 0, wrong, sizeof wrong);
         passed = !st && !*wrong;
         if (st)
             snprintf(reason, size, "its self-test could not run: %.100s", woq_last_message());

@@ -17,4 +17,11 @@
  * answer is no, this time. */
 woqi_trust_fn woqi_selftest_passed;
 
+/* The test itself: multiplies the problem by the path, whatever the planner would prefer. Its weights are of the key's
+ * kind, of its groups, and where its scale is not 0 of that scale and zero, even if one kernel is for all of them.
+ * rows: of X; 0 = enough for every kind of work-group. *wrong, empty before, gets the first element that is not what it
+ * must be, or stays empty. */
+enum woq_status woqi_selftest_run(struct woq_device *device, const struct woqi_path *path,
+                                  struct woqi_kernel_key key, uint32_t rows, char *wrong, size_t size);
+
 #endif

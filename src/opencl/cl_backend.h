@@ -125,7 +125,8 @@ cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
 
 /* ---- cl_cpu.c ---- */
 
-/* woqi_cl_device.dots of a CPU; info.name is set. version: of the driver. */
+/* woqi_cl_device.dots of a CPU, and what is in doubt (object.h); info.name and identity are set. version: of the
+ * driver. */
 uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const char *version);
 
 /* ---- cl_ptx.c: NVIDIA ---- */

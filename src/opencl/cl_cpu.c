@@ -1,12 +1,16 @@
 /*
  * cl_cpu.c: which instructions kernels for CPUs may use beyond what the driver's compiler makes of OpenCL C.
  *
- * The device is the CPU that this runs on, so that the CPU itself is asked. Only PoCL compiles inline assembly, and LLVM
- * answers what it does not expect by ending the process; so only versions count with which all of the kernels ran.
+ * The device is the CPU that this runs on, so that the CPU itself is asked. Only PoCL compiles inline assembly, and
+ * LLVM answers what it does not expect by ending the process; so only versions count with which all of the kernels ran,
+ * when they were written or in a trial on this machine (core/trial.h).
  */
 #include "cl_backend.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#include "../core/trial.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 static uint32_t host_dots(void)
@@ -42,9 +46,12 @@ uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const
     /* PoCL has devices that are CPUs of other machines, too. */
     if (strcmp(platform, "Portable Computing Language") || !begins(device->info.name, "cpu"))
         return plain;
+    const uint32_t dots = host_dots();
     if (begins(version, "6."))
-        return plain | host_dots();
-    woqi_log(device, WOQ_LOG_INFO, "math mode fixed16 by plain vectors: its other kernels are not known to PoCL %s",
-             version);
-    return plain;
+        return plain | dots;
+    char identity[sizeof woqi_cl_of(device)->identity + 16];
+    const int used = snprintf(identity, sizeof identity, "%s | %u", woqi_cl_of(device)->identity, (unsigned)dots);
+    woqi_hash_text(identity, (size_t)used, device->doubted_key);
+    device->doubted = dots;
+    return plain | woqi_trials_passed(device);
 }

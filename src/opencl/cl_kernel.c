@@ -87,7 +87,7 @@ bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
         snprintf(reason, reason_size, "not written for OpenCL");
         return false;
     }
-    if (woqi_kernel_is_fixed(key.id) && !(woqi_cl_of(device)->dots >> dot_of(key.block) & 1u)) {
+    if (woqi_kernel_is_fixed(key.id) && !((woqi_cl_of(device)->dots | device->tried) >> dot_of(key.block) & 1u)) {
         snprintf(reason, reason_size, "the CPU or its driver has no %s",
                  woqi_block_name((enum woqi_block_id)key.block));
         return false;

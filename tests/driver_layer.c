@@ -1,0 +1,90 @@
+/*
+ * driver_layer.c: an OpenCL layer (cl_layer.h) that makes a driver one which the library does not know, and one of its
+ * programs a bad one. The loader takes it from OPENCL_LAYERS; WOQ_TEST_LAYER says what it does to programs whose
+ * options contain a text: "abort:-DWOQ_DOT=1 -DWOQ_ZERO=2", "hang:…", "refuse:…", "lie:…" (zero points are taken for
+ * symmetric ones).
+ */
+#include <CL/cl_layer.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct _cl_icd_dispatch *next;
+static struct _cl_icd_dispatch own;
+
+/* clGetDeviceInfo with another version of the driver. */
+static cl_int CL_API_CALL device_info(cl_device_id device, cl_device_info name, size_t size, void *value,
+                                      size_t *size_out)
+{
+    static const char version[] = "99.0";
+    if (name != CL_DRIVER_VERSION)
+        return next->clGetDeviceInfo(device, name, size, value, size_out);
+    if (size_out)
+        *size_out = sizeof version;
+    if (value && size < sizeof version)
+        return CL_INVALID_VALUE;
+    if (value)
+        memcpy(value, version, sizeof version);
+    return CL_SUCCESS;
+}
+
+/* Does WOQ_TEST_LAYER ask for this fault in a program of these options? */
+static int wants(const char *fault, const char *options)
+{
+    const char *asked = getenv("WOQ_TEST_LAYER");
+    const size_t length = strlen(fault);
+    return asked && options && !strncmp(asked, fault, length) && asked[length] == ':' &&
+           strstr(options, asked + length + 1);
+}
+
+static cl_int CL_API_CALL build_program(cl_program program, cl_uint count, const cl_device_id *devices,
+                                        const char *options, void(CL_CALLBACK *done)(cl_program, void *), void *user)
+{
+    char changed[512];
+    if (wants("abort", options))
+        abort();
+    while (wants("hang", options))
+        pause();
+    if (wants("refuse", options))
+        return CL_BUILD_PROGRAM_FAILURE;
+    if (wants("lie", options)) {
+        snprintf(changed, sizeof changed, "%s", options);
+        strstr(changed, "-DWOQ_ZERO=2")[strlen("-DWOQ_ZERO=")] = '1';
+        options = changed;
+    }
+    return next->clBuildProgram(program, count, devices, options, done, user);
+}
+
+CL_API_ENTRY cl_int CL_API_CALL clGetLayerInfo(cl_layer_info name, size_t size, void *value, size_t *size_out)
+{
+    static const cl_layer_api_version version = CL_LAYER_API_VERSION_100;
+    static const char self[] = "woq test driver";
+    const void *from = name == CL_LAYER_API_VERSION ? (const void *)&version : self;
+    const size_t bytes = name == CL_LAYER_API_VERSION ? sizeof version : sizeof self;
+    if (name != CL_LAYER_API_VERSION && name != CL_LAYER_NAME)
+        return CL_INVALID_VALUE;
+    if (size_out)
+        *size_out = bytes;
+    if (value && size < bytes)
+        return CL_INVALID_VALUE;
+    if (value)
+        memcpy(value, from, bytes);
+    return CL_SUCCESS;
+}
+
+CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint count, const struct _cl_icd_dispatch *target, cl_uint *count_out,
+                                            const struct _cl_icd_dispatch **out)
+{
+    const cl_uint have = sizeof own / sizeof own.clGetPlatformIDs;
+    if (!target || !count_out || !out || count < have)
+        return CL_INVALID_VALUE;
+    next = target;
+    own = *target;
+    own.clGetDeviceInfo = device_info;
+    own.clBuildProgram = build_program;
+    *count_out = have;
+    *out = &own;
+    return CL_SUCCESS;
+}
