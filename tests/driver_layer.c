@@ -1,7 +1,7 @@
 /*
  * driver_layer.c: an OpenCL layer (cl_layer.h) that makes a driver one which the library does not know, and one of its
  * programs a bad one. The loader takes it from OPENCL_LAYERS; WOQ_TEST_LAYER says what it does to programs whose
- * options contain a text: "abort:-DWOQ_DOT=1 -DWOQ_ZERO=2", "hang:…", "refuse:…", "lie:…" (zero points are taken for
+ * options contain a text: "abort:-DWOQ_DOT=2 -DWOQ_ZERO=2", "hang:…", "refuse:…", "lie:…" (zero points are taken for
  * symmetric ones).
  */
 #include <CL/cl_layer.h>

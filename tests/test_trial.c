@@ -210,17 +210,17 @@ static void test_program(void **state)
         skip();
     }
     snprintf(line, sizeof line, "%srefused: the driver or this program crashed: signal 6", tries);
-    check_trial("own", "abort:-DWOQ_DOT=1 -DWOQ_ZERO=2", "devices --try", line, false);
+    check_trial("own", "abort:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try", line, false);
     assert_true(run_program("own", "", "devices"));
     assert_non_null(strstr(output, "refused     kernels for AVX2: fixed_tile_u4_AVX2_f32_point: ended the process"));
     snprintf(line, sizeof line, "%srefused: the driver did not come back in time", tries);
-    check_trial("own", "hang:-DWOQ_DOT=1 -DWOQ_ZERO=2", "devices --try --seconds 20", line, false);
+    check_trial("own", "hang:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try --seconds 20", line, false);
     snprintf(line, sizeof line, "%spassed", tries);
     check_trial("own", "", "devices --try", line, true);
     snprintf(line, sizeof line, "%srefused: fixed_tile_u4_AVX2_f32_point: y[", tries);
-    check_trial("lies", "lie:-DWOQ_DOT=1 -DWOQ_ZERO=2", "devices --try --json", line, false);
+    check_trial("lies", "lie:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try --json", line, false);
     snprintf(line, sizeof line, "%srefused: fixed_tile_u4_AVX2_f32_point: ", tries);
-    check_trial("refuses", "refuse:-DWOQ_DOT=1 -DWOQ_ZERO=2", "devices --try", line, false);
+    check_trial("refuses", "refuse:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try", line, false);
     assert_true(run_program("refuses", "", "devices --json"));
     assert_non_null(strstr(output, "\"state\": \"failed\""));
 }

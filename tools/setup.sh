@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: tools/setup.sh [--cuda] [--fuzz] [--ocloc] [--python] [--help]
+usage: tools/setup.sh [--aarch64] [--cuda] [--fuzz] [--ocloc] [--python] [--help]
 
 Installs compilers, headers, PoCL and the Vulkan tools with apt-get (as root or through sudo), and unpacks into
 build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them:
@@ -16,22 +16,26 @@ build/drivers (or $WOQ_DRIVERS_DIR), where nothing else on the machine sees them
   cuda/      with --cuda and no nvcc on the machine: the CUDA compiler, from PyPI (x86-64 only)
   python/    with --python: a virtual environment with the packages that tests compare with, from PyPI
   env.sh     source it to use them
---fuzz also installs libFuzzer for the clang that PoCL brings.
+--fuzz also installs libFuzzer for the clang that PoCL brings; --aarch64 what links and emulates ARM programs.
 
 On Debian 12 a trixie source is added with a priority below the machine's own packages. What is there already is
 left alone; a second run changes nothing and needs no network.
 END
 }
 
-want_cuda=0 want_fuzz=0 want_ocloc=0 want_python=0
+want_aarch64=0 want_cuda=0 want_fuzz=0 want_ocloc=0 want_python=0
 for arg in "$@"; do
     case $arg in
+    --aarch64) want_aarch64=1 ;;
     --cuda) want_cuda=1 ;;
     --fuzz) want_fuzz=1 ;;
     --ocloc) want_ocloc=1 ;;
     --python) want_python=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "setup.sh: unknown option '$arg'; the options are --cuda, --fuzz, --ocloc, --python and --help" >&2; exit 2 ;;
+    *)
+        echo "setup.sh: unknown option '$arg'; the options are --aarch64, --cuda, --fuzz, --ocloc, --python and --help" >&2
+        exit 2
+        ;;
     esac
 done
 
@@ -52,6 +56,7 @@ command -v flock >/dev/null && flock 9
 # Tools by the command they bring, taken from the machine's own suite. Clear of the trixie source on purpose: the
 # machine keeps its compiler.
 tools=(gcc:gcc g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkg-config git:git python3:python3)
+[ $want_aarch64 -eq 0 ] || tools+=(qemu-aarch64:qemu-user aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu)
 # Packages that must be Debian 13's, with the lowest version that serves: PoCL 6, and a glslc and Vulkan headers that
 # know VK_KHR_cooperative_matrix.
 packages=(

@@ -8,8 +8,8 @@ usage() {
 usage: tools/test.sh [--quick] [--interop] [--help]
 
 Stages, each in a folder of its own under build/:
-  setup   tools/setup.sh --cuda --fuzz --ocloc --python: compilers, headers, software drivers, libFuzzer, Python
-          packages; and tools/fetch_model.sh: SmolLM2
+  setup   tools/setup.sh --aarch64 --cuda --fuzz --ocloc --python: compilers, headers, software drivers, an emulator,
+          libFuzzer, Python packages; and tools/fetch_model.sh: SmolLM2
   test    all backends, all tests; a backend without a device is a failure (WOQ_REQUIRE_BACKENDS to change that), and so
           are missing Python packages (WOQ_REQUIRE_PYTHON, empty to skip what needs them)
   asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`, and fuzzers for a minute
@@ -80,7 +80,7 @@ count() {
 }
 
 heading "setup"
-tools/setup.sh --cuda --fuzz --ocloc --python
+tools/setup.sh --aarch64 --cuda --fuzz --ocloc --python
 model=$(tools/fetch_model.sh)
 drivers=${WOQ_DRIVERS_DIR:-$top/build/drivers}
 # shellcheck disable=SC1091

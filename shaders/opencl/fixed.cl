@@ -158,13 +158,16 @@ static __attribute__((noinline)) void sums_of(uint rows, woq_in weights, woq_in 
 {
     const uint end = min(panel + 1u, last_panel);
     for (uint v = 0; v < 2u; v += WOQ_PANELS, panel = end, out += WOQ_PANELS) {
+#if R > 3
         if (rows == 6u)
             panel_sums(6u, weights, x, a, panel, end, out);
         else if (rows == 5u)
             panel_sums(5u, weights, x, a, panel, end, out);
         else if (rows == 4u)
             panel_sums(4u, weights, x, a, panel, end, out);
-        else if (rows == 3u)
+        else
+#endif
+        if (rows == 3u)
             panel_sums(3u, weights, x, a, panel, end, out);
         else if (rows == 2u)
             panel_sums(2u, weights, x, a, panel, end, out);

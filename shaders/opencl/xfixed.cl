@@ -46,7 +46,7 @@ WOQ_INLINE uint largest_bits(const float16 *v)
 /* Sixteen columns, to a multiple of 32 bytes: vstore16 of bytes would be stores of bytes. */
 WOQ_INLINE void store_fixed(woq_out p, int16 v)
 {
-#if WOQ_DOT == WOQ_DOT_VBMI
+#if WOQ_DOT == WOQ_DOT_VBMI || WOQ_DOT == WOQ_DOT_SDOT
     const int16 low = v << 24 >> 24;
     const char16 l = convert_char16(low), h = convert_char16((v - low) >> 8);
     ((__global char16 *)p)[0] = (char16)(h.lo, l.lo);

@@ -233,6 +233,7 @@
  *   VNNI     AVX-512 with VNNI
  *   AVX512   AVX-512 (F, BW, VL)
  *   AVX2
+ *   SDOT     ARMv8.2 with dot products
  *   PLAIN    what any compiler makes of vectors
  *
  * WOQI_FIXED_PATHS(P): P(kernel, block, min_m, max_m) in order of preference, as above. fixed decodes codes once for 6
@@ -243,6 +244,7 @@
     B(VNNI, WOQ_DOT_VNNI)                                                                          \
     B(AVX512, WOQ_DOT_AVX512)                                                                      \
     B(AVX2, WOQ_DOT_AVX2)                                                                          \
+    B(SDOT, WOQ_DOT_SDOT)                                                                          \
     B(PLAIN, WOQ_DOT_PLAIN)
 
 #define WOQI_FIXED_PATHS(P)                                                                        \
@@ -254,6 +256,7 @@
     P(FIXED, AVX512, 0, 0)                                                                         \
     P(FIXED_TILE, AVX2, 7, 0)                                                                      \
     P(FIXED, AVX2, 0, 0)                                                                           \
+    P(FIXED, SDOT, 0, 0)                                                                           \
     P(FIXED, PLAIN, 0, 0)
 
 /* Numbers of the tables' blocks. */

@@ -27,9 +27,9 @@
  * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
  *         or all; math FIXED16. X is what xfixed made of it. Built for one kind of codes and one set of instructions.
  *         Work-groups as in gemm, of at most WOQI_FIXED_ROWS rows.
- * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI. Work-group (i, j) of size 1 computes
- *         tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts j, j + groups[1], … of
- *         at most WOQI_FIXED_TILE_ROWS rows.
+ * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI and WOQ_DOT_SDOT. Work-group (i, j)
+ *         of size 1 computes tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts
+ *         j, j + groups[1], … of at most WOQI_FIXED_TILE_ROWS rows.
  *
  * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16, or BF16
  *         where they take it. Built for one kind of codes, one type of X and one block (blocks.h). Work-group (i, j)

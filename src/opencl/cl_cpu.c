@@ -12,7 +12,15 @@
 
 #include "../core/trial.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+/* Those with which all kernels have run. */
 #if defined(__x86_64__) && defined(__GNUC__)
+static const char known_driver[] = "6.";
+
 static uint32_t host_dots(void)
 {
     uint32_t dots = 0;
@@ -28,7 +36,16 @@ static uint32_t host_dots(void)
     dots |= 1u << WOQ_DOT_VNNI;
     return __builtin_cpu_supports("avx512vbmi") ? dots | 1u << WOQ_DOT_VBMI : dots;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+static const char known_driver[] = "none"; /* compiled, and run by an emulator alone */
+
+static uint32_t host_dots(void)
+{
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? 1u << WOQ_DOT_SDOT : 0;
+}
 #else
+static const char known_driver[] = "none";
+
 static uint32_t host_dots(void)
 {
     return 0;
@@ -47,7 +64,7 @@ uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const
     if (strcmp(platform, "Portable Computing Language") || !begins(device->info.name, "cpu"))
         return plain;
     const uint32_t dots = host_dots();
-    if (begins(version, "6."))
+    if (begins(version, known_driver))
         return plain | dots;
     char identity[sizeof woqi_cl_of(device)->identity + 16];
     const int used = snprintf(identity, sizeof identity, "%s | %u", woqi_cl_of(device)->identity, (unsigned)dots);
