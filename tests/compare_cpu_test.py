@@ -198,6 +198,14 @@ def check_run(library, folder):
     assert result["threads"] == 1 and done.stdout.count("ORT W8 int8 X: left out: not installed") == 2
     rows = [line for line in done.stdout.splitlines() if line.startswith("   1  ") or line.startswith("   3  ")]
     assert len(rows) == 4 and all(line.count("left out") == 5 for line in rows), done.stdout
+    # X and Y in BF16; 1 + 2^-8 is between two of them
+    assert oracle.bf16(struct.pack("<4e", 1, 1 + 2**-8, 1 + 3 * 2**-8, -6e-8)) == \
+        bytes.fromhex("803f" "803f" "823f" "80b3")
+    assert list(oracle.numbers("bf16", bytes.fromhex("803f" "40c0"))) == [1, -3]
+    done, result = checks.run(SCRIPT, folder, "--no-install", "--library", library, "--device", "reference",
+                              "--threads", "1", "--shapes", "32x256", "--m", "3", "--x", "bf16", "--peers", "none")
+    row, = result["shapes"][0]["rows"]
+    assert result["x"] == "bf16" and all(1e-4 < row["error"][name] < 3e-2 for name in ("w4g128", "w8g128")), row
     if compare_plot.available():
         file = os.path.join(folder, "out.png")
         compare_plot.draw(result, file, [compare_plot.MILLISECONDS, compare_plot.RATIO], "a test")

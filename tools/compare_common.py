@@ -146,10 +146,11 @@ def products(seconds, copies, batch_seconds):
 class Ours:
     """A contender: prepare(m, x) → a function that runs a batch and gives seconds a product.
 
-    clock: the method of woq.Batch that runs it and tells. math: a key of woq.MATH.
+    clock: the method of woq.Batch that runs it and tells. math: a key of woq.MATH. x_type: of X and Y, 16 bits.
     """
 
-    def __init__(self, device, name, n, k, max_m, rotate, batch_seconds, clock, math="default"):
+    def __init__(self, device, name, n, k, max_m, rotate, batch_seconds, clock, math="default",
+                 x_type=woq.F16):
         self.name, self.device, self.n, self.k = name, device, n, k
         self.batch_seconds, self.clock = batch_seconds, clock
         self.label = f"woq {name}"
@@ -159,7 +160,7 @@ class Ours:
             self.weights.append(woq.Weights(device, self.data.format, n, k, self.data.codes, self.data.scales,
                                             self.data.zeros))
             wanted = copies_for(rotate, self.weights[0].info.device_bytes)
-        self.gemms = [woq.Gemm(device, w, max_m, math=woq.MATH[math]) for w in self.weights]
+        self.gemms = [woq.Gemm(device, w, max_m, x_type, x_type, woq.MATH[math]) for w in self.weights]
         self.payload = self.weights[0].info.payload_bytes
 
     def prepare(self, m, x):

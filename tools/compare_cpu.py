@@ -4,7 +4,7 @@
     tools/compare_cpu.py --library build/libwoq.so
     tools/compare_cpu.py --shapes 4096x4096 --m 1,16 --formats w4g128 --json out.json --png out.png
 
-Y[M,N] = X[M,K] · Wᵀ, W in groups of 128. Ours takes FP16 X on an OpenCL device for CPUs, as
+Y[M,N] = X[M,K] · Wᵀ, W in groups of 128. Ours takes FP16 X (BF16 with --x bf16) on an OpenCL device for CPUs, as
 integers of 16 bits with --math fixed16; of the others
 
   ort-float   ONNX Runtime's MatMulNBits, 4 bits, FP32 X, accuracy_level 1: FP32 arithmetic
@@ -42,6 +42,7 @@ ROWS = "1,2,3,4,6,8,12,16,24,32,64,128,256,512"
 FORMATS = {name: common.FORMATS[name] for name in ("w4g128", "w8g128")}
 REST_SECONDS = 0.1     # for threads that spin after their work
 STEADY = 1.25          # upper ÷ lower quartile of a contender's runs, on a machine that does nothing else
+X_TYPES = {"f16": woq.F16, "bf16": woq.BF16}
 TOLERANCE = 5e-3       # ours; peers.FLOAT says of what
 POCL = "Portable Computing Language"
 THREADS = ("OMP_NUM_THREADS", "POCL_CPU_MAX_CU_COUNT", "POCL_MAX_PTHREAD_COUNT", "LP_NUM_THREADS")
@@ -53,6 +54,7 @@ def parse_arguments(argv):
     parser = common.make_parser(__doc__, SHAPES, ROWS, FORMATS, peers.KINDS, rotate=0)
     parser.add_argument("-d", "--device", help="as woq_device_open takes it (default: PoCL, whichever opencl:… it is)")
     parser.add_argument("--math", choices=woq.MATH, default="default", help="math mode of ours (default default)")
+    parser.add_argument("-x", "--x", choices=X_TYPES, default="f16", help="type of X and Y of ours (default f16)")
     parser.add_argument("-n", "--threads", type=common.number, default=cores, metavar="N",
                         help="threads of each, and cores for them (default all)")
     parser.add_argument("--venv", default=folder, metavar="DIR", help=f"the virtual environment (default {folder})")
@@ -115,14 +117,14 @@ def open_device(library, selector):
 # ---- Measuring ----
 
 class Ours(common.Ours):
-    tolerance = TOLERANCE
-
-    def __init__(self, device, name, n, k, max_m, rotate, math):
-        super().__init__(device, name, n, k, max_m, rotate, peers.BATCH_SECONDS, woq.Batch.host_seconds, math)
+    def __init__(self, device, name, n, k, max_m, rotate, math, x_type):
+        super().__init__(device, name, n, k, max_m, rotate, peers.BATCH_SECONDS, woq.Batch.host_seconds, math, x_type)
         self.against = name
+        self.bf16 = x_type == woq.BF16
+        self.tolerance = peers.BF16 if self.bf16 else TOLERANCE
 
     def prepare(self, m, x):
-        run = super().prepare(m, x)
+        run = super().prepare(m, check.bf16(x) if self.bf16 else x)
 
         def seconds():
             run()  # as the peers do
@@ -130,7 +132,7 @@ class Ours(common.Ours):
         return seconds
 
     def result(self):
-        return check.numbers("e", super().result(None))
+        return check.numbers("bf16" if self.bf16 else "e", super().result(None))
 
 
 class Table:
@@ -143,7 +145,8 @@ class Table:
         rotate, most = options.rotate << 20, max(options.m)
         if not check.possible(most, n, k):
             sys.exit(f"{PROGRAM}: without numpy the results of {n}x{k} cannot be checked: pip install numpy")
-        self.ours = [Ours(device, name, n, k, most, rotate, options.math) for name in options.formats]
+        self.ours = [Ours(device, name, n, k, most, rotate, options.math, X_TYPES[options.x])
+                     for name in options.formats]
         self.peers = []
         data = {o.name: o.data for o in self.ours}
         for name in options.peers:
@@ -251,7 +254,7 @@ def report_row(table, row):
 
 
 def tolerances(options):
-    return {**{name: TOLERANCE for name in options.formats},
+    return {**{name: peers.BF16 if options.x == "bf16" else TOLERANCE for name in options.formats},
             **{name: peers.KINDS[name].tolerance for name in options.peers}}
 
 
@@ -266,7 +269,7 @@ def run(options, library, device):
     tables, bad = common.each_row(options, make, print_head, report_row)
     print("\nlargest errors against float64, of the root mean square: " + largest_errors(tables, options))
     result = common.document(options, device, library, tables, peers=versions, threads=options.threads,
-                             math=options.math, tolerance=tolerances(options))
+                             math=options.math, x=options.x, tolerance=tolerances(options))
     note = f"medians of {options.rounds}, {options.threads} threads"
     common.write(result, options, [compare_plot.MILLISECONDS] + [compare_plot.RATIO] * bool(options.peers), note)
     return 1 if bad else 0
@@ -289,7 +292,7 @@ def main(argv=None):
     library = common.open_library(PROGRAM, options)
     try:
         device = open_device(library, options.device)
-        print(f"{common.describe(library, device)}; {options.threads} threads, math {options.math}",
+        print(f"{common.describe(library, device)}; {options.threads} threads, X {options.x}, math {options.math}",
               flush=True)
         return run(options, library, device)
     except woq.Error as e:

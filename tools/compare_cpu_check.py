@@ -52,8 +52,20 @@ def product(data, m, x):
                  for c in range(k)) for j in range(data.n)] for i in range(m)]
 
 
+def bf16(halves):
+    """BF16 bytes of FP16 ones: to nearest, ties to even."""
+    if numpy is not None:
+        bits = numpy.frombuffer(halves, "<f2").astype("<f4").view("<u4")
+        return (bits + 0x7fff + (bits >> 16 & 1) >> 16).astype("<u2").tobytes()
+    count = len(halves) // 2
+    bits = struct.unpack(f"<{count}I", struct.pack(f"<{count}f", *struct.unpack(f"<{count}e", halves)))
+    return struct.pack(f"<{count}H", *(b + 0x7fff + (b >> 16 & 1) >> 16 for b in bits))
+
+
 def numbers(kind, data):
-    """Little-endian bytes as numbers; kind: "e", "f"."""
+    """Little-endian bytes as numbers; kind: "e", "f", "bf16"."""
+    if kind == "bf16":
+        return numbers("f", b"".join(b"\0\0" + data[i:i + 2] for i in range(0, len(data), 2)))
     if numpy is not None:
         return numpy.frombuffer(data, {"e": "<f2", "f": "<f4"}[kind])
     return struct.unpack(f"<{len(data) // struct.calcsize(kind)}{kind}", data)

@@ -32,6 +32,9 @@
  *           divided by the power of two that brings its largest finite |x| to 2^15 … 2^16, and rounded to FP16; the
  *           sum is multiplied by it. Elements below 2^-32·max|x| lose bits, at most 2^-40·max|x| each: add
  *               2^-40·max|x| · (1 + γ(K + 2G + 4)) · Σ |w|,    max|x| over the finite elements of the row.
+ * BF16 X on CPUs with dot products of BF16 (explain tells of a kernel "…_DPBF16"; EXACT): q − zero and x are BF16,
+ *           their products are exact, and two of them are added to a sum at a time, in FP32. Subnormal x count as 0:
+ *           add  255·K·2^-126·max|scale|.
  * FIXED16   on CPUs, if asked for. A row of X is cut into blocks B of 128 columns, in the order in which they are
  *           packed (g_idx: sorted by group); a block's elements become multiples of s, the least power of two with
  *           max|x| <= 32639·s, though at least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as EXACT:

@@ -1,5 +1,6 @@
 /*
- * fixed_tile.cl: FIXED16 on a CPU, layout PANEL16, X from xfixed with its integers in order; for many rows.
+ * fixed_tile.cl: FIXED16 on a CPU, or EXACT with DPBF16, layout PANEL16, X from xfixed with its numbers in order; for
+ * many rows.
  *
  *   work-group (i, j) of size 1 computes tiles of 4 physical panels i, i + get_num_groups(0), … of part j of the rows,
  *   of equal parts of at most ROWS; j strides by the number of groups, too
@@ -7,8 +8,8 @@
  *   these rows; then R rows by V panels at a time, for each segment of columns (abi.inc), rising: the integers' dot
  *   product, exactly; then sum = fma(scale, dot · scale of X, sum)
  *
- * The sums are those of fixed.cl, to the bit. Codes and sums are private, 88 KiB on the stack, and the sums of 256 rows
- * come from the second cache: a block's codes and what R rows need stay in the first one.
+ * The sums are those of fixed.cl, to the bit, where there is one. Codes and sums are private, 88 KiB on the stack, and
+ * the sums of 256 rows come from the second cache: a block's codes and what R rows need stay in the first one.
  *
  *   ROWS      256   for which codes are unpacked once
  *   R         6     WOQ_DOT_ROWS, rows at a time: with V panels 24 dot products in AVX-512's 32 registers
@@ -82,7 +83,7 @@ WOQ_INLINE void unpack_panel(woq_in weights, const struct woq_args *a, uint pane
             woq_prefetch(at + WOQ_FIXED_BLOCK * WOQ_COLUMN);
 #pragma unroll
             for (uint l = 0; l < LINE; l++)
-                t->codes[p + l][v] = woq_less16(woq_two_columns(at + l * (2u * WOQ_COLUMN)), zeros);
+                t->codes[p + l][v] = woq_operand(woq_less16(woq_two_columns(at + l * (2u * WOQ_COLUMN)), zeros));
         }
     }
 }
@@ -122,7 +123,7 @@ WOQ_INLINE void add_block(const uint rows, woq_in x, const struct woq_args *a, u
             const float scale = *(__global const float *)(x_scales + r * stride);
 #pragma unroll
             for (uint v = 0; v < V; v++) {
-                float16 sum = fma(scales[v], convert_float16(dots[v][r]) * scale, sums[r][v0 + v]);
+                float16 sum = fma(scales[v], woq_dot_value(dots[v][r], scale), sums[r][v0 + v]);
 #if WOQ_ZERO == WOQ_ABI_ZERO_OFFSET
                 const float x_sum = (float)*(__global const int *)(terms + r * stride) * scale;
                 sum = fma(t->offsets[s.segment][v0 + v], (float16)(x_sum), sum);

@@ -5,7 +5,7 @@
  *   j, j + get_num_groups(1), …, to rows as abi.inc has them
  *
  * A block's scale is the least power of two s with max|x| <= 32639·s, 2^-112 at least; its integers are rn(x/s). A NaN
- * or infinity makes the scale NaN and the integers 0.
+ * or infinity makes the scale NaN and the integers 0. With DPBF16 X is BF16, and is copied.
  */
 
 #define ROUND 0x1.8p23f /* added to a number below 2^22, leaves the nearest integer in its last bits */
@@ -102,6 +102,18 @@ WOQ_INLINE void fix_block(const float16 *v, const struct woq_args *a, woq_out to
         store_terms(terms + 2u * s, sum, a->flags);
     }
 }
+
+#if WOQ_DOT == WOQ_DOT_DPBF16
+/* In place of fix_block. */
+WOQ_INLINE void copy_block(const float16 *v, const struct woq_args *a, woq_out to, __global float *scale,
+                           __global int *terms)
+{
+    *scale = 1.0f;
+    for (uint i = 0; i < WOQ_FIXED_BLOCK / 16u; i++)
+        ((__global ushort16 *)to)[i] = convert_ushort16(as_uint16(v[i]) >> 16);
+}
+#define fix_block copy_block
+#endif
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void woq_xfixed(WOQ_PARAMETERS)
 {

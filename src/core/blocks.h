@@ -234,10 +234,12 @@
  *   AVX512   AVX-512 (F, BW, VL)
  *   AVX2
  *   SDOT     ARMv8.2 with dot products
+ *   DPBF16   AVX-512 with BF16: fixed_tile alone, X BF16, math EXACT
  *   PLAIN    what any compiler makes of vectors
  *
  * WOQI_FIXED_PATHS(P): P(kernel, block, min_m, max_m) in order of preference, as above. fixed decodes codes once for 6
  * rows, fixed_tile for 256, which is worth it from the next row on; but bytes of VBMI are decoded at little cost.
+ * DPBF16 is worth it from WOQI_DPBF16_ROWS rows on, where gemv reads X of them more than once.
  */
 #define WOQI_FIXED_BLOCKS(B)                                                                       \
     B(VBMI, WOQ_DOT_VBMI)                                                                          \
@@ -245,8 +247,10 @@
     B(AVX512, WOQ_DOT_AVX512)                                                                      \
     B(AVX2, WOQ_DOT_AVX2)                                                                          \
     B(SDOT, WOQ_DOT_SDOT)                                                                          \
+    B(DPBF16, WOQ_DOT_DPBF16)                                                                      \
     B(PLAIN, WOQ_DOT_PLAIN)
 
+#define WOQI_DPBF16_ROWS 2
 #define WOQI_FIXED_PATHS(P)                                                                        \
     P(FIXED, VBMI, 0, 64)                                                                          \
     P(FIXED_TILE, VNNI, 7, 0)                                                                      \

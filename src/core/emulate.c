@@ -124,8 +124,8 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
         "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, no_matrix_bf16, "
-        "software_matrix (=8 or 16), matrix=mma, coop, nv2 or wgmma, fixed=vbmi, vnni, avx512, avx2, sdot or plain, "
-        "gpu, "
+        "software_matrix (=8 or 16), matrix=mma, coop, nv2 or wgmma, "
+        "fixed=vbmi, vnni, avx512, avx2, sdot, dpbf16 or plain, gpu, "
         "host_pack",
         (int)length, item);
 }

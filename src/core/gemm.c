@@ -74,10 +74,14 @@ static enum woq_status find_forced(struct woq_device *device, const char **path)
                      "woq_gemm_create: path '%s' is unknown; known are %s", *path, known);
 }
 
-/* FIXED16 is for those who ask for it; to others its paths are not worth a reason. */
+/* FIXED16 is for those who ask for it, and DPBF16 for BF16 X; to others their paths are not worth a reason. */
 static bool fixed_fits(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason)
 {
     const bool fixed = path->math == WOQ_MATH_FIXED16, wanted = gemm->params.math == WOQ_MATH_FIXED16;
+    if (path->block == WOQI_BLOCK_DPBF16 && (gemm->params.x_type != WOQ_BF16 || wanted)) {
+        reason[0] = 0;
+        return false;
+    }
     if (fixed == wanted || (!fixed && !gemm->weights->group))
         return true;
     snprintf(reason, WOQI_REASON_SIZE, "%s", fixed ? "" : "does not compute in math mode fixed16");
@@ -139,8 +143,11 @@ static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
         keys[i] = woqi_path_key(gemm, path, i);
         if (!kernel_wanted(gemm->device, keys[i], reason))
             return false;
-        if (!gemm->device->backend->kernel_probe(gemm->device, keys[i], reason, WOQI_REASON_SIZE))
+        if (!gemm->device->backend->kernel_probe(gemm->device, keys[i], reason, WOQI_REASON_SIZE)) {
+            if (path->block == WOQI_BLOCK_DPBF16) /* which few CPUs have */
+                reason[0] = 0;
             return false;
+        }
     }
     if (!math_fits(gemm, path, reason) || !path->accepts(gemm, path, reason, WOQI_REASON_SIZE))
         return false;

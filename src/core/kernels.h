@@ -27,7 +27,8 @@
  * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
  *         or all; math FIXED16. X is what xfixed made of it. Built for one kind of codes and one set of instructions.
  *         Work-groups as in gemm, of at most WOQI_FIXED_ROWS rows.
- * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI and WOQ_DOT_SDOT. Work-group (i, j)
+ * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI and WOQ_DOT_SDOT. WOQ_DOT_DPBF16: X is
+ *         BF16, math EXACT, no float offsets; xfixed has copied X, and there is no kernel fixed. Work-group (i, j)
  *         of size 1 computes tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts
  *         j, j + groups[1], … of at most WOQI_FIXED_TILE_ROWS rows.
  *

@@ -43,8 +43,16 @@ enum {
 };
 
 const struct woqi_path woqi_paths[] = {
-    {"gemv", 0, WOQI_GEMV_MAX_M, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
-     woqi_panels_accept, no_workspace, no_limit, 0, woqi_panel_gemv_step, NULL},
+#define PANEL_GEMV_PATH(rows)                                                                      \
+    {"gemv", 0, rows, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,              \
+     woqi_panels_accept, no_workspace, no_limit, 0, woqi_panel_gemv_step, NULL}
+    PANEL_GEMV_PATH(WOQI_DPBF16_ROWS - 1),
+#define XFIXED_PATH(kernel, id, min_m, max_m, math)                                                \
+    {"gemm", min_m, max_m, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_##math, \
+     woqi_fixed_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2, woqi_panel_gemm_step, NULL},
+    XFIXED_PATH(FIXED_TILE, DPBF16, WOQI_DPBF16_ROWS, 0, EXACT)
+    PANEL_GEMV_PATH(WOQI_GEMV_MAX_M),
+#undef PANEL_GEMV_PATH
     {"gemm", 0, 0, 2, {WOQI_KERNEL_XPREP, WOQI_KERNEL_GEMM}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,
      woqi_panel_gemm_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2,
      woqi_panel_gemm_step, NULL},
@@ -106,11 +114,10 @@ const struct woqi_path woqi_paths[] = {
     EXPAND_PATH(COOP, C128X128, 0, 0, any), EXPAND_PATH(COOP, C64X64, 0, 0, any),
     EXPAND_PATH(COOP, C32X32, 0, 0, any),
 #undef EXPAND_PATH
-#define FIXED_PATH(kernel, id, min_m, max_m)                                                       \
-    {"gemm", min_m, max_m, 2, {WOQI_KERNEL_XFIXED, WOQI_KERNEL_##kernel}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_FIXED16, \
-     woqi_fixed_accepts, woqi_panel_gemm_workspace, woqi_panel_gemm_slice, 2, woqi_panel_gemm_step, NULL},
+#define FIXED_PATH(kernel, id, min_m, max_m) XFIXED_PATH(kernel, id, min_m, max_m, FIXED16)
     WOQI_FIXED_PATHS(FIXED_PATH)
 #undef FIXED_PATH
+#undef XFIXED_PATH
     {"floor", 0, 0, 1, {WOQI_KERNEL_FLOOR}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT, accepts_any,
      no_workspace, no_limit, 0, floor_step, NULL},
 };

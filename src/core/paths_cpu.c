@@ -40,7 +40,7 @@ bool woqi_panel_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *
 
 static bool is_fixed(const struct woqi_path *path)
 {
-    return path->math == WOQ_MATH_FIXED16;
+    return path->kernels[0] == WOQI_KERNEL_XFIXED;
 }
 
 /* Bytes of a row of prepared activations. */
@@ -89,7 +89,12 @@ bool woqi_fixed_accepts(const struct woq_gemm *gemm, const struct woqi_path *pat
 {
     const struct woq_weights *w = gemm->weights;
     if (!w->group) {
-        snprintf(reason, size, "weights are not integers");
+        snprintf(reason, size, "%s", path->block == WOQI_BLOCK_DPBF16 ? "" : "weights are not integers");
+        return false;
+    }
+    if (path->block == WOQI_BLOCK_DPBF16 && w->format.zero == WOQ_ZERO_OFFSET) {
+        /* scale·Inf + offset·Inf may be NaN where (scale·q + offset)·Inf is not. */
+        snprintf(reason, size, "weights have float offsets, with which infinities in X would not propagate");
         return false;
     }
     if (w->group < w->k_packed && w->group % WOQ_FIXED_BLOCK && WOQ_FIXED_SEGMENT(w->group) != w->group) {

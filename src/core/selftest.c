@@ -120,7 +120,8 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     if (key.spans == WOQI_SPANS_EACH || pairs) /* which want whole steps */
         p->k = (uint32_t)woqi_div_up(p->k, 2 * WOQI_FRAG_COLUMNS) * 2 * WOQI_FRAG_COLUMNS;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;
-    p->x_type = key.id == WOQI_KERNEL_XHALF || key.x == WOQ_ABI_BF16 ? WOQ_BF16 : WOQ_F16;
+    const bool bf16 = key.id == WOQI_KERNEL_XHALF || key.x == WOQ_ABI_BF16 || path->block == WOQI_BLOCK_DPBF16;
+    p->x_type = bf16 ? WOQ_BF16 : WOQ_F16;
     p->format.code = key.code ? (enum woq_code)key.code : WOQ_CODE_U4; /* REDUCE and XHALF know no weights */
     if (p->x_type == WOQ_BF16 && path->math == WOQ_MATH_ROUNDED &&
         !(device->info.features & WOQ_FEATURE_MATRIX_BF16))

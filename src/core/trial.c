@@ -129,6 +129,12 @@ static bool try_program(struct woq_device *device, const struct set *set, const 
     return true;
 }
 
+/* Does any product run it? */
+static bool has_program(struct woqi_kernel_key key)
+{
+    return key.block != WOQI_BLOCK_DPBF16 || key.zero != WOQ_ABI_ZERO_OFFSET;
+}
+
 static bool try_path(struct woq_device *device, const struct set *set, const struct woqi_path *path,
                      struct woq_trial *trial)
 {
@@ -136,7 +142,7 @@ static bool try_path(struct woq_device *device, const struct set *set, const str
     for (key.code = WOQ_ABI_U4; key.code <= WOQ_ABI_U8; key.code++)
         for (key.zero = WOQ_ABI_ZERO_SYMMETRIC; key.zero <= WOQ_ABI_ZERO_OFFSET; key.zero++)
             for (key.scale = WOQ_ABI_F32; key.scale <= WOQ_ABI_BF16; key.scale++)
-                if (!try_program(device, set, path, key, trial))
+                if (has_program(key) && !try_program(device, set, path, key, trial))
                     return false;
     return true;
 }

@@ -34,7 +34,9 @@ static uint32_t host_dots(void)
     if (!__builtin_cpu_supports("avx512vnni"))
         return dots;
     dots |= 1u << WOQ_DOT_VNNI;
-    return __builtin_cpu_supports("avx512vbmi") ? dots | 1u << WOQ_DOT_VBMI : dots;
+    if (__builtin_cpu_supports("avx512vbmi"))
+        dots |= 1u << WOQ_DOT_VBMI;
+    return __builtin_cpu_supports("avx512bf16") ? dots | 1u << WOQ_DOT_DPBF16 : dots;
 }
 #elif defined(__aarch64__) && defined(__linux__)
 static const char known_driver[] = "none"; /* compiled, and run by an emulator alone */

@@ -341,7 +341,8 @@ static bool all_products(const struct oracle_product *p, const double *x, double
     }
     /* subnormals flushed: (2K + 2G + 2) · 2^-126 · max(1, max|x|, max|scale|) */
     const double groups = (double)oracle_groups(&p->sources[0].format, p->k);
-    const double flush = (2 * (double)p->k + 2 * groups + 2) * tiny * top;
+    const double flush = (2 * (double)p->k + 2 * groups + 2) * tiny * top +
+                         (p->dotted ? 255 * (double)p->k * tiny * largest_scale(p) : 0);
     for (uint64_t i = 0; i < p->m * rows && !p->exact; i++)
         sums[i].error += isfinite(sums[i].value) ? flush : 0;
     return true;

@@ -98,8 +98,6 @@ void product_destroy(struct product *p)
         free(p->want[i]);
         p->want[i] = NULL;
     }
-    free(p->want_halved);
-    p->want_halved = NULL;
 }
 
 static enum woq_status create_gemm(const struct product *p, const char *path, struct woq_gemm **out)
@@ -157,7 +155,7 @@ bool product_record(struct product *p, struct woq_gemm *gemm, struct woq_command
 /* The expected values for `math`, made on first need. */
 static const struct oracle_output *wanted(struct product *p, enum woq_math math)
 {
-    struct oracle_output **slot = p->halved ? &p->want_halved : &p->want[math - WOQ_MATH_EXACT];
+    struct oracle_output **slot = &p->want[p->halved ? 3 : p->dotted ? 4 : math - WOQ_MATH_EXACT];
     if (*slot)
         return *slot;
     const struct oracle_product product = {
@@ -165,7 +163,7 @@ static const struct oracle_output *wanted(struct product *p, enum woq_math math)
         .k = p->c.k, .x = p->data.x, .x_type = (enum woq_type)p->c.x, .bias = p->data.bias,
         .bias_type = (enum woq_type)p->c.bias, .residual = p->data.residual,
         .y_type = (enum woq_type)p->c.y, .activation = (enum woq_activation)p->c.activation,
-        .math = math, .halved = p->halved, .exact = p->data.exact};
+        .math = math, .halved = p->halved, .dotted = p->dotted, .exact = p->data.exact};
     *slot = calloc(p->c.m * p->c.n, sizeof(**slot));
     if (*slot && oracle_product(&product, *slot) != p->c.n) {
         fprintf(stderr, "the oracle refused the case\n");
@@ -215,6 +213,7 @@ static bool explained(struct product *p, const struct woq_gemm *gemm, const char
     const bool native =
         woq_device_get_info(p->device)->features & WOQ_FEATURE_MATRIX_BF16 && p->c.code != WOQ_CODE_F16;
     p->halved = p->c.x == WOQ_BF16 && !native && e.kernel && !strncmp(e.kernel, "mma", 3);
+    p->dotted = e.kernel && strstr(e.kernel, "_DPBF16");
     const bool good = e.path && e.kernel && e.layout && (!path || !strcmp(path, e.path)) &&
                       e.math >= WOQ_MATH_EXACT && e.math <= WOQ_MATH_FIXED16 &&
                       (e.math != WOQ_MATH_FIXED16 || p->c.math == WOQ_MATH_FIXED16) &&

@@ -20,9 +20,10 @@ struct product {
     struct woq_weights *weights;
     struct test_region x, y, bias, residual; /* bias, residual: buffer NULL if unused */
     enum oracle_safety safety;
-    struct oracle_output *want[3]; /* [m][n] for EXACT, ROUNDED, FIXED16; made when needed */
-    struct oracle_output *want_halved; /* for EXACT where X went through FP16 */
-    bool halved;                       /* explain tells of such a kernel */
+    /* [m][n] for EXACT, ROUNDED, FIXED16; for EXACT where X went through FP16, and into dot products of BF16. Made when
+     * needed. */
+    struct oracle_output *want[5];
+    bool halved, dotted; /* explain tells of such a kernel */
     char refusal[256];             /* what the library said to the last refusal */
 };
 
