@@ -152,16 +152,13 @@ enum woq_status woqi_product_record(struct woq_model *m, const struct woqi_step 
     return st;
 }
 
-enum woq_status woqi_product_run(struct woqi_product *product, uint32_t m)
+enum woq_status woqi_product_submit(struct woqi_product *product, uint32_t m, uint64_t *ticket)
 {
-    uint64_t ticket = 0;
     product->binding[0].m = m;
     enum woq_status st = woq_commands_run(product->commands, product->binding,
-                                          product->bound ? 1 : product->count, &ticket);
-    if (st)
-        return st;
-    product->bound = true;
-    return woq_commands_wait(product->commands, ticket, WOQ_FOREVER);
+                                          product->bound ? 1 : product->count, ticket);
+    product->bound |= !st;
+    return st;
 }
 
 void woqi_product_release(struct woqi_product *product)

@@ -26,14 +26,18 @@ static void norm(struct woq_model *m, const float *weight, uint32_t first, uint3
 static enum woq_status on_device(struct woq_model *m, struct woqi_product *product, uint32_t rows,
                                  const struct woqi_region *in, const struct woqi_region *out)
 {
+    uint64_t ticket = 0;
     enum woq_status st = woqi_upload(m, in, rows);
     if (!st)
         st = woqi_host_leave(m);
     if (!st)
-        st = woqi_product_run(product, rows);
+        st = woqi_product_submit(product, rows, &ticket);
     if (!st)
         st = woqi_host_enter(m);
-    return st ? st : woqi_download(m, out, rows);
+    if (!st)
+        st = woqi_download(m, out, rows);
+    /* Mapping and reading have waited: this tells how the run ended. */
+    return st ? st : woq_commands_wait(product->commands, ticket, WOQ_FOREVER);
 }
 
 /* One layer; of the last, only the keys and values of rows before `first` are needed. */

@@ -132,7 +132,8 @@ struct woqi_step {
 };
 enum woq_status woqi_product_record(struct woq_model *model, const struct woqi_step *steps,
                                     uint32_t count, uint32_t max_m, struct woqi_product *out);
-enum woq_status woqi_product_run(struct woqi_product *product, uint32_t m);
+/* Runs it for m rows; *ticket is to be waited for. */
+enum woq_status woqi_product_submit(struct woqi_product *product, uint32_t m, uint64_t *ticket);
 void woqi_product_release(struct woqi_product *product);
 static inline void *woqi_rows(const struct woq_model *model, const struct woqi_region *r)
 {

@@ -106,12 +106,13 @@ static enum woq_status prepare(struct woq_device *device, struct slot *slots,
     return WOQ_OK;
 }
 
+/* event: NULL = not wanted. */
 static cl_int enqueue_dispatch(const struct woqi_cl_api *cl, cl_command_queue queue,
-                               const struct slot *slot, const struct woqi_step *step)
+                               const struct slot *slot, const struct woqi_step *step, cl_event *event)
 {
     const size_t *local = woqi_cl_kernel_launch(step->kernel)->local;
     const size_t global[3] = {local[0] * step->groups[0], local[1] * step->groups[1], local[2] * step->groups[2]};
-    return cl->clEnqueueNDRangeKernel(queue, slot->kernel, 3, NULL, global, local, 0, NULL, NULL);
+    return cl->clEnqueueNDRangeKernel(queue, slot->kernel, 3, NULL, global, local, 0, NULL, event);
 }
 
 static cl_int enqueue_copy(const struct woqi_cl_api *cl, cl_command_queue queue,
@@ -198,12 +199,14 @@ static cl_int enqueue_run(struct woqi_cl_device *dev, struct instance *in,
                           const struct woqi_step *steps, uint32_t count, const char **call)
 {
     const struct woqi_cl_api *cl = dev->api;
+    while (count && (steps[count - 1].kind == WOQI_STEP_OFF || steps[count - 1].kind == WOQI_STEP_BARRIER))
+        count--;
     for (uint32_t i = 0; i < count; i++) {
         cl_int code = CL_SUCCESS;
         switch (steps[i].kind) {
         case WOQI_STEP_DISPATCH:
             *call = "clEnqueueNDRangeKernel";
-            code = enqueue_dispatch(cl, dev->queue, &in->slots[i], &steps[i]);
+            code = enqueue_dispatch(cl, dev->queue, &in->slots[i], &steps[i], i + 1 == count ? &in->done : NULL);
             break;
         case WOQI_STEP_COPY:
             *call = "clEnqueueCopyBuffer";
@@ -223,10 +226,12 @@ static cl_int enqueue_run(struct woqi_cl_device *dev, struct instance *in,
         if (code)
             return code;
     }
-    *call = "clEnqueueMarkerWithWaitList";
-    cl_int code = cl->clEnqueueMarkerWithWaitList(dev->queue, 0, NULL, &in->done);
-    if (code)
-        return code;
+    if (!in->done) { /* the last step is no dispatch, whose event would tell that all are done */
+        *call = "clEnqueueMarkerWithWaitList";
+        const cl_int code = cl->clEnqueueMarkerWithWaitList(dev->queue, 0, NULL, &in->done);
+        if (code)
+            return code;
+    }
     *call = "clFlush";
     return cl->clFlush(dev->queue);
 }
@@ -367,7 +372,7 @@ static cl_int enqueue_record(const struct woqi_cl_api *cl, const struct woqi_cl_
         switch (steps[i].kind) {
         case WOQI_STEP_DISPATCH:
             *call = "clEnqueueNDRangeKernel";
-            code = enqueue_dispatch(cl, target->queue, &slots[i], &steps[i]);
+            code = enqueue_dispatch(cl, target->queue, &slots[i], &steps[i], NULL);
             break;
         case WOQI_STEP_COPY:
             *call = "clEnqueueCopyBuffer";
