@@ -146,6 +146,7 @@ if "$woq" eval --help >/dev/null 2>&1; then
     expect 2 'no float offsets' eval "$dir/empty.gguf:w4g32o" --prompt x
     expect 2 'must be even' eval "$dir/empty.gguf" --window 511 --prompt x
     expect 2 'below the window of 512' eval "$dir/empty.gguf" --stride 512 --prompt x
+    expect 2 'exact, rounded or fixed16' eval "$dir/empty.gguf" --math exact,f16 --prompt x
     expect 2 "did you mean '--weights'" eval "$dir/empty.gguf" --weigths f16
     expect 1 'not UTF-8 at byte 3' eval "$dir/empty.gguf" --text "$dir/latin.txt"
     expect 1 'cannot read' eval "$dir/empty.gguf" --text "$dir/none.txt"

@@ -22,6 +22,7 @@ static const char help[] =
     "  -n, --tokens N      of the text at most (default 8192); 0 = all\n"
     "      --window N      tokens that a prediction sees (default 512); the last N - N/2 - 1 of\n"
     "                      each window are scored, windows do not overlap\n"
+    "      --math LIST     exact, rounded, fixed16, default (what the path prefers); each of the list\n"
     "      --stride S      instead: a window each S tokens, of which the last S are scored\n"
     "  -p, --prompt TEXT   continue this text, always with the likeliest token\n"
     "  -g, --generate N    by so many tokens at most (default 64)\n"
@@ -31,9 +32,11 @@ static const char help[] =
     "Examples:\n"
     "  woq eval SmolLM2.gguf --weights f16,w8,w4g64 --text book.txt\n"
     "  woq eval SmolLM2.gguf:f16 SmolLM2-w4 --text book.txt --tokens 0 --json result.json\n"
+    "  woq eval SmolLM2-w4 --device opencl:0 --math exact,fixed16 --text book.txt\n"
     "  woq eval SmolLM2.gguf --device opencl:0 --prompt 'The capital of France is' -g 16\n";
 
-enum long_only { OPTION_WINDOW = 256, OPTION_STRIDE };
+enum long_only { OPTION_WINDOW = 256, OPTION_STRIDE, OPTION_MATH };
+#define MOST_MATHS 8
 
 static const struct option options[] = {
     {"weights", required_argument, NULL, 'w'},
@@ -42,6 +45,7 @@ static const struct option options[] = {
     {"tokens", required_argument, NULL, 'n'},
     {"window", required_argument, NULL, OPTION_WINDOW},
     {"stride", required_argument, NULL, OPTION_STRIDE},
+    {"math", required_argument, NULL, OPTION_MATH},
     {"prompt", required_argument, NULL, 'p'},
     {"generate", required_argument, NULL, 'g'},
     {"json", required_argument, NULL, 'j'},
@@ -54,6 +58,8 @@ struct request {
     const char *device, *json;
     struct tool_weights *weights;
     size_t weight_count;
+    enum woq_math maths[MOST_MATHS];
+    size_t math_count;
     struct eval_model *models;
     size_t count;
 };
@@ -69,6 +75,21 @@ static bool parse_list(struct request *r, const char *text, char *why)
     r->weights = tool_alloc(count, sizeof *r->weights);
     for (size_t i = 0; i < count && good; i++)
         good = tool_parse_weights(names[i], &r->weights[r->weight_count++], why);
+    tool_free_names(names, count);
+    return good;
+}
+
+static bool parse_maths(struct request *r, const char *text, char *why)
+{
+    char **names = NULL;
+    size_t count = 0;
+    bool good = tool_parse_names(text, &names, &count, why);
+    if (good && count > MOST_MATHS) {
+        snprintf(why, TOOL_WHY, "%zu are more than there are", count);
+        good = false;
+    }
+    for (r->math_count = 0; good && r->math_count < count; r->math_count++)
+        good = tool_parse_math(names[r->math_count], &r->maths[r->math_count], why);
     tool_free_names(names, count);
     return good;
 }
@@ -92,6 +113,7 @@ static bool parse_option(struct request *r, int c, char *why)
         break;
     case OPTION_WINDOW:
         return tool_parse_window(optarg, &e->window, why);
+    case OPTION_MATH: return parse_maths(r, optarg, why);
     case OPTION_STRIDE:
         if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
             return false;
@@ -101,10 +123,14 @@ static bool parse_option(struct request *r, int c, char *why)
     return true;
 }
 
+/* In each math mode. */
 static void add_model(struct request *r, const char *path, const struct tool_weights *weights)
 {
-    r->models = tool_grow(r->models, r->count + 1, sizeof *r->models);
-    r->models[r->count++] = (struct eval_model){.path = tool_text("%s", path), .weights = *weights};
+    for (size_t i = 0; i < r->math_count; i++) {
+        r->models = tool_grow(r->models, r->count + 1, sizeof *r->models);
+        r->models[r->count++] =
+            (struct eval_model){.path = tool_text("%s", path), .weights = *weights, .math = r->maths[i]};
+    }
 }
 
 static int parse_model(struct request *r, const char *text)
@@ -224,7 +250,7 @@ static void request_free(struct request *r)
 
 int cmd_eval(int argc, char **argv)
 {
-    struct request r = {.eval = {.tokens = 8192, .window = 512, .generate = 64}};
+    struct request r = {.eval = {.tokens = 8192, .window = 512, .generate = 64}, .math_count = 1};
     char why[TOOL_WHY];
     int result = TOOL_OK;
     opterr = 0;

@@ -18,10 +18,11 @@ struct eval_options {
     bool progress;
 };
 
-/* One row: a model file in one form. */
+/* One row: a model file in one form and math mode. */
 struct eval_model {
     char *path;
     struct tool_weights weights;
+    enum woq_math math;
     bool done;
     char reason[TOOL_WHY];
     struct woq_model_info info;

@@ -37,7 +37,7 @@ static void print_model(const struct eval_options *o, const struct eval_model *m
     }
     if (o->prompt)
         rate(table, m->decode_rate);
-    tool_table_add(table, "%s", m->info.path);
+    tool_table_add(table, "%s %s", m->info.path, m->info.math);
 }
 
 static void print_heads(const struct eval_options *o, bool one_file, struct tool_table *table)
@@ -139,6 +139,7 @@ static void json_model(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct e
     yyjson_mut_obj_add_uint(doc, v, "weight_bytes", m->info.weight_bytes);
     tool_json_real(doc, v, "bits_per_weight", m->info.bits_per_weight);
     yyjson_mut_obj_add_str(doc, v, "path", m->info.path);
+    yyjson_mut_obj_add_str(doc, v, "math", m->info.math);
     tool_json_real(doc, v, "load_seconds", m->load_seconds);
     if (o->text_file) {
         const struct woq_perplexity *p = &m->perplexity;

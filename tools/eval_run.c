@@ -115,6 +115,7 @@ static bool create(const struct eval_options *o, struct woq_device *device,
     const uint64_t room = prompt->count + (uint64_t)o->generate;
     p.weights = m->weights.mode;
     p.format = m->weights.format;
+    p.math = m->math;
     p.batch = o->text_file ? o->window : 0;
     p.context = p.batch;
     if (o->prompt && room > p.context)
