@@ -48,8 +48,9 @@ static enum woq_status submit(struct woqi_sequence *sequence, uint32_t instance,
         if (bad && conduct == ABORTS)
             _exit(3); /* whatever ends a process */
         copy[i].args.k -= bad && conduct == LIES ? 8 : 0;
-        fixed = *copy[i].kernel; /* of the two that give the same bits, the one that the reference has */
-        fixed.key.id = WOQI_KERNEL_FIXED;
+        /* The reference has one of the three that give the same bits, and floor for X that is not prepared. */
+        fixed = *copy[i].kernel;
+        fixed.key.id = fixed.key.id == WOQI_KERNEL_FIXED_ROW ? WOQI_KERNEL_FLOOR : WOQI_KERNEL_FIXED;
         copy[i].kernel = &fixed;
     }
     const enum woq_status st = woqi_backend_reference.sequence_submit(sequence, instance, copy);
@@ -112,7 +113,7 @@ static void test_liar(void **state)
     conduct = LIES;
     const struct woq_trial trial = try_here();
     assert_int_equal(trial.state, WOQ_TRIAL_FAILED);
-    assert_int_equal(strncmp(trial.found, "fixed_tile_u4_VNNI_f32_point_unit: y[", 37), 0);
+    assert_int_equal(strncmp(trial.found, "fixed_row_u4_VNNI_f32_point_unit: y[", 36), 0);
     assert_non_null(strstr(trial.found, ", must be "));
 }
 
@@ -122,8 +123,8 @@ static void test_honest(void **state)
     conduct = HONEST;
     products = 0;
     assert_int_equal(try_here().state, WOQ_TRIAL_PASSED);
-    /* 2 codes, 3 zeros, 3 scales, 3 sizes of groups: fixed with one row and many, fixed_tile with many */
-    assert_int_equal(products, 2 * 3 * 3 * 3 * 3);
+    /* 2 codes, 3 zeros, 3 scales, 3 sizes of groups: fixed_row, fixed with one row and many, fixed_tile with many */
+    assert_int_equal(products, 2 * 3 * 3 * 3 * 4);
     assert_int_equal(verdict("driver 2").state, WOQ_TRIAL_NONE);
 }
 
@@ -143,7 +144,7 @@ static void test_end(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
     const struct woq_trial trial = verdict("driver 1");
     assert_int_equal(trial.state, WOQ_TRIAL_FAILED);
-    assert_string_equal(trial.found, "fixed_tile_u4_VNNI_f32_point_unit: ended the process, or did not end");
+    assert_string_equal(trial.found, "fixed_row_u4_VNNI_f32_point_unit: ended the process, or did not end");
 }
 
 static void test_arguments(void **state)
@@ -195,7 +196,7 @@ static void check_trial(const char *caches, const char *fault, const char *argum
     const bool done = run_program(caches, "", "explain --device opencl:1 --n 64 --k 128 --m 1 --format w4g128 "
                                               "--math fixed16");
     assert_true(done == planned);
-    assert_non_null(strstr(output, planned ? "fixed_u4_AVX2" : "has no AVX2"));
+    assert_non_null(strstr(output, planned ? "fixed_row_u4_AVX2" : "has no AVX2"));
 }
 
 static void test_program(void **state)
@@ -212,14 +213,14 @@ static void test_program(void **state)
     snprintf(line, sizeof line, "%srefused: the driver or this program crashed: signal 6", tries);
     check_trial("own", "abort:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try", line, false);
     assert_true(run_program("own", "", "devices"));
-    assert_non_null(strstr(output, "refused     kernels for AVX2: fixed_tile_u4_AVX2_f32_point: ended the process"));
+    assert_non_null(strstr(output, "refused     kernels for AVX2: fixed_row_u4_AVX2_f32_point: ended the process"));
     snprintf(line, sizeof line, "%srefused: the driver did not come back in time", tries);
     check_trial("own", "hang:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try --seconds 20", line, false);
     snprintf(line, sizeof line, "%spassed", tries);
     check_trial("own", "", "devices --try", line, true);
-    snprintf(line, sizeof line, "%srefused: fixed_tile_u4_AVX2_f32_point: y[", tries);
+    snprintf(line, sizeof line, "%srefused: fixed_row_u4_AVX2_f32_point: y[", tries);
     check_trial("lies", "lie:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try --json", line, false);
-    snprintf(line, sizeof line, "%srefused: fixed_tile_u4_AVX2_f32_point: ", tries);
+    snprintf(line, sizeof line, "%srefused: fixed_row_u4_AVX2_f32_point: ", tries);
     check_trial("refuses", "refuse:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try", line, false);
     assert_true(run_program("refuses", "", "devices --json"));
     assert_non_null(strstr(output, "\"state\": \"failed\""));

@@ -251,6 +251,8 @@
     B(PLAIN, WOQ_DOT_PLAIN)
 
 #define WOQI_DPBF16_ROWS 2
+/* Those of kernel fixed_row; PLAIN is for drivers of which it is not known that private memory is global. */
+#define WOQI_FIXED_ROW_PATHS(P) P(VBMI) P(VNNI) P(AVX512) P(AVX2) P(SDOT)
 #define WOQI_FIXED_PATHS(P)                                                                        \
     P(FIXED, VBMI, 0, 64)                                                                          \
     P(FIXED_TILE, VNNI, 7, 0)                                                                      \

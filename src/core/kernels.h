@@ -27,6 +27,8 @@
  * fixed   CPU, layout PANEL16, and the reference; weights quantized, groups of 8, 16, 32, 64, multiples of 128 columns,
  *         or all; math FIXED16. X is what xfixed made of it. Built for one kind of codes and one set of instructions.
  *         Work-groups as in gemm, of at most WOQI_FIXED_ROWS rows.
+ * fixed_row  Both of them for m = 1 and k ≤ WOQI_FIXED_ROW_COLUMNS, on CPUs alone; gives the same bits. X as bound by
+ *         the caller, gathered through perm. Work-groups of size 1; groups[0] stride over the panels.
  * fixed_tile  As fixed, on CPUs alone; gives the same bits. Not for WOQ_DOT_VBMI and WOQ_DOT_SDOT. WOQ_DOT_DPBF16: X is
  *         BF16, math EXACT, no float offsets; xfixed has copied X, and there is no kernel fixed. Work-group (i, j)
  *         of size 1 computes tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts
@@ -101,6 +103,7 @@
 #define WOQI_GEMV_MAX_M 8
 #define WOQI_GEMM_ROWS 64
 #define WOQI_FIXED_ROWS 64
+#define WOQI_FIXED_ROW_COLUMNS 2048
 #define WOQI_FIXED_TILE_ROWS 256
 #define WOQI_FIXED_TILE_PANELS 4
 
@@ -111,6 +114,7 @@
     K(GEMM, gemm, "gemm", 1, "CPU, many rows")                                                     \
     K(XFIXED, xfixed, "gemm", 1, "X to integers of 16 bits")                                       \
     K(FIXED, fixed, "gemm", 1, "CPU, integer products")                                            \
+    K(FIXED_ROW, fixed_row, "gemv", 1, "CPU, integer products, one row")                            \
     K(FIXED_TILE, fixed_tile, "gemm", 1, "CPU, integer products, many rows")                       \
     K(REDUCE, reduce, "skinny, gemm", 64, "sums of parts of K")                                    \
     K(XHALF, xhalf, "skinny, gemm", 256, "X aligned, gathered, or as FP16")                                    \
@@ -165,7 +169,8 @@ static inline uint32_t woqi_mma_span(uint32_t fine)
 /* For one set of instructions of a CPU? */
 static inline bool woqi_kernel_is_fixed(enum woqi_kernel_id id)
 {
-    return id == WOQI_KERNEL_XFIXED || id == WOQI_KERNEL_FIXED || id == WOQI_KERNEL_FIXED_TILE;
+    return id == WOQI_KERNEL_XFIXED || id == WOQI_KERNEL_FIXED || id == WOQI_KERNEL_FIXED_ROW ||
+           id == WOQI_KERNEL_FIXED_TILE;
 }
 
 /* Which kernel, and what it is built for where it is not built for everything. */

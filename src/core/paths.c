@@ -43,6 +43,11 @@ enum {
 };
 
 const struct woqi_path woqi_paths[] = {
+#define FIXED_ROW_PATH(id)                                                                         \
+    {"gemv", 0, 1, 1, {WOQI_KERNEL_FIXED_ROW}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_FIXED16,            \
+     woqi_fixed_row_accepts, no_workspace, no_limit, 0, woqi_fixed_row_step, NULL},
+    WOQI_FIXED_ROW_PATHS(FIXED_ROW_PATH)
+#undef FIXED_ROW_PATH
 #define PANEL_GEMV_PATH(rows)                                                                      \
     {"gemv", 0, rows, 1, {WOQI_KERNEL_GEMV}, WOQI_BLOCK_NONE, 0, 0, WOQ_MATH_DEFAULT,              \
      woqi_panels_accept, no_workspace, no_limit, 0, woqi_panel_gemv_step, NULL}
@@ -177,7 +182,7 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
         key.scale = (uint32_t)w->format.scale;
         key.zero = w->group ? (uint32_t)w->format.zero : 0;
     }
-    if (key.id == WOQI_KERNEL_FIXED || key.id == WOQI_KERNEL_FIXED_TILE)
+    if (woqi_kernel_is_fixed(key.id))
         return key;
     if (key.id == WOQI_KERNEL_WGMMA && (woqi_block_is_direct(path->block) || woqi_block_is_small(path->block)))
         step = 2;

@@ -5,6 +5,7 @@
 #include "step.h"
 
 #define GROUPS_PER_UNIT 8 /* CPU work-groups a core: balance against launch cost */
+#define ROW_GROUPS_PER_UNIT 2 /* of those that each convert X */
 
 bool woqi_panels_accept(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                         size_t size)
@@ -109,6 +110,26 @@ bool woqi_fixed_accepts(const struct woq_gemm *gemm, const struct woqi_path *pat
 uint64_t woqi_panel_gemm_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
     return woqi_min(m, woqi_panel_gemm_slice(gemm, path)) * prepared_stride(gemm, path);
+}
+
+bool woqi_fixed_row_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    if (gemm->weights->k_packed > WOQI_FIXED_ROW_COLUMNS) {
+        snprintf(reason, size, "takes at most %u columns", WOQI_FIXED_ROW_COLUMNS);
+        return false;
+    }
+    return woqi_fixed_accepts(gemm, path, reason, size);
+}
+
+bool woqi_fixed_row_step(const struct woq_gemm *gemm, const struct woqi_range *range,
+                         const struct woqi_operands *o, uint32_t stage, uint64_t first, uint32_t rows,
+                         const struct woqi_tile *tile, struct woqi_step *s)
+{
+    if (!woqi_panel_gemv_step(gemm, range, o, stage, first, rows, tile, s))
+        return false;
+    const uint32_t cores = gemm->device->info.compute_units ? gemm->device->info.compute_units : 1;
+    s->groups[0] = (uint32_t)woqi_min(s->groups[0], (uint64_t)cores * ROW_GROUPS_PER_UNIT);
+    return true;
 }
 
 static bool prepare_step(const struct woq_gemm *gemm, const struct woqi_range *range,

@@ -43,6 +43,8 @@ woqi_accepts_fn woqi_panels_accept;
 woqi_step_fn woqi_panel_gemv_step;
 woqi_accepts_fn woqi_panel_gemm_accepts;
 woqi_accepts_fn woqi_fixed_accepts;
+woqi_accepts_fn woqi_fixed_row_accepts;
+woqi_step_fn woqi_fixed_row_step;
 woqi_workspace_fn woqi_panel_gemm_workspace;
 woqi_slice_limit_fn woqi_panel_gemm_slice;
 woqi_step_fn woqi_panel_gemm_step;

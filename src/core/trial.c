@@ -107,6 +107,12 @@ enum woq_status woq_device_trials(struct woq_device *device, struct woq_trial *e
 
 /* ---- the trial ---- */
 
+/* That of the product, after one that prepares X. */
+static enum woqi_kernel_id last_kernel(const struct woqi_path *path)
+{
+    return path->kernels[path->kernel_count - 1];
+}
+
 /* One program, with groups of unlike size, one row of X, for which kernels have code of their own, and many. */
 static bool try_program(struct woq_device *device, const struct set *set, const struct woqi_path *path,
                         struct woqi_kernel_key key, struct woq_trial *trial)
@@ -115,7 +121,7 @@ static bool try_program(struct woq_device *device, const struct set *set, const 
     static const uint32_t rows[] = {1, 0};
     char program[sizeof(struct woqi_kernel){0}.name], wrong[96] = "";
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
-        for (size_t r = path->min_m > 1; r < sizeof rows / sizeof *rows; r++) {
+        for (size_t r = path->min_m > 1; r < (path->max_m == 1 ? 1 : sizeof rows / sizeof *rows); r++) {
             key.fine = groups[g];
             woqi_kernel_name(key, program, sizeof program);
             store(device, set, trial, WOQ_TRIAL_FAILED, program, "ended the process, or did not end");
@@ -138,7 +144,7 @@ static bool has_program(struct woqi_kernel_key key)
 static bool try_path(struct woq_device *device, const struct set *set, const struct woqi_path *path,
                      struct woq_trial *trial)
 {
-    struct woqi_kernel_key key = {.id = path->kernels[1], .block = set->block};
+    struct woqi_kernel_key key = {.id = last_kernel(path), .block = set->block};
     for (key.code = WOQ_ABI_U4; key.code <= WOQ_ABI_U8; key.code++)
         for (key.zero = WOQ_ABI_ZERO_SYMMETRIC; key.zero <= WOQ_ABI_ZERO_OFFSET; key.zero++)
             for (key.scale = WOQ_ABI_F32; key.scale <= WOQ_ABI_BF16; key.scale++)
@@ -151,7 +157,8 @@ static bool try_path(struct woq_device *device, const struct set *set, const str
 static bool is_repeated(uint32_t index)
 {
     for (uint32_t i = 0; i < index; i++)
-        if (woqi_paths[i].block == woqi_paths[index].block && woqi_paths[i].kernels[1] == woqi_paths[index].kernels[1])
+        if (woqi_paths[i].block == woqi_paths[index].block &&
+            last_kernel(&woqi_paths[i]) == last_kernel(&woqi_paths[index]))
             return true;
     return false;
 }

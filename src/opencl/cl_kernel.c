@@ -13,7 +13,7 @@
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
 #define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed) \
-    S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile) S(COOP, coop)
+    S(FIXED_ROW, fixed_row) S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile) S(COOP, coop)
 #define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
@@ -155,6 +155,7 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
         layout = WOQ_ABI_PANEL16;
         break;
     case WOQI_KERNEL_FIXED:
+    case WOQI_KERNEL_FIXED_ROW:
     case WOQI_KERNEL_FIXED_TILE:
         return code | WOQ_ABI_PANEL16 << 5 | WOQ_FLAG_ZERO(flags) << 7 | WOQ_FLAG_SCALE(flags) << 9;
     case WOQI_KERNEL_GEMV_FRAG:

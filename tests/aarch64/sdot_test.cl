@@ -1,9 +1,9 @@
 /*
- * sdot_test.cl: the kernels xfixed and fixed with WOQ_DOT_SDOT as a program of its own, run by an emulator of ARMv8.2
- * (check_sdot.sh): every element of Y has the bits of the same operations, written out.
+ * sdot_test.cl: the kernels xfixed, fixed and fixed_row with WOQ_DOT_SDOT as a program of its own, run by an emulator of
+ * ARMv8.2 (check_sdot.sh): every element of Y has the bits of the same operations, written out.
  *
- * Behind builtins.clh, abi.inc, the files of the kernels, xfixed.cl and fixed.cl. Codes and zeros by -D as always; scales
- * are FP32.
+ * Behind builtins.clh, abi.inc, the files of the kernels, xfixed.cl, fixed.cl and fixed_row.cl. Codes and zeros by -D as
+ * always; scales are FP32.
  */
 #define N 37u
 #define K 299u
@@ -95,8 +95,11 @@ static float expected(uint m, uint n, uint group)
     return total;
 }
 
+/* m 0: one row, by fixed_row. */
 static bool product(uint m, uint group)
 {
+    const bool row = m == 0;
+    m = row ? 1u : m;
     struct woq_args a = {.m = m, .n = N, .k = K, .group = group, .x_columns = K};
     pack(&a);
     a.flags = WOQ_FLAGS(WOQ_CODE, WOQ_ZERO, WOQ_ABI_F32, WOQ_ABI_F32, WOQ_ABI_F32, 0u, 0u, 0u, 0u, 0u, WOQ_ABI_PANEL16);
@@ -109,8 +112,16 @@ static bool product(uint m, uint group)
     woq_xfixed(weights, 0, (__global uchar *)x, 0, prepared, 0, prepared, 0, prepared, 0, a);
     a.x_stride = 2048u;
     a.y_stride = sizeof y[0];
-    for (groups_x = 2, group_x = 0; group_x < groups_x; group_x++)
-        woq_fixed(weights, 0, prepared, 0, (__global uchar *)y, 0, (__global uchar *)y, 0, (__global uchar *)y, 0, a);
+    a.x_stride = row ? 0u : a.x_stride;
+    for (uint i = 0; i < N; i++)
+        y[0][i] = NAN;
+    for (groups_x = 2, group_x = 0; group_x < groups_x; group_x++) {
+        __global uchar *to = (__global uchar *)y;
+        if (row)
+            woq_fixed_row(weights, 0, (__global uchar *)x, 0, to, 0, to, 0, to, 0, a);
+        else
+            woq_fixed(weights, 0, prepared, 0, to, 0, to, 0, to, 0, a);
+    }
     for (uint i = 0; i < m; i++)
         for (uint n = 0; n < N; n++)
             if (as_uint(y[i][n]) != as_uint(expected(i, n, group)))
@@ -131,7 +142,7 @@ void _start(void)
     static const __constant uint groups[] = {8u, 32u, 64u, 128u, 256u, K};
     int number = 1;
     for (uint g = 0; g < sizeof groups / sizeof *groups; g++)
-        for (uint m = 1; m <= M; m++, number++)
+        for (uint m = 0; m <= M; m++, number++)
             if (!product(m, groups[g]))
                 leave(number);
     leave(0);
