@@ -502,6 +502,14 @@ static void test_host_operators(void **state)
     assert_true(fabs(woqi_log_sum(x, WIDTH) - log(sum)) < 1e-6);
     for (uint32_t i = 0; i < WIDTH; i++)
         assert_true(x[i] <= x[woqi_largest(x, WIDTH)]);
+    /* of equals the first, in every piece that it is looked for in */
+    static float many[2003];
+    for (uint32_t i = 0; i < 2003; i += 37) {
+        for (uint32_t j = 0; j < 2003; j++)
+            many[j] = j == i || j > i + 600 ? 3 : (float)(j % 31) / 11;
+        assert_int_equal(woqi_largest(many, 2003), i);
+        assert_int_equal(woqi_largest(many, i + 1), i);
+    }
     x[5] = NAN;
     assert_true(woqi_log_sum(x, WIDTH) != woqi_log_sum(x, WIDTH));
 }

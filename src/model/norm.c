@@ -132,8 +132,14 @@ double woqi_log_sum(const float *x, size_t count)
 
 uint32_t woqi_largest(const float *x, size_t count)
 {
-    uint32_t best = 0;
-    for (size_t i = 1; i < count; i++)
-        best = x[i] > x[best] ? (uint32_t)i : best;
-    return best;
+    enum { PIECE = 512 };
+    size_t best = 0;
+    for (size_t begin = 0; begin < count; begin += PIECE) {
+        const size_t end = count - begin < PIECE ? count : begin + PIECE;
+        if (highest(x + begin, end - begin) <= x[best])
+            continue; /* as most pieces */
+        for (size_t i = begin; i < end; i++)
+            best = x[i] > x[best] ? i : best;
+    }
+    return (uint32_t)best;
 }
