@@ -3,6 +3,9 @@
 #include "vector.h"
 
 #include <math.h>
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
 
 /* Σ x²: 8 partial sums in binary32, added by halves. */
 WOQI_CLONES static float square_sum(const float *x, uint32_t width)
@@ -43,16 +46,41 @@ WOQI_CLONES static void to_f16(const float *x, uint16_t *y, size_t count)
     }
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+/* The same bits by the CPU's own conversion, eight at a time. Every CPU with AVX2 has it. */
+__attribute__((target("avx,f16c"))) static size_t to_f16_eights(const float *x, uint16_t *y, size_t count)
+{
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(y + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+    return i;
+}
+
+static size_t to_f16_fast(const float *x, uint16_t *y, size_t count)
+{
+    return __builtin_cpu_supports("avx2") ? to_f16_eights(x, y, count) : 0;
+}
+#else
+static size_t to_f16_fast(const float *x, uint16_t *y, size_t count)
+{
+    (void)x, (void)y, (void)count;
+    return 0;
+}
+#endif
+
 void woqi_convert(const float *x, void *y, enum woq_type type, size_t count)
 {
     uint16_t *halves = y;
-    if (type == WOQ_F32)
+    if (type == WOQ_F32) {
         memcpy(y, x, count * sizeof *x);
-    else if (type == WOQ_F16)
-        to_f16(x, halves, count);
-    else
+    } else if (type == WOQ_F16) {
+        const size_t done = to_f16_fast(x, halves, count);
+        to_f16(x + done, halves + done, count - done);
+    } else {
         for (size_t i = 0; i < count; i++)
             halves[i] = woq_f32_to_bf16(x[i]);
+    }
 }
 
 WOQI_CLONES static void scale_by(const float *x, const float *weight, float factor, float *y,
