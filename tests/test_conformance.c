@@ -34,6 +34,7 @@ int conformance_suite(struct woq_device *device, bool subset)
         cmocka_unit_test_prestate(conformance_chain, device),
         cmocka_unit_test_prestate(conformance_independent, device),
         cmocka_unit_test_prestate(conformance_no_rows, device),
+        cmocka_unit_test_prestate(conformance_variants, device),
         cmocka_unit_test_prestate(conformance_batch_invariant, device),
         cmocka_unit_test_prestate(conformance_workspace, device),
         cmocka_unit_test_prestate(conformance_mapping, device),

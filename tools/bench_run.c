@@ -267,7 +267,7 @@ static bool check_row(struct work *w, double *seconds)
     enum woq_status st = record(w, 1, false, slot, &cmds);
     if (!st)
         st = run_once(w, cmds, slot, 1, seconds);
-    if (!st && *seconds < 1) /* without what the first run builds */
+    if (!st && (*seconds < 1 || *seconds * r->m > patience)) /* without what the first run builds */
         st = run_once(w, cmds, slot, 1, seconds);
     if (!st && *seconds * r->m > patience) {
         woq_commands_destroy(&cmds);

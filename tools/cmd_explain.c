@@ -22,7 +22,7 @@ static const char help[] =
     "  -a, --activation NAME none (default), relu, gelu_tanh, gelu_erf, silu, silu_mul\n"
     "      --math MODE       exact, rounded or fixed16 (default: what the path prefers)\n"
     "      --batch-invariant one way for all M up to the largest\n"
-    "  -p, --path PATH       only this kernel path\n"
+    "  -p, --path PATH       only this kernel path, or this variant of one, as --json names it\n"
     "  -d, --device SEL      device (default: WOQ_DEVICE, else the best)\n"
     "  -j, --json            as JSON\n"
     "  -l, --log LEVEL       the library's messages on stderr: error, warning, info or debug\n"
@@ -203,6 +203,7 @@ static void json_plan(yyjson_mut_doc *doc, yyjson_mut_val *list, uint32_t m,
     yyjson_mut_val *o = yyjson_mut_arr_add_obj(doc, list);
     yyjson_mut_obj_add_uint(doc, o, "m", m);
     yyjson_mut_obj_add_str(doc, o, "path", e->path);
+    yyjson_mut_obj_add_str(doc, o, "variant", e->variant);
     yyjson_mut_obj_add_str(doc, o, "kernel", e->kernel);
     yyjson_mut_obj_add_str(doc, o, "layout", e->layout);
     yyjson_mut_obj_add_str(doc, o, "math", woq_math_name(e->math));

@@ -61,7 +61,7 @@ bool tool_parse_seconds(const char *text, double *out, char *why);
 bool tool_parse_type(const char *text, enum woq_type *out, char *why);
 bool tool_parse_math(const char *text, enum woq_math *out, char *why);
 bool tool_parse_activation(const char *text, enum woq_activation *out, char *why);
-bool tool_parse_path(const char *text, const char **out, char *why);
+bool tool_parse_path(const char *text, const char **out, char *why); /* or a variant of one, which stays `text` */
 bool tool_parse_format(const char *text, struct tool_format *out, char *why);
 bool tool_parse_shape(const char *text, struct tool_shape *out, char *why);
 bool tool_parse_log(const char *text, enum woq_log_level *out, char *why);

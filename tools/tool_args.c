@@ -126,7 +126,13 @@ bool tool_parse_activation(const char *text, enum woq_activation *out, char *why
 bool tool_parse_path(const char *text, const char **out, char *why)
 {
     const char *names[32];
+    char variant[WOQ_VARIANT_NAME];
     size_t i = 0, count = 0;
+    for (uint32_t v = 0; strchr(text, '/') && woq_variant_name(v, variant); v++)
+        if (!strcmp(text, variant)) {
+            *out = text;
+            return true;
+        }
     for (; count < woq_path_count() && count < 32; count++)
         names[count] = woq_path_name((uint32_t)count);
     if (!find_name(text, names, count, &i, "kernel path", why))

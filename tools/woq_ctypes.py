@@ -56,7 +56,8 @@ class Explain(c.Structure):
     NAME = "woq_explain"
     _fields_ = [("struct_size", c.c_size_t), ("path", c.c_char_p), ("kernel", c.c_char_p), ("layout", c.c_char_p),
                 ("math", c.c_int), ("steps", c.c_uint32), ("workspace", c.c_uint64), ("rejected_count", c.c_uint32),
-                ("rejected", Rejected * 16), ("tuning", c.c_uint64), ("quarantine", c.c_uint64)]
+                ("rejected", Rejected * 16), ("tuning", c.c_uint64), ("quarantine", c.c_uint64),
+                ("variant", c.c_char_p)]
 
 
 class DeviceInfo(c.Structure):

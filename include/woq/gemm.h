@@ -98,7 +98,9 @@ struct woq_gemm_params {
     bool residual;
     enum woq_activation activation;
     enum woq_math math;
-    const char *path; /* NULL = planner's choice; else only this path ("floor", "gemv", …) */
+    /* NULL = planner's choice; else only this path ("floor", "gemv", …), or this variant of one ("skinny/coop_C32X32"),
+     * for as many rows as it can take, whatever the planner prefers. */
+    const char *path;
     /* The bits of a row of Y depend on that row of X (residual) alone, not on the others, nor on M: one way for every M
      * in 1 … max_m, which for many of them is not the fastest; but FIXED16 loses nothing by it. */
     bool batch_invariant;
@@ -108,6 +110,7 @@ struct woq_gemm_params {
      WOQ_ACTIVATION_NONE, WOQ_MATH_DEFAULT, NULL, false}
 
 #define WOQ_EXPLAIN_MAX_REJECTED 16
+#define WOQ_VARIANT_NAME 64 /* bytes that the name of a variant takes at most, its end included */
 
 /* Strings belong to the GEMM and live as long. */
 struct woq_explain {
@@ -125,6 +128,7 @@ struct woq_explain {
     } rejected[WOQ_EXPLAIN_MAX_REJECTED]; /* tried before `path`, in order */
     uint64_t tuning;       /* fingerprint of the tuning record used; 0 = none */
     uint64_t quarantine;   /* fingerprint of the device's quarantine record; 0 = empty */
+    const char *variant;   /* of the path: "gemm/xhalf+nv2_V64X64"; woq_gemm_params.path takes it */
 };
 
 /*
@@ -162,6 +166,11 @@ WOQ_API const char *woq_math_name(enum woq_math math);
 /* The number of kernel paths the library knows, and their names: 0 ≤ index < count; else NULL. */
 WOQ_API uint32_t woq_path_count(void);
 WOQ_API const char *woq_path_name(uint32_t index);
+
+/* The same for variants: a path's name, its kernels, and how the main one divides a product: "skinny/mma_N32M32K8_S2+reduce"
+ * has two parts of K. False, and "", if there is no such index. */
+WOQ_API uint32_t woq_variant_count(void);
+WOQ_API bool woq_variant_name(uint32_t index, char out[WOQ_VARIANT_NAME]);
 
 #ifdef __cplusplus
 }

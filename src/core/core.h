@@ -28,6 +28,9 @@ void woqi_device_unref(struct woq_device *device); /* closes with the last refer
 enum woq_status woqi_device_kernel(struct woq_device *device, struct woqi_kernel_key key,
                                    struct woqi_kernel **out);
 
+/* The name of its entry point and source. */
+const char *woqi_kernel_entry(enum woqi_kernel_id id);
+
 /* What a kernel is called in reports. */
 void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size);
 

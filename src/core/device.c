@@ -309,6 +309,11 @@ static const struct {
 #undef KERNEL_ENTRY
 };
 
+const char *woqi_kernel_entry(enum woqi_kernel_id id)
+{
+    return kernel_list[id].entry;
+}
+
 void woqi_kernel_name(struct woqi_kernel_key key, char *out, size_t size)
 {
     static const char *const codes[] = {"any", "u4", "u8", "f16", "bf16"};

@@ -57,10 +57,19 @@ static enum woq_status check_params(struct woq_device *device, const struct woq_
     return WOQ_OK;
 }
 
-/* The static name of params->path, and whether there is such a path. */
-static enum woq_status find_forced(struct woq_device *device, const char **path)
+/* The static name of the path that *path asks for, which may be a variant of one; and whether there is such. */
+static enum woq_status find_forced(struct woq_device *device, const char **path, const char **variant)
 {
     char known[128] = "";
+    for (uint32_t i = 0; strchr(*path, '/') && i < woqi_path_total; i++) {
+        char name[WOQ_VARIANT_NAME];
+        woqi_path_variant(&woqi_paths[i], name);
+        if (!strcmp(*path, name)) {
+            *variant = *path;
+            *path = woqi_paths[i].name;
+            return WOQ_OK;
+        }
+    }
     for (uint32_t i = 0; i < woq_path_count(); i++) {
         const char *name = woq_path_name(i);
         if (!strcmp(*path, name)) {
@@ -71,7 +80,9 @@ static enum woq_status find_forced(struct woq_device *device, const char **path)
         snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", name);
     }
     return woqi_fail(device, WOQ_ERROR_INVALID_ARGUMENT,
-                     "woq_gemm_create: path '%s' is unknown; known are %s", *path, known);
+                     "woq_gemm_create: path '%s' is unknown; known are %s, and variants of them "
+                     "(woq_variant_name)",
+                     *path, known);
 }
 
 /* FIXED16 is for those who ask for it, and DPBF16 for BF16 X; to others their paths are not worth a reason. */
@@ -107,6 +118,7 @@ static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
 /* Of woqi_gemm_build. */
 struct choice {
     const struct woqi_path *only;
+    const char *variant; /* NULL = any */
     woqi_trust_fn *trusts;
 };
 
@@ -127,11 +139,22 @@ static bool must_take_all(const struct woq_gemm *gemm, const struct woqi_path *p
     return gemm->params.batch_invariant && path->math != WOQ_MATH_FIXED16;
 }
 
+static bool is_variant(const struct woqi_path *path, const char *variant)
+{
+    char name[WOQ_VARIANT_NAME];
+    woqi_path_variant(path, name);
+    return !strcmp(name, variant);
+}
+
 /* Can the path do m rows? If so, the keys of its kernels; if not, why. */
 static bool path_fits(const struct woq_gemm *gemm, const struct choice *choice,
                       const struct woqi_path *path, uint32_t m,
                       struct woqi_kernel_key keys[WOQI_PATH_KERNELS], char *reason, bool *distrusted)
 {
+    if (choice->variant && !is_variant(path, choice->variant)) {
+        *reason = 0; /* what rows of the one that was asked for have to say counts */
+        return false;
+    }
     if (choice->only ? path != choice->only
                      : gemm->params.path && strcmp(gemm->params.path, path->name)) {
         snprintf(reason, WOQI_REASON_SIZE, "another path was asked for");
@@ -203,6 +226,7 @@ static enum woq_status take_path(struct woq_gemm *gemm, const struct woqi_path *
 {
     enum woq_status st = WOQ_OK;
     range->path = path;
+    woqi_path_variant(path, range->variant);
     forget(range, path->name);
     range->math = gemm->params.math ? gemm->params.math
                   : path->math && gemm->weights->group ? path->math
@@ -265,13 +289,13 @@ enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm
                                 const struct woqi_path *path, woqi_trust_fn *trusts,
                                 struct woq_gemm **out)
 {
-    const struct choice choice = {path, trusts};
+    struct choice choice = {path, NULL, trusts};
     enum woq_status st;
     *out = NULL;
     if ((st = check_params(device, params)))
         return st;
     const char *forced = params->path;
-    if (forced && (st = find_forced(device, &forced)))
+    if (forced && (st = find_forced(device, &forced, &choice.variant)))
         return st;
     struct woq_gemm *gemm = woqi_alloc(device, 1, sizeof *gemm);
     if (!gemm)
@@ -281,6 +305,7 @@ enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm
     gemm->params = *params;
     gemm->params.path = forced;
     gemm->single = path != NULL;
+    gemm->told = choice.variant != NULL;
     gemm->n = gemm->weights->gated ? gemm->weights->n / 2 : gemm->weights->n;
     atomic_init(&gemm->refs, 1);
     woqi_device_ref(device);
@@ -396,6 +421,7 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
     out->steps = count_steps(gemm, m);
     out->workspace = range->path->workspace(gemm, range->path, m);
     out->rejected_count = range->rejected_count;
+    out->variant = range->variant;
     out->quarantine = woqi_verdict_fingerprint(gemm->device);
     for (uint32_t i = 0; i < range->rejected_count; i++) {
         out->rejected[i].path = range->rejected[i].path;

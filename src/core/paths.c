@@ -1,4 +1,5 @@
 /* paths.c: the list of paths, and the path that takes everything. */
+#include <stdio.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -192,6 +193,25 @@ struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct w
     return key;
 }
 
+/* <path>/<kernels in the order of their stages>, with what the main one is built for. */
+void woqi_path_variant(const struct woqi_path *path, char out[WOQ_VARIANT_NAME])
+{
+    size_t used = (size_t)snprintf(out, WOQ_VARIANT_NAME, "%s/", path->name);
+    for (uint32_t i = 0; i < path->kernel_count && used < WOQ_VARIANT_NAME; i++) {
+        const enum woqi_kernel_id id = path->kernels[i];
+        const bool divided = woqi_kernel_is_matrix(id) || id == WOQI_KERNEL_TILE || id == WOQI_KERNEL_FIXED ||
+                             id == WOQI_KERNEL_FIXED_TILE;
+        char rows[16] = "", splits[16] = "";
+        if (id == WOQI_KERNEL_GEMV_FRAG)
+            snprintf(rows, sizeof rows, "_M%u", path->max_m);
+        if (divided && path->splits)
+            snprintf(splits, sizeof splits, "_S%u", path->splits);
+        used += (size_t)snprintf(out + used, WOQ_VARIANT_NAME - used, "%s%s%s%s%s%s", i ? "+" : "",
+                                 woqi_kernel_entry(id), divided ? "_" : "",
+                                 divided ? woqi_block_name(path->block) : "", rows, splits);
+    }
+}
+
 /* Is this the first path of its name? */
 static bool names_itself(uint32_t index)
 {
@@ -215,4 +235,36 @@ const char *woq_path_name(uint32_t index)
         if (names_itself(i) && !index--)
             return woqi_paths[i].name;
     return NULL;
+}
+
+/* Is this the first row of its variant? */
+static bool is_variant(uint32_t index, char out[WOQ_VARIANT_NAME])
+{
+    char other[WOQ_VARIANT_NAME];
+    woqi_path_variant(&woqi_paths[index], out);
+    for (uint32_t i = 0; i < index; i++) {
+        woqi_path_variant(&woqi_paths[i], other);
+        if (!strcmp(other, out))
+            return false;
+    }
+    return true;
+}
+
+uint32_t woq_variant_count(void)
+{
+    char name[WOQ_VARIANT_NAME];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < woqi_path_total; i++)
+        count += is_variant(i, name);
+    return count;
+}
+
+bool woq_variant_name(uint32_t index, char out[WOQ_VARIANT_NAME])
+{
+    for (uint32_t i = 0; out && i < woqi_path_total; i++)
+        if (is_variant(i, out) && !index--)
+            return true;
+    if (out)
+        out[0] = 0;
+    return false;
 }

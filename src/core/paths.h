@@ -20,6 +20,7 @@
 struct woqi_range {
     uint32_t min_m, max_m;
     const struct woqi_path *path;
+    char variant[WOQ_VARIANT_NAME]; /* of the path */
     enum woq_math math; /* resolved */
     struct woqi_kernel *kernels[WOQI_PATH_KERNELS]; /* as path->kernels */
     uint32_t rejected_count;
@@ -36,6 +37,7 @@ struct woq_gemm {
     struct woq_gemm_params params; /* path is NULL or a static string */
     uint64_t n;                    /* columns of Y */
     bool single;                   /* built for one path, whatever the planner prefers */
+    bool told;                     /* while planning: a way is asked for, whatever the planner prefers */
     uint64_t workspace;            /* maximum over 1 … max_m */
     uint64_t flags;                /* bytes that are 0 before the first step; steps leave them so */
     uint32_t range_count;
@@ -43,11 +45,11 @@ struct woq_gemm {
     atomic_int refs;
 };
 
-/* Does it matter which path is the better one? Not for one that is built alone, as self-tests do, nor where WOQ_EMULATE
- * leaves one kernel. */
+/* Does it matter which path is the better one? Not for one that is built alone, as self-tests do, nor for one that is
+ * asked for, nor where WOQ_EMULATE leaves one kernel. */
 static inline bool woqi_gemm_chooses(const struct woq_gemm *gemm)
 {
-    return !gemm->single && !gemm->device->only_matrix;
+    return !gemm->single && !gemm->told && !gemm->device->only_matrix;
 }
 
 /* Views with their strides resolved (never 0). bias and residual have buffer NULL where unused. */
@@ -106,6 +108,10 @@ struct woqi_path {
 
 extern const struct woqi_path woqi_paths[]; /* in order of preference */
 extern const uint32_t woqi_path_total;
+
+/* The row's name, as woq_gemm_params.path takes it. Rows that differ only in when the planner prefers them have the same
+ * one: then the first that can is meant. */
+void woqi_path_variant(const struct woqi_path *path, char out[WOQ_VARIANT_NAME]);
 
 /* Key of the path's kernel number i for this product. */
 struct woqi_kernel_key woqi_path_key(const struct woq_gemm *gemm, const struct woqi_path *path,

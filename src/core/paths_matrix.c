@@ -55,7 +55,7 @@ bool woqi_matrix_block_fits(const struct woq_gemm *gemm, const struct woqi_path 
     woqi_block_tile(path->block, &block_rows, &block_columns);
     uint64_t groups = woqi_div_up(rows, block_rows);
     uint64_t all = groups * woqi_div_up(path->max_m, block_columns) * (path->splits ? path->splits : 1);
-    if (path->fill && all > path->fill * woqi_gpu_units(gemm)) {
+    if (path->fill && !gemm->told && all > path->fill * woqi_gpu_units(gemm)) {
         snprintf(reason, size, "block %s is for fewer rows of weights", woqi_block_name(path->block));
         return false;
     }

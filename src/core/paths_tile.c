@@ -34,7 +34,7 @@ bool woqi_tile_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *
 bool woqi_tile_cpu_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                            size_t size)
 {
-    if (gemm->device->info.kind == WOQ_DEVICE_KIND_CPU)
+    if (gemm->device->info.kind == WOQ_DEVICE_KIND_CPU || gemm->told)
         return woqi_tile_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "block %s is for CPUs", woqi_block_name(path->block));
     return false;
@@ -43,7 +43,7 @@ bool woqi_tile_cpu_accepts(const struct woq_gemm *gemm, const struct woqi_path *
 bool woqi_tile_full_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                             size_t size)
 {
-    if (2 * groups_n(gemm, path) >= woqi_gpu_units(gemm))
+    if (2 * groups_n(gemm, path) >= woqi_gpu_units(gemm) || gemm->told)
         return woqi_tile_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "block %s is for more rows of weights", woqi_block_name(path->block));
     return false;

@@ -214,7 +214,8 @@ static bool explained(struct product *p, const struct woq_gemm *gemm, const char
         woq_device_get_info(p->device)->features & WOQ_FEATURE_MATRIX_BF16 && p->c.code != WOQ_CODE_F16;
     p->halved = p->c.x == WOQ_BF16 && !native && e.kernel && !strncmp(e.kernel, "mma", 3);
     p->dotted = e.kernel && strstr(e.kernel, "_DPBF16");
-    const bool good = e.path && e.kernel && e.layout && (!path || !strcmp(path, e.path)) &&
+    const bool good = e.path && e.kernel && e.layout && e.variant &&
+                      (!path || !strcmp(path, strchr(path, '/') ? e.variant : e.path)) &&
                       e.math >= WOQ_MATH_EXACT && e.math <= WOQ_MATH_FIXED16 &&
                       (e.math != WOQ_MATH_FIXED16 || p->c.math == WOQ_MATH_FIXED16) &&
                       (p->c.math == WOQ_MATH_DEFAULT || (uint64_t)e.math == p->c.math) &&

@@ -1,0 +1,49 @@
+/* conformance_variants.c: every variant that a device offers, also where the planner would not take it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "conformance.h"
+#include "support/device.h"
+#include "support/product.h"
+
+static const char *const cases[] = {
+    "code=u4,zero=point,scale=f16,group=64,n=65,k=4160,m=5,max_m=5,x=f16,y=f32,data=random",
+    "code=u4,scale=f16,group=32,n=160,k=384,m=17,max_m=17,x=bf16,y=f32,data=random,order=equal,seed=1",
+    "code=u8,scale=f16,group=128,n=200,k=256,m=40,max_m=40,x=f16,y=f16,data=integers,bias=f32,seed=2",
+    "code=u4,zero=point,scale=f16,group=128,n=96,k=512,m=67,max_m=67,x=f16,y=f16,data=random,math=fixed16,seed=3",
+    "code=f16,n=129,k=200,m=9,max_m=9,x=f16,y=f32,data=random,seed=4",
+};
+
+void conformance_variants(void **state)
+{
+    struct woq_device *device = *state;
+    unsigned ran = 0, failed = 0, offered = 0;
+    char name[WOQ_VARIANT_NAME];
+    bool seen[256] = {false};
+    assert_in_range(woq_variant_count(), 1, 256);
+    assert_false(woq_variant_name(woq_variant_count(), name));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct test_case c;
+        struct product p;
+        assert_true(case_parse(cases[i], &c));
+        assert_true(product_create(device, &c, &p));
+        for (uint32_t v = 0; woq_variant_name(v, name); v++) {
+            const enum product_result result = product_run(&p, name);
+            seen[v] = seen[v] || result == PRODUCT_PASSED;
+            ran += result != PRODUCT_REFUSED;
+            failed += result == PRODUCT_FAILED;
+        }
+        product_destroy(&p);
+    }
+    for (uint32_t v = 0; v < woq_variant_count(); v++)
+        offered += seen[v];
+    printf("%s: %u of %u variants, %u products\n", woq_device_get_info(device)->selector, offered,
+           woq_variant_count(), ran);
+    assert_true(offered > 0); /* floor, at least */
+    assert_int_equal(failed, 0);
+}
