@@ -182,7 +182,7 @@ static void print_device(const struct found *f, bool verbose)
         printf(", %u compute unit%s", i->compute_units, i->compute_units == 1 ? "" : "s");
     if (i->subgroup_size)
         printf(", subgroups of %u", i->subgroup_size);
-    printf("\n    driver      %s (%s)\n", i->driver, i->vendor);
+    printf("%s%s\n    driver      %s (%s)\n", *i->architecture ? ", " : "", i->architecture, i->driver, i->vendor);
     printf("    memory      %s", tool_bytes(f->budget.total, a));
     if (f->budget.available)
         printf(", %s available", tool_bytes(f->budget.available, b));
@@ -261,6 +261,7 @@ static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
     yyjson_mut_obj_add_strcpy(doc, o, "name", i->name);
     yyjson_mut_obj_add_strcpy(doc, o, "vendor", i->vendor);
     yyjson_mut_obj_add_strcpy(doc, o, "driver", i->driver);
+    yyjson_mut_obj_add_strcpy(doc, o, "architecture", i->architecture);
     yyjson_mut_obj_add_uint(doc, o, "memory", f->budget.total);
     yyjson_mut_obj_add_uint(doc, o, "memory_available", f->budget.available);
     yyjson_mut_val *features_list = yyjson_mut_obj_add_arr(doc, o, "features");

@@ -161,9 +161,9 @@ static enum woq_status print_text(const struct request *r, const struct plan *p)
            p->info.fp16_safe ? "every weight is zero or a normal FP16 number"
                              : "some weights overflow or are subnormal in FP16");
     printf("workspace for any M up to the largest: %s\n\n", tool_bytes(p->workspace, a));
-    tool_table_begin(&table, "rlllllr");
+    tool_table_begin(&table, "rlllllrl");
     static const char *const heads[] = {"M",    "path",  "kernel",   "layout",
-                                        "math", "steps", "workspace"};
+                                        "math", "steps", "workspace", "decided by"};
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         tool_table_add(&table, "%s", heads[i]);
     for (size_t i = 0; i < r->m_count; i++) {
@@ -180,9 +180,14 @@ static enum woq_status print_text(const struct request *r, const struct plan *p)
         tool_table_add(&table, "%s", woq_math_name(e.math));
         tool_table_add(&table, "%u", e.steps);
         tool_table_add(&table, "%s", tool_bytes(e.workspace, a));
+        tool_table_add(&table, "%s", e.tuning ? "record" : r->path && strchr(r->path, '/') ? "--path" : "default");
         for (uint32_t j = 0; j < e.rejected_count; j++) {
             tool_table_add(&table, "%s", "");
             tool_table_span(&table, "not %s: %s", e.rejected[j].path, e.rejected[j].reason);
+        }
+        if (e.tuning || !strncmp(e.decided, "default,", 8)) {
+            tool_table_add(&table, "%s", "");
+            tool_table_span(&table, "%s: %s", e.tuning ? "tuned" : "not tuned", e.decided);
         }
         if (e.tuning || e.quarantine) {
             tool_table_add(&table, "%s", "");
@@ -211,6 +216,7 @@ static void json_plan(yyjson_mut_doc *doc, yyjson_mut_val *list, uint32_t m,
     yyjson_mut_obj_add_uint(doc, o, "workspace", e->workspace);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)e->tuning);
     yyjson_mut_obj_add_strcpy(doc, o, "tuning", text);
+    yyjson_mut_obj_add_str(doc, o, "decided", e->decided);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)e->quarantine);
     yyjson_mut_obj_add_strcpy(doc, o, "quarantine", text);
     yyjson_mut_val *rejected = yyjson_mut_obj_add_arr(doc, o, "rejected");

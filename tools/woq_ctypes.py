@@ -57,7 +57,7 @@ class Explain(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("path", c.c_char_p), ("kernel", c.c_char_p), ("layout", c.c_char_p),
                 ("math", c.c_int), ("steps", c.c_uint32), ("workspace", c.c_uint64), ("rejected_count", c.c_uint32),
                 ("rejected", Rejected * 16), ("tuning", c.c_uint64), ("quarantine", c.c_uint64),
-                ("variant", c.c_char_p)]
+                ("variant", c.c_char_p), ("decided", c.c_char_p)]
 
 
 class DeviceInfo(c.Structure):
@@ -67,7 +67,8 @@ class DeviceInfo(c.Structure):
                 ("selector", c.c_char * 16), ("features", c.c_uint32), ("compute_units", c.c_uint32),
                 ("subgroup_size", c.c_uint32), ("max_workgroup", c.c_uint32), ("max_groups", c.c_uint32 * 3),
                 ("max_allocation", c.c_uint64), ("max_binding", c.c_uint64), ("binding_alignment", c.c_uint32),
-                ("shared_memory", c.c_uint32), ("memory", c.c_uint64), ("timestamp_period", c.c_double)]
+                ("shared_memory", c.c_uint32), ("memory", c.c_uint64), ("timestamp_period", c.c_double),
+                ("architecture", c.c_char * 32)]
 
 
 class BufferParams(c.Structure):

@@ -76,6 +76,8 @@ struct woq_device_info {
     uint32_t shared_memory;    /* work-group local memory */
     uint64_t memory;           /* device memory in all */
     double timestamp_period;   /* ns a tick; 0 = no timestamps */
+    char architecture[32];     /* what devices have in common that run the same code: "sm_90", "gfx1100",
+                                * "x86-64 vnni"; "" = not told */
 };
 
 /* One row of woq_devices_list: a device, or a backend or driver that was refused. */
@@ -112,9 +114,14 @@ struct woq_device_params {
      * it on a device and driver (some milliseconds of work on the device; the verdict is kept in the
      * cache), and passed over if its results are wrong; woq_gemm_explain says so. */
     bool skip_self_test;
+    /* File of tuning records (woq/tuning.h) to be asked before the library's own; "off" or "" = neither. NULL = the
+     * environment's WOQ_TUNING, which is like this, or if that is unset or empty tuning.txt in the folder of the
+     * cache; but a device that `emulate` changes is not the one that was measured, and asks records of neither kind
+     * then. A file that is not in the format is logged as a warning, and not asked. */
+    const char *tuning;
 };
 #define WOQ_DEVICE_PARAMS_INIT                                                                     \
-    {sizeof(struct woq_device_params), NULL, NULL, (enum woq_log_level)0, NULL, NULL, NULL, false}
+    {sizeof(struct woq_device_params), NULL, NULL, (enum woq_log_level)0, NULL, NULL, NULL, false, NULL}
 
 /* A kernel that gave wrong numbers in its self-test on a device and driver, and is not used there. */
 struct woq_quarantined {

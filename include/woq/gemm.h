@@ -59,7 +59,7 @@
  * v/2·(1 + erf(v/√2)), gelu_tanh(v) = v/2·(1 + tanh(√(2/π)·(v + 0.044715·v³))) (Hendrycks and Gimpel,
  * arXiv:1606.08415); −Inf may give NaN where the formula does. Residual: one rounding. Storing Y: rn_Y.
  *
- * The same library, driver, device, M and views give the same bits.
+ * The same library, driver, device, tuning records, M and views give the same bits.
  */
 #ifndef WOQ_GEMM_H
 #define WOQ_GEMM_H
@@ -126,9 +126,12 @@ struct woq_explain {
         const char *path;
         const char *reason;
     } rejected[WOQ_EXPLAIN_MAX_REJECTED]; /* tried before `path`, in order */
-    uint64_t tuning;       /* fingerprint of the tuning record used; 0 = none */
+    uint64_t tuning;       /* fingerprint of the tuning record that decided (woq/tuning.h); 0 = none */
     uint64_t quarantine;   /* fingerprint of the device's quarantine record; 0 = empty */
     const char *variant;   /* of the path: "gemm/xhalf+nv2_V64X64"; woq_gemm_params.path takes it */
+    /* What decided for it: "default", that is, the library's order of preference; "asked for"; or the tuning record:
+     * its section, its product, and where it is. A record that could not be followed: "default, as …". */
+    const char *decided;
 };
 
 /*
@@ -167,8 +170,8 @@ WOQ_API const char *woq_math_name(enum woq_math math);
 WOQ_API uint32_t woq_path_count(void);
 WOQ_API const char *woq_path_name(uint32_t index);
 
-/* The same for variants: a path's name, its kernels, and how the main one divides a product: "skinny/mma_N32M32K8_S2+reduce"
- * has two parts of K. False, and "", if there is no such index. */
+/* The same for variants: a path's name, its kernels, and how the main one divides a product; _S2 is two parts of K, as
+ * in "skinny/mma_N32M32K8_S2+reduce". False, and "", if there is no such index. */
 WOQ_API uint32_t woq_variant_count(void);
 WOQ_API bool woq_variant_name(uint32_t index, char out[WOQ_VARIANT_NAME]);
 

@@ -47,8 +47,7 @@ void woqi_hash_text(const void *data, size_t size, char out[17])
     snprintf(out, 17, "%016llx", (unsigned long long)hash(0, data, size));
 }
 
-/* mkdir -p with access for the user alone. */
-static bool make_folder(char *path)
+bool woqi_make_folder(char *path)
 {
     for (char *p = path + 1; *p; p++) {
         if (*p != '/')
@@ -62,24 +61,28 @@ static bool make_folder(char *path)
     return !mkdir(path, 0700) || errno == EEXIST;
 }
 
-struct woqi_cache *woqi_cache_open(struct woq_device *device, const char *folder)
+bool woqi_cache_folder(const char *cache_dir, char *out, size_t size)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int length = -1;
+    *out = 0;
+    if (cache_dir && *cache_dir)
+        length = snprintf(out, size, "%s", cache_dir);
+    else if (!cache_dir && base && *base == '/')
+        length = snprintf(out, size, "%s/woq", base);
+    else if (!cache_dir && home && *home == '/')
+        length = snprintf(out, size, "%s/.cache/woq", home);
+    return length > 0 && (size_t)length + 64 < size; /* with room for a file's name */
+}
+
+struct woqi_cache *woqi_cache_open(struct woq_device *device, const char *folder)
+{
     if (folder && !*folder)
         return NULL;
     struct woqi_cache *cache = woqi_alloc(device, 1, sizeof *cache);
     if (!cache)
         return NULL;
-    int length;
-    if (folder)
-        length = snprintf(cache->folder, sizeof cache->folder, "%s", folder);
-    else if (base && *base == '/')
-        length = snprintf(cache->folder, sizeof cache->folder, "%s/woq", base);
-    else if (home && *home == '/')
-        length = snprintf(cache->folder, sizeof cache->folder, "%s/.cache/woq", home);
-    else
-        length = -1;
-    if (length > 0 && (size_t)length < sizeof cache->folder - 64 && make_folder(cache->folder))
+    if (woqi_cache_folder(folder, cache->folder, sizeof cache->folder) && woqi_make_folder(cache->folder))
         return cache;
     woqi_log(device, WOQ_LOG_DEBUG, "cache: off, no folder can be made at '%s'", cache->folder);
     woqi_free(device, cache);

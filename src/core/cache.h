@@ -15,6 +15,12 @@
 struct woq_device;
 struct woqi_cache;
 
+/* The folder that woq_device_params.cache_dir means. False: none. Makes nothing. */
+bool woqi_cache_folder(const char *cache_dir, char *out, size_t size);
+
+/* mkdir -p with access for the user alone; path is written to, and back. */
+bool woqi_make_folder(char *path);
+
 /* folder as woq_device_params.cache_dir. NULL result: off, or no folder could be made. */
 struct woqi_cache *woqi_cache_open(struct woq_device *device, const char *folder);
 void woqi_cache_close(struct woq_device *device, struct woqi_cache *cache);

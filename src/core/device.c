@@ -12,6 +12,7 @@
 #include "check.h"
 #include "emulate.h"
 #include "registry.h"
+#include "tuning.h"
 #include "verdict.h"
 
 static const struct woq_device_params default_params = WOQ_DEVICE_PARAMS_INIT;
@@ -229,6 +230,14 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     snprintf(dev->info.selector, sizeof dev->info.selector, "%s:%u", woq_backend_name(backend->id),
              index);
     woqi_emulation_apply(&emulation, &dev->info);
+    static const struct woqi_emulation nothing;
+    st = woqi_tuning_open(dev, params->tuning, params->cache_dir, memcmp(&emulation, &nothing, sizeof nothing) != 0);
+    if (st) {
+        backend->close(dev);
+        woqi_cache_close(dev, dev->cache);
+        free_device(dev);
+        return st;
+    }
     *out = dev;
     return WOQ_OK;
 }
@@ -280,6 +289,7 @@ void woqi_device_unref(struct woq_device *device)
         woqi_free(device, kernel);
     }
     woqi_verdict_clear(device);
+    woqi_tuning_close(device);
     device->backend->close(device);
     woqi_cache_close(device, device->cache);
     free_device(device);

@@ -4,6 +4,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "paths.h"
+#include "tuning.h"
 #include "verdict.h"
 
 static enum woq_status fail_param(struct woq_device *device, const char *name, int value,
@@ -119,6 +120,7 @@ static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
 struct choice {
     const struct woqi_path *only;
     const char *variant; /* NULL = any */
+    const struct woqi_tuning_record *record; /* NULL = none */
     woqi_trust_fn *trusts;
 };
 
@@ -244,13 +246,68 @@ static enum woq_status take_path(struct woq_gemm *gemm, const struct woqi_path *
     return st;
 }
 
+static const struct woqi_tuning_record *find_record(const struct woq_gemm *gemm)
+{
+    char product[WOQ_TUNING_LINE];
+    return woq_tuning_product(gemm, product)
+               ? NULL
+               : woqi_tuning_find(gemm->device, product, gemm->weights->n, gemm->weights->k);
+}
+
+static void say_record(const struct woqi_tuning_record *r, const char *before, const char *after,
+                       char *out, size_t size)
+{
+    snprintf(out, size, "%s%s, %s (%s:%u)%s", before, r->head, r->product, r->source, r->line, after);
+}
+
+/* The range that begins at m, as the record says. False: it says nothing, or what cannot be; the range then ends where
+ * it says something else. */
+static bool plan_recorded(struct woq_gemm *gemm, const struct choice *choice, uint32_t m, struct woqi_range *range,
+                          enum woq_status *st)
+{
+    const struct woqi_path *found = NULL;
+    struct woqi_kernel_key keys[WOQI_PATH_KERNELS];
+    struct woqi_tuning_way way;
+    char reason[WOQI_REASON_SIZE] = "", after[WOQI_REASON_SIZE + WOQ_VARIANT_NAME + 32];
+    const struct choice asked = {NULL, way.variant, NULL, choice->trusts};
+    woqi_tuning_way(choice->record, m, &way);
+    if (way.last < range->max_m)
+        range->max_m = way.last;
+    if (!way.variant[0])
+        return false;
+    snprintf(reason, sizeof reason, "this version has no such variant");
+    gemm->told = true;
+    for (uint32_t i = 0; i < woqi_path_total && !found; i++) {
+        char why[WOQI_REASON_SIZE] = "";
+        bool distrusted = false;
+        if (path_fits(gemm, &asked, &woqi_paths[i], m, keys, why, &distrusted))
+            found = &woqi_paths[i];
+        else if (*why)
+            memcpy(reason, why, sizeof reason);
+        if (distrusted)
+            reject(range, woqi_paths[i].name, why, true);
+    }
+    gemm->told = false;
+    snprintf(after, sizeof after, " asks for %s: %s", way.variant, reason);
+    say_record(choice->record, found ? "" : "default, as ", found ? "" : after, range->decided, sizeof range->decided);
+    if (!found)
+        return false;
+    range->tuning = woqi_tuning_fingerprint(choice->record);
+    *st = take_path(gemm, found, keys, range);
+    return true;
+}
+
 /* Fills the range that begins at m: the first path that fits. */
 static enum woq_status plan_range(struct woq_gemm *gemm, const struct choice *choice, uint32_t m,
                                   struct woqi_range *range)
 {
     char reasons[512] = "";
+    enum woq_status st = WOQ_OK;
     range->min_m = m;
     range->max_m = gemm->params.max_m;
+    snprintf(range->decided, sizeof range->decided, "%s", choice->variant ? "asked for" : "default");
+    if (choice->record && gemm->range_count <= WOQI_TUNED_RANGES && plan_recorded(gemm, choice, m, range, &st))
+        return st;
     for (uint32_t i = 0; i < woqi_path_total; i++) {
         const struct woqi_path *path = &woqi_paths[i];
         struct woqi_kernel_key keys[WOQI_PATH_KERNELS];
@@ -289,7 +346,7 @@ enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm
                                 const struct woqi_path *path, woqi_trust_fn *trusts,
                                 struct woq_gemm **out)
 {
-    struct choice choice = {path, NULL, trusts};
+    struct choice choice = {path, NULL, NULL, trusts};
     enum woq_status st;
     *out = NULL;
     if ((st = check_params(device, params)))
@@ -310,6 +367,8 @@ enum woq_status woqi_gemm_build(struct woq_device *device, const struct woq_gemm
     atomic_init(&gemm->refs, 1);
     woqi_device_ref(device);
     woqi_weights_ref(gemm->weights);
+    if (!path && !choice.variant && !params->batch_invariant)
+        choice.record = find_record(gemm);
     st = plan(gemm, &choice);
     if (!st) {
         struct woqi_operands dense;
@@ -422,6 +481,8 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
     out->workspace = range->path->workspace(gemm, range->path, m);
     out->rejected_count = range->rejected_count;
     out->variant = range->variant;
+    out->decided = range->decided;
+    out->tuning = range->tuning;
     out->quarantine = woqi_verdict_fingerprint(gemm->device);
     for (uint32_t i = 0; i < range->rejected_count; i++) {
         out->rejected[i].path = range->rejected[i].path;

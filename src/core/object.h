@@ -16,8 +16,19 @@
 #include "kernels.h"
 #include "layout.h"
 
+#define WOQI_TUNING_SETS 2
+
 struct woqi_backend;
 struct woqi_cache;
+struct woqi_tuning_record;
+
+/* A text of tuning records, read (tuning.h). */
+struct woqi_tuning {
+    char *text;
+    char *source; /* a file's name */
+    struct woqi_tuning_record *records;
+    size_t count;
+};
 struct woqi_verdict;
 
 struct woqi_log {
@@ -55,6 +66,7 @@ struct woq_device {
     bool self_test;                                 /* else kernels are trusted untested */
     pthread_mutex_t selftest_lock;                  /* verdicts; held while a kernel is tested */
     struct woqi_verdict *verdicts;                  /* on kernels */
+    struct woqi_tuning tuning[WOQI_TUNING_SETS];    /* the user's records, and the library's */
     uint32_t doubted;         /* bits WOQ_DOT_…: the CPU has them, its driver may not survive them; set by open */
     char doubted_key[17];     /* hash of driver and CPU, for verdicts on them; set by open */
     uint32_t tried;           /* of them, the one under trial in this process (trial.h) */

@@ -12,7 +12,8 @@
 #include "blocks.h"
 #include "core.h"
 
-#define WOQI_MAX_RANGES 16
+#define WOQI_MAX_RANGES 24   /* enough for any order of preference, behind those of tuning records */
+#define WOQI_TUNED_RANGES 12 /* the first ones, that records may decide */
 #define WOQI_PATH_KERNELS 2
 #define WOQI_REASON_SIZE 160
 
@@ -21,6 +22,8 @@ struct woqi_range {
     uint32_t min_m, max_m;
     const struct woqi_path *path;
     char variant[WOQ_VARIANT_NAME]; /* of the path */
+    char decided[512];  /* by what: as woq_explain.decided */
+    uint64_t tuning;    /* fingerprint of the tuning record that decided; 0 = none */
     enum woq_math math; /* resolved */
     struct woqi_kernel *kernels[WOQI_PATH_KERNELS]; /* as path->kernels */
     uint32_t rejected_count;
@@ -109,8 +112,8 @@ struct woqi_path {
 extern const struct woqi_path woqi_paths[]; /* in order of preference */
 extern const uint32_t woqi_path_total;
 
-/* The row's name, as woq_gemm_params.path takes it. Rows that differ only in when the planner prefers them have the same
- * one: then the first that can is meant. */
+/* The row's name, as woq_gemm_params.path takes it. Rows that differ only in when the planner prefers them have the
+ * same one: then the first that can is meant. */
 void woqi_path_variant(const struct woqi_path *path, char out[WOQ_VARIANT_NAME]);
 
 /* Key of the path's kernel number i for this product. */

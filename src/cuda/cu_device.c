@@ -297,6 +297,7 @@ static enum woq_status describe(struct woq_device *device)
                      WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX | WOQ_FEATURE_TIMESTAMPS |
                      WOQ_FEATURE_REPLAY;
     cu->capability = capability_of(api, cu->device);
+    snprintf(info->architecture, sizeof(info->architecture), "sm_%d", cu->capability);
     if (cu->capability >= BF16_CAPABILITY)
         info->features |= WOQ_FEATURE_MATRIX_BF16;
     info->subgroup_size = 32;

@@ -123,7 +123,15 @@ bool woqi_cl_has_word(const char *list, const char *word);
 cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
                            struct woqi_cl_queue *out);
 
+/* ---- cl_architecture.c ---- */
+
+/* Fills info.architecture; info's kind, name and vendor are set. */
+void woqi_cl_architecture(struct woq_device *device);
+
 /* ---- cl_cpu.c ---- */
+
+/* Bits WOQ_DOT_… of the CPU that this runs on, whatever a driver makes of them; PLAIN is not among them. */
+uint32_t woqi_cl_host_dots(void);
 
 /* woqi_cl_device.dots of a CPU, and what is in doubt (object.h); info.name and identity are set. version: of the
  * driver. */
@@ -140,6 +148,7 @@ bool woqi_cl_ptx_has(struct woq_device *device, enum woqi_kernel_id id);
 woqi_kernel_probe_fn woqi_cl_ptx_probe;
 enum woq_status woqi_cl_ptx_object(struct woqi_kernel *kernel, cl_kernel *out);
 void woqi_cl_ptx_launch(const struct woqi_kernel *kernel, struct woqi_cl_launch *out);
+
 /* ---- cl_gpu.c ---- */
 
 /* Of a device that is no CPU, whatever emulation makes of it; extensions: all of them, blanks between. */

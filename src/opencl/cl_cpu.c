@@ -21,7 +21,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 static const char known_driver[] = "6.";
 
-static uint32_t host_dots(void)
+uint32_t woqi_cl_host_dots(void)
 {
     uint32_t dots = 0;
     __builtin_cpu_init();
@@ -41,14 +41,14 @@ static uint32_t host_dots(void)
 #elif defined(__aarch64__) && defined(__linux__)
 static const char known_driver[] = "none"; /* compiled, and run by an emulator alone */
 
-static uint32_t host_dots(void)
+uint32_t woqi_cl_host_dots(void)
 {
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? 1u << WOQ_DOT_SDOT : 0;
 }
 #else
 static const char known_driver[] = "none";
 
-static uint32_t host_dots(void)
+uint32_t woqi_cl_host_dots(void)
 {
     return 0;
 }
@@ -65,7 +65,7 @@ uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const
     /* PoCL has devices that are CPUs of other machines, too. */
     if (strcmp(platform, "Portable Computing Language") || !begins(device->info.name, "cpu"))
         return plain;
-    const uint32_t dots = host_dots();
+    const uint32_t dots = woqi_cl_host_dots();
     if (begins(version, known_driver))
         return plain | dots;
     char identity[sizeof woqi_cl_of(device)->identity + 16];

@@ -254,6 +254,7 @@ static enum woq_status fill_info(struct woq_device *device)
     }
     platform_text(cl, dev->platform, CL_PLATFORM_VENDOR, info->vendor, sizeof info->vendor);
     driver_text(cl, &self, info->driver, sizeof info->driver);
+    woqi_cl_architecture(device);
 
     info->features = WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_STORAGE8 | WOQ_FEATURE_REPLAY;
     if (info->kind == WOQ_DEVICE_KIND_CPU ||

@@ -508,6 +508,9 @@ void woqi_vk_describe(struct woq_device *device, const struct woqi_vk_extensions
                  c.driver.driverInfo);
     else
         snprintf(info->driver, sizeof info->driver, "driver 0x%x", p->driverVersion);
+    const char *chip = strstr(p->deviceName, "(RADV "); /* Mesa's name of an AMD chip: (RADV NAVI31) */
+    if (chip)
+        snprintf(info->architecture, sizeof info->architecture, "%.*s", (int)strcspn(chip + 6, ")"), chip + 6);
     info->features = describe_features(vk, &c, info->kind);
     info->compute_units = c.multiprocessors.shaderSMCount
                               ? c.multiprocessors.shaderSMCount
