@@ -55,13 +55,18 @@ static void test_parse(void **state)
                                "f16 none all bf16 exact 1x9223372036854775807 7-7 floor/floor\r\n"
                                "architecture cuda \"sm_90\"\n"
                                "vendor cuda \"N\"\n"
-                               "u8 point g32p f32 fixed16 2x3 1-4294967295 gemm/xtile+wgmma_G192X64";
+                               "u8 point g32p f32 fixed16 2x3 1-4294967295 gemm/xtile+wgmma_G192X64\n"
+                               "u8 offset g1 f16 default 5x5 # none\n";
     struct woqi_tuning t;
     struct woqi_tuning_way way;
     char why[512];
     (void)state;
     assert_true(parse(text, &t, why));
-    assert_int_equal(t.count, 3);
+    assert_int_equal(t.count, 4);
+    assert_string_equal(t.records[3].ways, "");
+    assert_string_equal(t.records[3].comment, "none");
+    woqi_tuning_way(&t.records[3], 1, &way);
+    assert_true(!*way.variant && way.last == UINT32_MAX);
     assert_string_equal(t.records[0].head, "device opencl \"a # b\" 2 \"c d\"");
     assert_string_equal(t.records[0].product, REC);
     assert_string_equal(t.records[0].ways, "1-8 gemv/gemv 9-64 gemm/xprep+gemm");
@@ -104,7 +109,7 @@ static void test_refused_texts(void **state)
         {"woq-tuning 1\narchitecture cuda \"\"", "one name in quotation marks"},
         {"woq-tuning 1\nvendor cuda \"N", "a quotation mark is missing"},
         {"woq-tuning 1\nvendor cuda \"N\"x", "a blank is missing"},
-        {HEAD REC, "then pairs of rows and variant"},
+        {HEAD "u4 point g64 f16 exact", "then pairs of rows and variant"},
         {HEAD REC " 1-8", "then pairs of rows and variant"},
         {HEAD "u4 none g128 f16 default 4x4 1-8 a/b", "must be symmetric, point or offset"},
         {HEAD "f16 point all f16 default 4x4 1-8 a/b", "must be none"},
@@ -312,6 +317,7 @@ static void test_refusal(void **state)
         {"1-8 " FIXED, NULL, false, 9, "default"},
         {"2-3 floor/floor 5-6 " FIXED, NULL, false, 4, "default"},
         {"2-3 floor/floor 5-6 " FIXED, NULL, false, 6, NULL},
+        {"", NULL, false, 1, "default"},
         {"1-8 floor/floor", NULL, false, 8, " asks for floor/floor: does not compute in math mode fixed16"},
         {"1-8 gemm/none", NULL, false, 1, " asks for gemm/none: this version has no such variant"},
         {"1-8 gemm/xprep+gemm", NULL, false, 1, "default, as "},

@@ -4,6 +4,7 @@
  *   bench_data    random weights and activations in canonical form
  *   bench_oracle  the same product in double, and the bound of woq/gemm.h
  *   bench_time    how long recorded batches take
+ *   bench_work    one product on one device: checked, and timed over copies of its weights
  *   bench_run     one device: its copy bandwidth, and each shape × format × M
  *   bench_report  tables and JSON        bench_svg  a bar chart
  *
@@ -69,9 +70,10 @@ double bench_now(void); /* seconds since some moment */
 void bench_sort(double *values, size_t count); /* the least first */
 
 /* Runs ended commands that hold `count` operations, between timestamps 0 and 1 if the device has
- * them, for about `seconds`. A run before bound the slots and took `first` seconds. */
+ * them, for about `seconds`. A run before bound the slots and took `first` seconds. warm: the device has just been at
+ * work, so that its clocks need not rise. */
 enum woq_status bench_measure(struct woq_device *device, struct woq_commands *commands,
-                              uint32_t count, double first, double seconds,
+                              uint32_t count, double first, double seconds, bool warm,
                               struct bench_times *out);
 
 /* ---- Runs ---- */
@@ -86,6 +88,8 @@ struct bench_options {
     const char *path; /* NULL = the planner's choice */
     bool invariant;   /* batch_invariant, up to the largest of m */
     double seconds;   /* of measuring, for each row */
+    uint32_t copies;  /* of the weights to go through; 0 = as rotate and seconds say */
+    double most;      /* seconds that a product may take to be worth timing; 0 = any */
     uint64_t rotate;  /* bytes of weights to go through; UINT64_MAX = more than caches hold */
     enum woq_log_level log;
     bool progress;
@@ -97,6 +101,7 @@ struct bench_row {
     uint32_t m;
     bool done;
     char reason[TOOL_WHY]; /* why not */
+    char variant[WOQ_VARIANT_NAME];
     char path[24], kernel[64], layout[24], math[16];
     struct bench_times times;
     struct bench_error error;
@@ -117,6 +122,28 @@ struct bench_device {
     struct bench_row *rows;
     size_t row_count;
 };
+
+/* Copies of the same weights, packed as they are needed: the same numbers at other addresses. */
+#define BENCH_MOST_COPIES 256
+struct bench_pool {
+    struct woq_device *device;
+    const struct bench_matrix *matrix;
+    struct woq_weights *weights[BENCH_MOST_COPIES];
+    uint32_t count;
+};
+void bench_pool_clear(struct bench_pool *pool);
+
+/* Makes the row's product, runs it and checks what it gave. NULL, and the row's reason, if it cannot be made or is not
+ * worth timing. All four arguments must live as long as the work. */
+struct bench_work;
+struct bench_work *bench_work_create(const struct bench_options *options, struct bench_device *device,
+                                     struct bench_pool *pool, struct bench_row *row);
+/* Fills the row's times, and what follows from them; as often as one likes. warm: as in bench_measure. */
+bool bench_work_time(struct bench_work *work, double seconds, bool warm);
+void bench_work_destroy(struct bench_work *work); /* accepts NULL */
+
+/* Bytes of weights that are surely more than the device's last-level cache. */
+uint64_t bench_beyond_cache(const struct woq_device_info *info);
 
 /* Measures all rows of one open device. */
 void bench_run(const struct bench_options *options, struct bench_device *device);

@@ -94,7 +94,7 @@ static enum woq_status raise_clocks(struct woq_device *device, struct woq_comman
 }
 
 enum woq_status bench_measure(struct woq_device *device, struct woq_commands *commands,
-                              uint32_t count, double first, double seconds,
+                              uint32_t count, double first, double seconds, bool warm,
                               struct bench_times *out)
 {
     bool device_clock = woq_device_get_info(device)->features & WOQ_FEATURE_TIMESTAMPS;
@@ -103,7 +103,7 @@ enum woq_status bench_measure(struct woq_device *device, struct woq_commands *co
     enum woq_status st = WOQ_OK;
     if (first < 1) /* the first run has warmed things up, and may have built some */
         st = host_batch(commands, 1, &first);
-    st = st ? st : raise_clocks(device, commands);
+    st = st || warm ? st : raise_clocks(device, commands);
     if (!st && device_clock) {
         st = collect(commands, true, 1, seconds, batch, &done);
         if (!st && batch[done / 2] <= 0)

@@ -107,6 +107,44 @@ if compgen -G "$dir/woq-startup-*" >/dev/null; then
     echo "FAILED: bench --startup leaves its caches behind"
     bad=$((bad + 1))
 fi
+
+expect 2 'a time in seconds' tune --budget 0
+expect 2 'device, architecture or vendor' tune --for house
+expect 2 "unexpected 'x'" tune x
+expect 2 'reference, opencl, vulkan or cuda' tune --device nvidia
+expect 1 'does not exist' tune --device reference:7
+expect 1 'does not tell its architecture' tune --for architecture --dry-run
+expect 1 'nothing could be measured' tune --shapes 99999999x99999999 --m 1 --dry-run
+WOQ_EMULATE=no_replay expect 2 'name a file for its records' tune
+WOQ_TUNING=off expect 2 'or name one by --output' tune
+tune=(tune --shapes 24x64 --formats w4g64,w8 --m 3,1,3 --math fixed16 --budget 3)
+expect 0 '^u8 symmetric all f16 fixed16 24x64' "${tune[@]}" --dry-run
+expect 1 "cannot .* '$dir/x.json/t'" "${tune[@]}" --output "$dir/x.json/t"
+expect 1 'x.json:1: must be .woq-tuning 1' "${tune[@]}" --output "$dir/x.json"
+expect 0 '2 records in .*/woq/tuning.txt' "${tune[@]}"
+expect 0 'vendor reference "woq"' "${tune[@]}" --for vendor --dry-run
+printf '%s\n' 'woq-tuning 1' 'vendor reference "woq"' \
+    'u4 symmetric g32 f16 fixed16 24x64 1-2 gemm/xfixed+fixed_PLAIN 3-3 a/b' >"$dir/t"
+tuned=(explain --n 24 --k 64 --format w4g32 --math fixed16)
+WOQ_TUNING=$dir/t expect 0 'tuned: vendor reference "woq", u4 symmetric g32 f16 fixed16 24x64 \(.*/t:3\)' \
+    "${tuned[@]}" --m 1
+WOQ_TUNING=$dir/t expect 0 'not tuned: default, as .* asks for a/b: this version has no such' "${tuned[@]}" --m 3
+WOQ_TUNING=$dir/t expect 0 '"tuning": "0000000000000000"' "${tuned[@]}" --m 4 --json
+WOQ_TUNING=$dir/none expect 0 'warning: tuning records are not used: .*No such file' "${tuned[@]}" --log warning
+# What was found before an interrupt is kept.
+setsid env --default-signal=INT "$woq" tune --shapes 96x256 --formats w4g64 --m "$(seq -s, 1 99)" --budget 100 \
+    --output "$dir/kept" >"$dir/interrupted" 2>&1 &
+until [ -s "$dir/kept" ] || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
+sleep 1.5
+kill -INT -- -$!
+if ! wait $! || ! grep -q '^96×256 .* floor/floor' "$dir/interrupted" ||
+    ! grep -q 'no time was left' "$dir/interrupted" ||
+    ! grep -q '^u4 symmetric g64 f16 default 96x256 # .* M=1 ' "$dir/kept"; then
+    echo "FAILED: tune, interrupted"
+    cat "$dir/interrupted" "$dir/kept"
+    bad=$((bad + 1))
+fi
+
 if "$woq" inspect --help >/dev/null 2>&1; then
     seeds=$(dirname "$0")/../tests/seeds
     expect 2 'which model' inspect

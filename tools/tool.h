@@ -17,6 +17,7 @@ enum tool_exit { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 int cmd_devices(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_tune(int argc, char **argv);
 int cmd_eval(int argc, char **argv); /* where libwoq-model is built: WOQ_TOOL_MODEL */
 int cmd_inspect(int argc, char **argv); /* likewise */
 int cmd_quantize(int argc, char **argv); /* likewise */

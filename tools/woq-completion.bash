@@ -19,6 +19,7 @@ _woq_values() { # program, long option, its value's name in the help
     --zero) echo symmetric point offset ;;
     --activation) echo none relu gelu_tanh gelu_erf silu silu_mul ;;
     --format | --formats) echo w4g32 w4g64 w4g128 w4g64z w4g128z w8 w8t f16 bf16 ;;
+    --for) echo device architecture vendor ;;
     --weights) echo as-stored f16 w8 w4g32 w4g64 w4g128 w4g64z ;;
     *) case $3 in *'|'*) echo "${3//|/ }" ;; esac ;;
     esac

@@ -11,6 +11,7 @@ static const struct {
     {"devices", cmd_devices, "what is there, what it can do, and why a driver was refused"},
     {"explain", cmd_explain, "how a product would run: path, kernel, layout, workspace, and why"},
     {"bench", cmd_bench, "time products over shapes, formats, M and devices, and check them"},
+    {"tune", cmd_tune, "search the fastest kernels for shapes, formats and M, and record them"},
 #ifdef WOQ_TOOL_MODEL
     {"inspect", cmd_inspect, "what a model file holds: tensors, shapes, formats, sizes, metadata"},
     {"quantize", cmd_quantize, "a model's linear layers to 4 or 8 bits, as a directory that loaders take"},

@@ -34,7 +34,7 @@
  *   default   math mode that was asked for: default, exact, rounded, fixed16
  *   NxK       of the weights, all stacked rows; it serves for N and K of half to twice as much each, if none is nearer
  *   then rows of X, first and last, in rising order, and the variant for them (woq_variant_name). For other numbers
- *   of rows the record says nothing.
+ *   of rows, which may be all, the library's order of preference is the best that is known.
  *
  * Threading: all functions may be called from any thread; two threads or processes that merge into one file at once
  * leave it whole, but with the records of one of them only.

@@ -140,6 +140,8 @@ static const char *join(struct parser *p, const struct words *w, uint32_t first,
         p->out += size;
         *p->out++ = i + 1 < last ? ' ' : 0;
     }
+    if (first == last)
+        *p->out++ = 0;
     return text;
 }
 
@@ -175,7 +177,7 @@ static bool parse_class(struct parser *p, const struct words *w)
 {
     char group[8];
     const bool plain = strchr(w->at[0], 'f') != NULL;
-    if (w->count < 8 || w->count % 2)
+    if (w->count < 6 || w->count % 2)
         return refuse(p, "a record has codes, zeros, group, X, math and NxK, then pairs of rows and variant");
     if (!is_one_of(w->at[1], zeros) || plain != !strcmp(w->at[1], "none"))
         return refuse(p, "'%.40s' are no zeros for codes %s; must be %s", w->at[1], w->at[0],

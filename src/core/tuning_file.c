@@ -176,7 +176,8 @@ static void write_section(FILE *out, const char *head, const struct woqi_tuning 
             if (!begun)
                 fprintf(out, "\n%s\n", head);
             begun = true;
-            fprintf(out, "%s %s%s%s\n", r->product, r->ways, *r->comment ? " # " : "", r->comment);
+            fprintf(out, "%s%s%s%s%s\n", r->product, *r->ways ? " " : "", r->ways, *r->comment ? " # " : "",
+                    r->comment);
         }
 }
 
