@@ -108,7 +108,10 @@ struct bench_row {
     uint64_t payload;  /* bytes of codes, scales and zeros: what a product reads at least */
     uint32_t copies;   /* of the weights, used in turn */
     bool cached;       /* too few of them to be out of the last-level cache */
-    double gbs, share, gflops; /* share: of the copy bandwidth, 0 … 1 */
+    double gbs, share, gflops; /* share: of the read bandwidth, or where that is not known of copying, 0 … 1 */
+    bool of_read;              /* and not of copying */
+    enum woq_limit limit;      /* of what multiplies; NONE = not told, or not measured */
+    double limit_share;        /* of that, 0 … 1 */
 };
 
 struct bench_device {
@@ -118,6 +121,7 @@ struct bench_device {
     char reason[TOOL_WHY]; /* why it could not be opened or its bandwidth not be measured */
     double copy_gbs;       /* bytes read plus bytes written; 0 = not measured */
     uint64_t copy_bytes;
+    double limits[WOQ_LIMIT_COUNT]; /* a second, see woq/limits.h; 0 = not measured yet, < 0 = cannot be */
     uint64_t rotate;       /* bytes of weights that a batch goes through */
     struct bench_row *rows;
     size_t row_count;
@@ -140,7 +144,11 @@ struct bench_work *bench_work_create(const struct bench_options *options, struct
                                      struct bench_pool *pool, struct bench_row *row);
 /* Fills the row's times, and what follows from them; as often as one likes. warm: as in bench_measure. */
 bool bench_work_time(struct bench_work *work, double seconds, bool warm);
+enum woq_limit bench_work_limit(const struct bench_work *work); /* of what multiplies; counts once it is measured */
 void bench_work_destroy(struct bench_work *work); /* accepts NULL */
+
+/* The device's limit, measured when it is first asked for; 0: it has none. */
+double bench_limit(const struct bench_options *options, struct bench_device *device, enum woq_limit limit);
 
 /* Bytes of weights that are surely more than the device's last-level cache. */
 uint64_t bench_beyond_cache(const struct woq_device_info *info);

@@ -35,10 +35,31 @@ static void print_row(struct tool_table *table, const struct bench_row *r)
     else
         tool_table_add(table, "–");
     tool_table_add(table, "%s", gflops);
+    if (r->limit)
+        tool_table_add(table, "%.1f %% %s", r->limit_share * 100, woq_limit_name(r->limit));
+    else
+        tool_table_add(table, "–");
     if (r->error.fraction <= 1)
         tool_table_add(table, "%.3f", r->error.fraction);
     else
         tool_table_add(table, "%.3g WRONG", r->error.fraction);
+}
+
+/* A line of what the device can do, as far as a row wanted to know. */
+static void print_limits(const struct bench_device *d, FILE *out)
+{
+    char text[24];
+    bool any = false;
+    for (int i = WOQ_LIMIT_READ; i < WOQ_LIMIT_COUNT; i++) {
+        if (!(d->limits[i] > 0))
+            continue;
+        number(d->limits[i] * (i == WOQ_LIMIT_READ ? 1e-9 : 2e-9), text);
+        fprintf(out, "%s%s %s %s", any ? ", " : "limits: ", woq_limit_name((enum woq_limit)i), text,
+                i == WOQ_LIMIT_READ ? "GB/s" : i < WOQ_LIMIT_AVX2 ? "GFLOP/s" : "Gop/s");
+        any = true;
+    }
+    if (any)
+        fputc('\n', out);
 }
 
 static void print_device(const struct bench_options *o, const struct bench_device *d, FILE *out)
@@ -64,12 +85,14 @@ static void print_device(const struct bench_options *o, const struct bench_devic
     } else {
         fprintf(out, "%s; ", d->reason);
     }
+    print_limits(d, out);
     fprintf(out, "X %s, Y %s; ", woq_type_name(o->x), woq_type_name(o->y));
     fprintf(out, "weights taken in turn from %s; %s\n", tool_bytes(d->rotate, rotate),
             !done ? "nothing was timed" : device_clock ? "device timestamps" : "host clock");
-    tool_table_begin(&table, "llrllrrrrr");
-    static const char *const heads[] = {"N×K", "format", "M", "path", "math", "µs ", "GB/s",
-                                        "of copy", "GFLOP/s", "error/bound"};
+    tool_table_begin(&table, "llrllrrrrlr");
+    const char *const heads[] = {"N×K", "format", "M", "path", "math", "µs ", "GB/s",
+                                 d->limits[WOQ_LIMIT_READ] > 0 ? "of read" : "of copy", "GFLOP/s", "of limit",
+                                 "error/bound"};
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         tool_table_add(&table, "%s", heads[i]);
     for (size_t i = 0; i < d->row_count; i++)
@@ -78,8 +101,9 @@ static void print_device(const struct bench_options *o, const struct bench_devic
     if (any_cached)
         fprintf(out, "* not enough copies of the weights to be sure that they come from memory\n");
     if (faster)
-        fprintf(out, "above 100 %%: a product reads weights and writes next to nothing, which can "
-                     "be faster than a copy\n");
+        fprintf(out, "above 100 %%: the product reads its weights faster than %s\n",
+                d->limits[WOQ_LIMIT_READ] > 0 ? "the kernel that only reads; caches help, or its pattern does"
+                                              : "a copy reads and writes");
 }
 
 /* The same rows of every device side by side. */
@@ -143,9 +167,10 @@ void bench_print(const struct bench_options *options, const struct bench_device 
     if (!done)
         return;
     print_comparison(devices, count, out);
-    fprintf(out, "\nµs: one product, median over batches of products that each wait for the one "
-                 "before. GB/s: codes, scales\nand zeros ÷ time. error/bound: largest error "
-                 "against a product in double, ÷ what woq/gemm.h allows; ≤ 1 is right.\n");
+    fprintf(out, "\nµs: one product, median over batches of products that each wait for the one before. GB/s: "
+                 "codes, scales\nand zeros ÷ time. of read, of limit: ÷ what a kernel reaches that only reads, or only "
+                 "runs the instruction\nthat the product multiplies with. error/bound: largest error against a "
+                 "product in double, ÷ what woq/gemm.h\nallows; ≤ 1 is right.\n");
 }
 
 /* ---- JSON ---- */
@@ -173,8 +198,12 @@ static void json_row(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct ben
     yyjson_mut_obj_add_uint(doc, o, "weight_copies", r->copies);
     yyjson_mut_obj_add_bool(doc, o, "weights_may_be_cached", r->cached);
     tool_json_real(doc, o, "gigabytes_per_second", r->gbs);
-    tool_json_real(doc, o, "fraction_of_copy_bandwidth", r->share);
+    tool_json_real(doc, o, r->of_read ? "fraction_of_read_bandwidth" : "fraction_of_copy_bandwidth", r->share);
     tool_json_real(doc, o, "gigaflops_per_second", r->gflops);
+    if (r->limit) {
+        yyjson_mut_obj_add_str(doc, o, "limit", woq_limit_name(r->limit));
+        tool_json_real(doc, o, "fraction_of_limit", r->limit_share);
+    }
     tool_json_real(doc, o, "error_fraction_of_bound", r->error.fraction);
     yyjson_mut_obj_add_uint(doc, o, "outputs_checked", r->error.checked);
     yyjson_mut_obj_add_bool(doc, o, "right", r->error.fraction <= 1);
@@ -195,6 +224,10 @@ static void json_device(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct 
     } else {
         yyjson_mut_obj_add_str(doc, o, "copy_not_measured", d->reason);
     }
+    yyjson_mut_val *limits = yyjson_mut_obj_add_obj(doc, o, "limits_per_second");
+    for (int i = WOQ_LIMIT_READ; i < WOQ_LIMIT_COUNT; i++)
+        if (d->limits[i] > 0)
+            tool_json_real(doc, limits, woq_limit_name((enum woq_limit)i), d->limits[i]);
     yyjson_mut_obj_add_uint(doc, o, "rotated_bytes", d->rotate);
     yyjson_mut_val *rows = yyjson_mut_obj_add_arr(doc, o, "rows");
     for (size_t i = 0; i < d->row_count; i++)

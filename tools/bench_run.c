@@ -102,10 +102,23 @@ static void measure_copy(const struct bench_options *options, struct bench_devic
     woq_buffer_destroy(&buffer[1]);
 }
 
+double bench_limit(const struct bench_options *options, struct bench_device *d, enum woq_limit limit)
+{
+    double *known = &d->limits[limit];
+    if (!limit || *known)
+        return *known > 0 ? *known : 0;
+    bench_progress(options, "%s: limit %s", d->info.selector, woq_limit_name(limit));
+    if (woq_limit_measure(d->device, limit, options->seconds, known) || !(*known > 0))
+        *known = -1;
+    return *known > 0 ? *known : 0;
+}
+
 static void measure_row(const struct bench_options *options, struct bench_device *device,
                         struct bench_pool *pool, struct bench_row *row)
 {
     struct bench_work *work = bench_work_create(options, device, pool, row);
+    if (work)
+        (void)bench_limit(options, device, bench_work_limit(work));
     row->done = work && bench_work_time(work, options->seconds, false);
     bench_work_destroy(work);
 }
@@ -119,6 +132,7 @@ void bench_run(const struct bench_options *o, struct bench_device *d)
     d->rotate = o->rotate == UINT64_MAX ? bench_beyond_cache(&d->info) : o->rotate;
     bench_progress(o, "%s: copy bandwidth", d->info.selector);
     measure_copy(o, d);
+    (void)bench_limit(o, d, WOQ_LIMIT_READ);
     for (size_t s = 0; s < o->shape_count; s++) {
         for (size_t f = 0; f < o->format_count; f++) {
             struct bench_matrix matrix;

@@ -57,6 +57,8 @@ struct bench_work {
     struct woq_commands *commands; /* what is timed, and how many products it has */
     uint32_t products;
     double first; /* seconds of their first run */
+    enum woq_limit limit; /* as explain has them */
+    uint32_t limit_work;
 };
 
 void bench_work_destroy(struct bench_work *w)
@@ -177,6 +179,8 @@ static bool check_row(struct bench_work *w)
         snprintf(r->kernel, sizeof r->kernel, "%s", e.kernel);
         snprintf(r->layout, sizeof r->layout, "%s", e.layout);
         snprintf(r->math, sizeof r->math, "%s", woq_math_name(e.math));
+        w->limit = e.limit;
+        w->limit_work = e.limit_work;
         st = record(w, 1, false, slot, &cmds);
     }
     if (!st)
@@ -259,8 +263,19 @@ bool bench_work_time(struct bench_work *w, double seconds, bool warm)
         return give_up(r->reason, "%s", woq_last_message());
     r->gbs = (double)r->payload / r->times.seconds * 1e-9;
     r->gflops = 2.0 * r->m * (double)r->shape.n * (double)r->shape.k / r->times.seconds * 1e-9;
-    r->share = w->device->copy_gbs > 0 ? r->gbs / w->device->copy_gbs : 0;
+    const double read = w->device->limits[WOQ_LIMIT_READ] * 1e-9;
+    const double most = read > 0 ? read : w->device->copy_gbs;
+    r->share = most > 0 ? r->gbs / most : 0;
+    r->of_read = read > 0;
+    r->limit = w->device->limits[w->limit] > 0 ? w->limit : WOQ_LIMIT_NONE;
+    if (r->limit)
+        r->limit_share = r->gflops * 1e9 / 2 * w->limit_work / w->device->limits[r->limit];
     return true;
+}
+
+enum woq_limit bench_work_limit(const struct bench_work *work)
+{
+    return work->limit;
 }
 
 struct bench_work *bench_work_create(const struct bench_options *options, struct bench_device *device,

@@ -57,7 +57,8 @@ class Explain(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("path", c.c_char_p), ("kernel", c.c_char_p), ("layout", c.c_char_p),
                 ("math", c.c_int), ("steps", c.c_uint32), ("workspace", c.c_uint64), ("rejected_count", c.c_uint32),
                 ("rejected", Rejected * 16), ("tuning", c.c_uint64), ("quarantine", c.c_uint64),
-                ("variant", c.c_char_p), ("decided", c.c_char_p)]
+                ("variant", c.c_char_p), ("decided", c.c_char_p),
+                ("limit", c.c_int), ("limit_work", c.c_uint32)]
 
 
 class DeviceInfo(c.Structure):

@@ -64,6 +64,7 @@
 #ifndef WOQ_GEMM_H
 #define WOQ_GEMM_H
 
+#include <woq/limits.h>
 #include <woq/weights.h>
 
 #ifdef __cplusplus
@@ -132,6 +133,10 @@ struct woq_explain {
     /* What decided for it: "default", that is, the library's order of preference; "asked for"; or the tuning record:
      * its section, its product, and where it is. A record that could not be followed: "default, as …". */
     const char *decided;
+    /* What its main kernel multiplies with (woq/limits.h; NONE = not told), and how many multiplications with an
+     * addition one of X and W takes. */
+    enum woq_limit limit;
+    uint32_t limit_work;
 };
 
 /*

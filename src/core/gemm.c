@@ -3,6 +3,7 @@
 
 #include "alloc.h"
 #include "check.h"
+#include "limits.h"
 #include "paths.h"
 #include "tuning.h"
 #include "verdict.h"
@@ -483,6 +484,7 @@ enum woq_status woq_gemm_explain(const struct woq_gemm *gemm, uint32_t m, struct
     out->variant = range->variant;
     out->decided = range->decided;
     out->tuning = range->tuning;
+    out->limit = woqi_limit_of(gemm->device, main_kernel(range)->key, &out->limit_work);
     out->quarantine = woqi_verdict_fingerprint(gemm->device);
     for (uint32_t i = 0; i < range->rejected_count; i++) {
         out->rejected[i].path = range->rejected[i].path;

@@ -91,6 +91,13 @@
  *         names; y_off is that of row n_first.
  *         groups[0]·local_x / 32 parties of 32 invocations stride over pieces of 2048 bytes.
  *
+ * limit_…  k rounds of one thing and hardly anything else, in groups[0] work-groups. Work-group i writes how much a
+ *         round of its does as word 2i of Y, and may write the word behind it, so that nothing can be left out:
+ *         read    bytes of X; of its n pieces of 16 bytes all but a rest, each by one work-group
+ *         fma     multiplications with an addition, of FP32 scalars
+ *         matrix, wgmma   the same by matrix units, FP16 to FP32
+ *         dot     the same of integers; built for one set of instructions (WOQI_FIXED_BLOCKS)
+ *
  * y may alias residual element by element: read it before writing y. Nothing outside the m × n window
  * of Y may be written; Y must not be read (it may hold NaN). FP32 accumulation throughout.
  */
@@ -126,7 +133,12 @@
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
     K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")                          \
     K(PACK, pack, "(weights)", 256, "canonical weights to FRAG16")                                 \
-    K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")
+    K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")                                  \
+    K(LIMIT_READ, limit_read, "(limits)", 256, "reads memory")                                     \
+    K(LIMIT_FMA, limit_fma, "(limits)", 256, "FP32 multiply-adds")                                 \
+    K(LIMIT_MATRIX, limit_matrix, "(limits)", 128, "matrix units of a subgroup")                   \
+    K(LIMIT_WGMMA, limit_wgmma, "(limits)", 256, "matrix units of a warpgroup")                    \
+    K(LIMIT_DOT, limit_dot, "(limits)", 1, "integer products of a CPU")
 
 enum woqi_kernel_id {
 #define WOQI_KERNEL_ENUM(id, name, path, local_x, what) WOQI_KERNEL_##id,
@@ -171,6 +183,12 @@ static inline bool woqi_kernel_is_fixed(enum woqi_kernel_id id)
 {
     return id == WOQI_KERNEL_XFIXED || id == WOQI_KERNEL_FIXED || id == WOQI_KERNEL_FIXED_ROW ||
            id == WOQI_KERNEL_FIXED_TILE;
+}
+
+/* Of woq/limits.h? Work-groups have the size that suits the device, as kernel_create sets it. */
+static inline bool woqi_kernel_is_limit(enum woqi_kernel_id id)
+{
+    return id >= WOQI_KERNEL_LIMIT_READ && id <= WOQI_KERNEL_LIMIT_DOT;
 }
 
 /* Which kernel, and what it is built for where it is not built for everything. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../core/blocks.h"
+#include "cuda/limit_kernels.inc"
 #include "cuda/mma_kernels.inc"
 #include "cuda/wgmma_kernels.inc"
 
@@ -243,6 +244,12 @@ static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry 
              key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
 }
 
+static void launch_limit_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
+{
+    launch_warps(kernel, out);
+    out->shared = WOQ_LIMIT_WGMMA_SHARED;
+}
+
 /* ---- the backend's questions ---- */
 
 /* probe NULL: it asks for nothing. */
@@ -255,6 +262,8 @@ static const struct kind {
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, launch_gemv}, [WOQI_KERNEL_MMA] = {probe_mma, launch_mma},
     [WOQI_KERNEL_XTILE] = {NULL, launch_plain},         [WOQI_KERNEL_WGMMA] = {probe_wgmma, launch_wgmma},
     [WOQI_KERNEL_PACK] = {NULL, launch_warps},
+    [WOQI_KERNEL_LIMIT_READ] = {NULL, launch_warps},    [WOQI_KERNEL_LIMIT_FMA] = {NULL, launch_warps},
+    [WOQI_KERNEL_LIMIT_MATRIX] = {NULL, launch_warps},  [WOQI_KERNEL_LIMIT_WGMMA] = {NULL, launch_limit_wgmma},
 };
 
 bool woqi_nv_probe(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
@@ -265,7 +274,8 @@ bool woqi_nv_probe(const struct woq_device *device, struct woqi_nv_target target
     if (kind->probe && !kind->probe(device, target, key, reason, reason_size))
         return false;
     const struct module *module = find_module(key);
-    const bool alone = key.id == WOQI_KERNEL_WGMMA || key.id == WOQI_KERNEL_XTILE; /* sm_90a is not for later ones */
+    const bool alone = key.id == WOQI_KERNEL_WGMMA || key.id == WOQI_KERNEL_XTILE ||
+                       key.id == WOQI_KERNEL_LIMIT_WGMMA; /* sm_90a is not for later ones */
     if (module && (alone ? module->capability == capability : module->capability <= capability))
         return true;
     if (module && alone)

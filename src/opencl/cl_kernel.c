@@ -13,7 +13,8 @@
 
 /* The sources, each preceded by shaders/abi.inc and the common files, embedded by the build. */
 #define SOURCES(S) S(FLOOR, floor) S(XPREP, xprep) S(GEMV, gemv) S(GEMM, gemm) S(XFIXED, xfixed) S(FIXED, fixed) \
-    S(FIXED_ROW, fixed_row) S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile) S(COOP, coop)
+    S(FIXED_ROW, fixed_row) S(FIXED_TILE, fixed_tile) S(GEMV_FRAG, gemv_frag) S(TILE, tile) S(COOP, coop) \
+    S(LIMIT_READ, limit_read) S(LIMIT_FMA, limit_fma) S(LIMIT_DOT, limit_dot)
 #define DECLARE(ID, name)                                                                          \
     extern const unsigned char woqi_cl_##name[];                                                   \
     extern const size_t woqi_cl_##name##_size;
@@ -75,6 +76,12 @@ static uint32_t dot_of(uint32_t block)
     }
 }
 
+/* For one set of a CPU's instructions? */
+static bool built_for_dot(enum woqi_kernel_id id)
+{
+    return woqi_kernel_is_fixed(id) || id == WOQI_KERNEL_LIMIT_DOT;
+}
+
 bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
                           size_t reason_size)
 {
@@ -87,7 +94,7 @@ bool woqi_cl_kernel_probe(struct woq_device *device, struct woqi_kernel_key key,
         snprintf(reason, reason_size, "not written for OpenCL");
         return false;
     }
-    if (woqi_kernel_is_fixed(key.id) && !((woqi_cl_of(device)->dots | device->tried) >> dot_of(key.block) & 1u)) {
+    if (built_for_dot(key.id) && !((woqi_cl_of(device)->dots | device->tried) >> dot_of(key.block) & 1u)) {
         snprintf(reason, reason_size, "the CPU or its driver has no %s",
                  woqi_block_name((enum woqi_block_id)key.block));
         return false;
@@ -107,8 +114,10 @@ enum woq_status woqi_cl_kernel_create(struct woqi_kernel *kernel)
                          kernel->name);
     }
     woqi_cl_gpu_create(kernel);
-    impl->launch = (struct woqi_cl_launch){{kernel->local_x, 1, 1}, WOQ_BIND_COUNT};
     impl->ptx = woqi_cl_ptx_has(kernel->device, kernel->key.id);
+    if (woqi_kernel_is_limit(kernel->key.id) && !impl->ptx) /* on CPUs, see probe */
+        kernel->local_x = 1;
+    impl->launch = (struct woqi_cl_launch){{kernel->local_x, 1, 1}, WOQ_BIND_COUNT};
     if (impl->ptx)
         woqi_cl_ptx_launch(kernel, &impl->launch);
     kernel->impl = impl;
@@ -174,7 +183,7 @@ void woqi_cl_options(const struct woqi_kernel_key *kernel, uint32_t key, const s
     snprintf(out, size, "-cl-std=CL1.2 -w -DWOQ_CODE=%u -DWOQ_ROUND=%u -DWOQ_LAYOUT=%u", (unsigned)(key & 7u),
              (unsigned)(key >> 3 & 3u), (unsigned)(key >> 5 & 3u));
     const size_t used = strlen(out);
-    if (woqi_kernel_is_fixed(kernel->id))
+    if (built_for_dot(kernel->id))
         snprintf(out + used, size - used, " -DWOQ_DOT=%u -DWOQ_ZERO=%u -DWOQ_SCALE=%u",
                  (unsigned)dot_of(kernel->block), (unsigned)(key >> 7 & 3u), (unsigned)(key >> 9 & 3u));
     else
@@ -189,6 +198,10 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
     woqi_cl_source(kernel->key.id, &b->source, &b->size);
     const struct woqi_cl_gpu gpu = woqi_cl_gpu_of(b->device);
     woqi_cl_options(&kernel->key, key, &gpu, b->options, sizeof b->options);
+    if (kernel->key.id == WOQI_KERNEL_LIMIT_READ && woqi_cl_of(b->device)->dots >> WOQ_DOT_AVX2 & 1u) {
+        const size_t used = strlen(b->options); /* any set of instructions has prefetching */
+        snprintf(b->options + used, sizeof b->options - used, " -DWOQ_DOT=%u", (unsigned)WOQ_DOT_AVX2);
+    }
     woqi_hash_text(b->source, b->size, hash);
     snprintf(b->key, sizeof b->key, "opencl | %s | %s | %s | %s", woqi_cl_of(b->device)->identity,
              b->name, b->options, hash);

@@ -202,6 +202,19 @@ static bool probe_nv2(const struct woq_device *device, struct woqi_kernel_key ke
     return false;
 }
 
+#define LIMIT_SUBGROUPS 4u
+
+static bool probe_limit_matrix(const struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
+{
+    const struct woqi_vk_coop *coop = &woqi_vk_of(device)->coop;
+    (void)key;
+    if (coop->m && device->info.features & WOQ_FEATURE_MATRIX &&
+        LIMIT_SUBGROUPS * coop->subgroup <= device->info.max_workgroup && LIMIT_SUBGROUPS <= coop->max_subgroups)
+        return true;
+    snprintf(reason, size, "needs cooperative matrices FP16 to FP32");
+    return false;
+}
+
 static bool probe_gemv(const struct woq_device *device, struct woqi_kernel_key key, char *reason,
                        size_t size)
 {
@@ -279,6 +292,15 @@ static uint32_t coop_constants(const struct woqi_kernel *kernel, uint32_t out[WO
     return 10;
 }
 
+static uint32_t limit_matrix_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])
+{
+    const struct woqi_vk_coop *coop = &woqi_vk_of(kernel->device)->coop;
+    out[1] = coop->m;
+    out[2] = coop->n;
+    out[3] = coop->k;
+    return 4;
+}
+
 static uint32_t nv2_constants(const struct woqi_kernel *kernel, uint32_t out[WOQI_VK_CONSTANTS])
 {
     const struct woqi_nv2_block *b = woqi_nv2_block((enum woqi_block_id)kernel->key.block);
@@ -351,6 +373,7 @@ static const struct kind {
     [WOQI_KERNEL_EXPAND] = {probe_expand, expand_constants},
     [WOQI_KERNEL_GEMV_FRAG] = {probe_gemv, gemv_constants},
     [WOQI_KERNEL_TILE] = {probe_tile, tile_constants},
+    [WOQI_KERNEL_LIMIT_MATRIX] = {probe_limit_matrix, limit_matrix_constants},
 };
 
 bool woqi_vk_kernel_probe(struct woq_device *device, struct woqi_kernel_key key, char *reason,
@@ -380,6 +403,11 @@ bool woqi_vk_module_find(struct woqi_kernel *kernel, struct woqi_vk_module *out)
         kernel->local_x = vk->coop.subgroup * (kernel->key.id == WOQI_KERNEL_COOP
                                                    ? woqi_coop_block_subgroups(woqi_coop_block(block))
                                                    : woqi_nv2_block_subgroups(woqi_nv2_block(block)));
+        out->subgroup = vk->coop.required ? vk->coop.subgroup : 0;
+        out->full_subgroups = vk->caps.subgroup_control;
+    }
+    if (kernel->key.id == WOQI_KERNEL_LIMIT_MATRIX) {
+        kernel->local_x = vk->coop.subgroup * LIMIT_SUBGROUPS;
         out->subgroup = vk->coop.required ? vk->coop.subgroup : 0;
         out->full_subgroups = vk->caps.subgroup_control;
     }
