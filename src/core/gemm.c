@@ -336,6 +336,9 @@ static enum woq_status plan(struct woq_gemm *gemm, const struct choice *choice)
         if (gemm->range_count == WOQI_MAX_RANGES)
             return woqi_fail(gemm->device, WOQ_ERROR_UNSUPPORTED,
                              "woq_gemm_create: too many ranges");
+        if (!woqi_grow(gemm->device, &gemm->ranges, &gemm->range_capacity, gemm->range_count + 1u,
+                       sizeof *gemm->ranges))
+            return woqi_fail(gemm->device, WOQ_ERROR_OUT_OF_MEMORY, "woq_gemm_create: out of host memory");
         struct woqi_range *range = &gemm->ranges[gemm->range_count++];
         st = plan_range(gemm, choice, (uint32_t)m, range);
         m = (uint64_t)range->max_m + 1;
@@ -395,6 +398,7 @@ void woqi_gemm_unref(struct woq_gemm *gemm)
         return;
     struct woq_device *device = gemm->device;
     woqi_weights_unref(gemm->weights);
+    woqi_free(device, gemm->ranges);
     woqi_free(device, gemm);
     woqi_device_unref(device);
 }

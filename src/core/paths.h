@@ -44,7 +44,8 @@ struct woq_gemm {
     uint64_t workspace;            /* maximum over 1 … max_m */
     uint64_t flags;                /* bytes that are 0 before the first step; steps leave them so */
     uint32_t range_count;
-    struct woqi_range ranges[WOQI_MAX_RANGES];
+    struct woqi_range *ranges;
+    size_t range_capacity;
     atomic_int refs;
 };
 
