@@ -37,10 +37,11 @@
 
 #define GEMV_KEYS   (4u * 3u * 4u * 2u * 2u * 2u)
 #define TILE_KEYS   (TILE_BLOCKS * 4u * 3u * 2u)
+#define LIMIT_KEYS  (WOQI_KERNEL_LIMIT_DOT - WOQI_KERNEL_LIMIT_READ + 1u)
 
 static uint32_t key_count(void)
 {
-    return WOQI_KERNEL_MMA + MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS + TILE_KEYS;
+    return WOQI_KERNEL_MMA + MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS + TILE_KEYS + LIMIT_KEYS;
 }
 
 /* Takes its choice among `count` off *i. */
@@ -90,6 +91,10 @@ static struct woqi_kernel_key key_at(uint32_t i)
     if (i < WOQI_KERNEL_MMA)
         return key;
     i -= WOQI_KERNEL_MMA;
+    if (i >= MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS + TILE_KEYS) {
+        i -= MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS + TILE_KEYS;
+        return (struct woqi_kernel_key){.id = WOQI_KERNEL_LIMIT_READ + i};
+    }
     if (i >= MATRIX_KEYS + EXPAND_KEYS + GEMV_KEYS)
         return tile_key(i - MATRIX_KEYS - EXPAND_KEYS - GEMV_KEYS);
     if (i >= MATRIX_KEYS + EXPAND_KEYS)
