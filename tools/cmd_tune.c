@@ -141,7 +141,7 @@ static void print_point(struct tool_table *table, const struct tune_point *p)
     char us[24];
     tool_table_add(table, "%llu×%llu", (unsigned long long)p->shape.n, (unsigned long long)p->shape.k);
     tool_table_add(table, "%s", p->format->name);
-    tool_table_add(table, "%u", p->m);
+    tool_table_add(table, "%u%s", p->m, p->cut ? "*" : " ");
     if (p->verdict == TUNE_UNMEASURED) {
         tool_table_span(table, "– %s", p->reason);
         return;
@@ -163,10 +163,11 @@ static void print_point(struct tool_table *table, const struct tune_point *p)
 
 static void print_points(const struct tune_point *points, size_t count)
 {
-    static const char *const heads[] = {"N×K",   "format",             "M",  "default", "µs",
+    static const char *const heads[] = {"N×K",   "format",             "M ", "default", "µs",
                                         "noise", "best of the others", "µs", "gain"};
     struct tool_table table;
     unsigned wrong = 0;
+    bool cut = false;
     tool_table_begin(&table, "llrlrrlrl");
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         tool_table_add(&table, "%s", heads[i]);
@@ -174,10 +175,13 @@ static void print_points(const struct tune_point *points, size_t count)
         print_point(&table, &points[i]);
     tool_table_end(&table, stdout);
     for (size_t i = 0; i < count; i++) {
+        cut = cut || points[i].cut;
         wrong += points[i].wrong;
         if (points[i].wrong)
             printf("WRONG results: %s at M = %u\n", points[i].wrong_variant, points[i].m);
     }
+    if (cut)
+        printf("* time was over before all variants were tried; --budget gives more\n");
     if (wrong)
         printf("%u products were wrong; their variants are not recorded\n", wrong);
 }

@@ -36,6 +36,7 @@ struct tune_point {
     char reason[TOOL_WHY];
     struct bench_row chosen, best; /* the planner's choice, and the fastest of the others if any could be timed */
     double noise;                  /* of the planner's choice: its slowest turn less its fastest, ÷ median */
+    bool cut;                      /* time was over before all variants were tried */
     unsigned tried, wrong;         /* variants; those of them that gave wrong results */
     char wrong_variant[WOQ_VARIANT_NAME];
 };

@@ -129,8 +129,10 @@ static struct runner *screen(const struct tune_bed *bed, struct tune_point *poin
             known = are_alike(variant, taken[i]);
         if (known)
             continue;
-        if (tune_left(bed->clock) <= 0 || bench_now() > until)
+        if (tune_left(bed->clock) <= 0 || bench_now() > until) {
+            point->cut = true;
             break;
+        }
         say(bed, point, variant);
         struct runner *r = tool_alloc(1, sizeof *r);
         const bool begun = begin(bed, point, point->m, variant, chosen, r);
