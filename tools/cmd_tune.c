@@ -11,11 +11,11 @@ static const char command[] = "woq tune";
 
 static const char help[] =
     "usage: woq tune [options]\n\n"
-    "Measures, for each shape x format x M, every variant of every kernel path that takes the\n"
-    "product, and checks each against the same product in double. What is faster than the\n"
-    "library's own choice goes into a file of tuning records, which the library asks from then\n"
-    "on when it plans a product of about such a shape (woq/tuning.h). 'woq explain' names the\n"
-    "record that decided. A product's bits may depend on the variant.\n\n"
+    "Measures, for each shape x format x M, every variant of every kernel path (but floor) that\n"
+    "takes the product, and checks each against the same product in double. What is faster than\n"
+    "the library's own choice goes into a file of tuning records, which the library asks from\n"
+    "then on when it plans a product of about such a shape (woq/tuning.h). 'woq explain' names\n"
+    "the record that decided. A product's bits may depend on the variant.\n\n"
     "  -d, --device SEL    device (default: WOQ_DEVICE, else the best)\n"
     "  -s, --shapes LIST   N x K, outputs x inputs (default 4096x4096)\n"
     "  -f, --formats LIST  weight formats (default w4g128,w8), as in 'woq bench --help'\n"
