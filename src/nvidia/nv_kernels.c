@@ -285,7 +285,7 @@ bool woqi_nv_probe(const struct woq_device *device, struct woqi_nv_target target
         snprintf(reason, reason_size, "needs compute capability %d.%d; the device has %d.%d", module->capability / 10,
                  module->capability % 10, capability / 10, capability % 10);
     else
-        snprintf(reason, reason_size, "not written for CUDA");
+        snprintf(reason, reason_size, "not written for NVIDIA");
     return false;
 }
 
