@@ -5,8 +5,9 @@
  * For steps of four spans in staged blocks, scales of 16 bits, and zero points or offsets: what the four lanes of a row
  * share. A lane loads one span's of each strip and stores them ready for use, those of two strips in a vector of the
  * pool, behind X of their step; a unit takes a vector for two strips, where it would shuffle twice for each. They are
- * stored and loaded with X. The work-group's barrier does not order them, as a step's first unit comes before it; one of
- * the subgroup does.
+ * stored with X, and those of all units of a step are loaded at once (H200, µs, each with its unit before: 28672 × 8192,
+ * M = 256 471, 463; 512 822, 811; 4096 × 4096, M = 512 72.0, 70.4). The work-group's barrier does not order them, as a
+ * step's first unit comes before it; one of the subgroup does.
  */
 #ifndef WOQ_POOLED_SCALES_GLSL
 #define WOQ_POOLED_SCALES_GLSL
@@ -41,11 +42,6 @@ uint pool_zeros(uint raw)
         pool[(at) + i * THREADS] = uvec4(raw[2u * i].scale.x, pool_zeros(raw[2u * i].zero.x),      \
                                          raw[2u * i + 1u].scale.x, pool_zeros(raw[2u * i + 1u].zero.x));
 
-/* A span's of all strips; at: of the lane that loaded them. */
-#define POOLED_LOAD(at)                                                                            \
-    UNROLL for (uint i = 0u; i < STRIPS / 2u; i++)                                                 \
-        pooled[i] = pool[(at) + i * THREADS];
-
 /* One strip's of two. */
 PairRaw pooled_scale(uvec4 two, const uint n)
 {
@@ -71,15 +67,18 @@ PairRaw pooled_scale(uvec4 two, const uint n)
     PairRaw raw_now[MAX_SCALES];                                                                   \
     UNROLL for (uint i = 0u; i < SCALE_LOADS; i++)                                                 \
         raw_now[i] = pair_ready(raw[i], g);                                                        \
-    uvec4 pooled[MAX_STRIPS / 2u];                                                                 \
+    uvec4 pooled[MAX_STRIPS / 2u], pooled_all[4u * (MAX_STRIPS / 2u)];                             \
     subgroupBarrier(); /* only the four lanes of a row exchange them */                            \
-    POOLED_LOAD(row_scales_at + flip)
+    UNROLL for (uint i = 0u; i < 4u * (STRIPS / 2u); i++)                                          \
+        pooled_all[i] = pool[row_scales_at + flip + i % 4u + i / 4u * THREADS];                    \
+    UNROLL for (uint i = 0u; i < STRIPS / 2u; i++)                                                 \
+        pooled[i] = pooled_all[4u * i];
 
 #define SCALES_NEXT(step)
 
 #define SCALES_UNIT(unit)                                                                          \
-    if (unit > 0u)                                                                                 \
-        POOLED_LOAD(row_scales_at + flip + unit)
+    UNROLL for (uint i = 0u; i < STRIPS / 2u; i++)                                                 \
+        pooled[i] = pooled_all[4u * i + unit];
 
 /* 64 + zero of both rows by one subtraction: operands can be either half of a register. */
 #define ROWS_OF(n, unit, low, high)                                                                \
