@@ -151,8 +151,6 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
 {
     const uint32_t code = WOQ_FLAG_CODE(flags);
     uint32_t round = WOQ_FLAG_ROUND(flags), layout = WOQ_FLAG_LAYOUT(flags);
-    if (((const struct cl_kernel_impl *)kernel->impl)->ptx)
-        return 0;
     switch (kernel->key.id) {
     case WOQI_KERNEL_FLOOR: /* rounds as args say */
         round = 0;
