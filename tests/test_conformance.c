@@ -21,6 +21,7 @@
 int conformance_suite(struct woq_device *device, bool subset)
 {
     void (*const products)(void **) = subset ? conformance_few_products : conformance_products;
+    void (*const variants)(void **) = subset ? conformance_few_variants : conformance_variants;
     const struct CMUnitTest tests[] = {
         {subset ? "conformance_few_products" : "conformance_products", products, NULL, NULL,
          device},
@@ -34,7 +35,7 @@ int conformance_suite(struct woq_device *device, bool subset)
         cmocka_unit_test_prestate(conformance_chain, device),
         cmocka_unit_test_prestate(conformance_independent, device),
         cmocka_unit_test_prestate(conformance_no_rows, device),
-        cmocka_unit_test_prestate(conformance_variants, device),
+        {subset ? "conformance_few_variants" : "conformance_variants", variants, NULL, NULL, device},
         cmocka_unit_test_prestate(conformance_batch_invariant, device),
         cmocka_unit_test_prestate(conformance_workspace, device),
         cmocka_unit_test_prestate(conformance_mapping, device),
