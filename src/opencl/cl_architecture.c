@@ -1,12 +1,9 @@
 /* cl_architecture.c: what a device has in common with others that run the same code, as far as OpenCL tells. */
 #include "cl_backend.h"
 
+#include <CL/cl_ext.h>
 #include <stdio.h>
 #include <string.h>
-
-/* cl_nv_device_attribute_query */
-#define COMPUTE_CAPABILITY_MAJOR 0x4000
-#define COMPUTE_CAPABILITY_MINOR 0x4001
 
 static void describe_cpu(char *out, size_t size)
 {
@@ -28,17 +25,24 @@ static void describe_cpu(char *out, size_t size)
 #endif
 }
 
-void woqi_cl_architecture(struct woq_device *device)
+int woqi_cl_capability(const struct woq_device *device)
 {
     const struct woqi_cl_device *dev = woqi_cl_of(device);
-    struct woq_device_info *info = &device->info;
     cl_uint major = 0, minor = 0;
+    if (dev->api->clGetDeviceInfo(dev->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, NULL) ||
+        dev->api->clGetDeviceInfo(dev->id, CL_DEVICE_COMPUTE_CAPABILITY_MINOR_NV, sizeof minor, &minor, NULL))
+        return 0;
+    return (int)(10 * major + minor);
+}
+
+void woqi_cl_architecture(struct woq_device *device)
+{
+    struct woq_device_info *info = &device->info;
+    int capability;
     if (info->kind == WOQ_DEVICE_KIND_CPU)
         describe_cpu(info->architecture, sizeof info->architecture);
     else if (!strncmp(info->name, "gfx", 3)) /* AMD: gfx1100, gfx90a:sramecc+:xnack- */
         snprintf(info->architecture, sizeof info->architecture, "%.*s", (int)strcspn(info->name, ":"), info->name);
-    else if (strstr(info->vendor, "NVIDIA") &&
-             !dev->api->clGetDeviceInfo(dev->id, COMPUTE_CAPABILITY_MAJOR, sizeof major, &major, NULL) &&
-             !dev->api->clGetDeviceInfo(dev->id, COMPUTE_CAPABILITY_MINOR, sizeof minor, &minor, NULL))
-        snprintf(info->architecture, sizeof info->architecture, "sm_%u", 10 * major + minor);
+    else if (strstr(info->vendor, "NVIDIA") && (capability = woqi_cl_capability(device)))
+        snprintf(info->architecture, sizeof info->architecture, "sm_%d", capability);
 }

@@ -127,6 +127,8 @@ cl_int woqi_cl_query_queue(const struct woqi_cl_api *cl, cl_command_queue queue,
 
 /* Fills info.architecture; info's kind, name and vendor are set. */
 void woqi_cl_architecture(struct woq_device *device);
+/* NVIDIA's compute capability, 10·major + minor; 0: the device does not tell one. */
+int woqi_cl_capability(const struct woq_device *device);
 
 /* ---- cl_cpu.c ---- */
 
@@ -136,6 +138,14 @@ uint32_t woqi_cl_host_dots(void);
 /* woqi_cl_device.dots of a CPU, and what is in doubt (object.h); info.name and identity are set. version: of the
  * driver. */
 uint32_t woqi_cl_cpu_dots(struct woq_device *device, const char *platform, const char *version);
+
+/* ---- cl_program.c ---- */
+
+/* The compiler's words; NULL if there are none or no memory for them. To be freed. */
+char *woqi_cl_build_log(struct woq_device *device, cl_program program);
+/* If that fails, *call is what did, and *out may be there all the same, to be released. */
+cl_int woqi_cl_build_binary(struct woq_device *device, const void *binary, size_t size, const char *options,
+                            cl_program *out, const char **call);
 
 /* ---- cl_ptx.c: NVIDIA ---- */
 

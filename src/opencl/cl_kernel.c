@@ -207,23 +207,6 @@ static void describe_build(struct woqi_kernel *kernel, uint32_t key, struct buil
 
 /* ---- building ---- */
 
-/* NULL if there is no log or no memory for it. To be freed. */
-static char *build_log(const struct build *b, cl_program program)
-{
-    struct woqi_cl_device *dev = woqi_cl_of(b->device);
-    size_t size = 0;
-    if (dev->api->clGetProgramBuildInfo(program, dev->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size) ||
-        size <= 1)
-        return NULL;
-    char *text = woqi_alloc(b->device, size + 1, 1);
-    if (text &&
-        dev->api->clGetProgramBuildInfo(program, dev->id, CL_PROGRAM_BUILD_LOG, size, text, NULL)) {
-        woqi_free(b->device, text);
-        text = NULL;
-    }
-    return text;
-}
-
 static void log_key(const struct build *b, char *out, size_t size)
 {
     snprintf(out, size, "%s | log", b->key);
@@ -282,7 +265,6 @@ static void store_binary(const struct build *b, cl_program program)
 /* Leaves *out NULL, and status OK, if there is no entry or the driver takes it no more. */
 static enum woq_status load_cached(const struct build *b, cl_program *out)
 {
-    struct woqi_cl_device *dev = woqi_cl_of(b->device);
     void *data = NULL;
     size_t size = 0;
     *out = NULL;
@@ -292,22 +274,19 @@ static enum woq_status load_cached(const struct build *b, cl_program *out)
         woqi_free(b->device, data);
         return known_failure(b);
     }
-    const unsigned char *bytes = data;
-    cl_int code = CL_SUCCESS, status = CL_SUCCESS;
-    cl_program program = dev->api->clCreateProgramWithBinary(dev->context, 1, &dev->id, &size,
-                                                             &bytes, &status, &code);
-    if (program && !code && !status)
-        code = dev->api->clBuildProgram(program, 1, &dev->id, b->options, NULL, NULL);
+    cl_program program = NULL;
+    const char *call;
+    const cl_int code = woqi_cl_build_binary(b->device, data, size, b->options, &program, &call);
     woqi_free(b->device, data);
-    if (program && !code && !status) {
+    if (!code) {
         *out = program;
         return WOQ_OK;
     }
     char spare[24];
     woqi_log(b->device, WOQ_LOG_INFO, "kernel %s: the driver refused the cached binary (%s)",
-             b->name, woqi_cl_code_name(code ? code : status, spare));
+             b->name, woqi_cl_code_name(code, spare));
     if (program)
-        dev->api->clReleaseProgram(program);
+        woqi_cl_of(b->device)->api->clReleaseProgram(program);
     woqi_cache_drop(b->device, b->key);
     return WOQ_OK;
 }
@@ -322,7 +301,7 @@ static enum woq_status build_source(const struct build *b, cl_program *out)
     if (!program)
         return woqi_cl_fail(b->device, code, "clCreateProgramWithSource");
     code = dev->api->clBuildProgram(program, 1, &dev->id, b->options, NULL, NULL);
-    char *log = build_log(b, program);
+    char *log = woqi_cl_build_log(b->device, program);
     if (log)
         woqi_log_text(b->device, code ? WOQ_LOG_ERROR : WOQ_LOG_DEBUG, b->name, log);
     if (code == CL_BUILD_PROGRAM_FAILURE)

@@ -7,7 +7,6 @@
  */
 #include "cl_backend.h"
 
-#include <CL/cl_ext.h>
 #include <stdio.h>
 
 #define MIN_CAPABILITY  75 /* 10·major + minor: what the modules are compiled for */
@@ -46,71 +45,51 @@ struct woqi_cl_ptx {
 
 /* ---- programs ---- */
 
-static void log_build(struct woq_device *device, enum woq_log_level level, cl_program program, const char *name)
-{
-    struct woqi_cl_device *dev = woqi_cl_of(device);
-    char text[2048] = "";
-    if (!dev->api->clGetProgramBuildInfo(program, dev->id, CL_PROGRAM_BUILD_LOG, sizeof text - 1, text, NULL) && text[0])
-        woqi_log_text(device, level, name, text);
-}
-
-/* level: of what the compiler says if it fails; *call is then what failed. */
+/* Builds one that is needed for the first time. level: of what the compiler says if it fails; *call is then what
+ * failed. */
 static cl_int build_module(struct woq_device *device, enum woq_log_level level, uint32_t module, const char *name,
-                           cl_program *out, const char **call)
+                           const char **call)
 {
     struct woqi_cl_device *dev = woqi_cl_of(device);
-    const unsigned char *text = modules[module].text;
-    const size_t size = *modules[module].size + 1; /* PTX is a string that ends with 0 */
-    cl_int status = CL_SUCCESS, code = CL_SUCCESS;
-    *call = "clCreateProgramWithBinary(PTX)";
-    cl_program program = dev->api->clCreateProgramWithBinary(dev->context, 1, &dev->id, &size, &text, &status, &code);
-    if (!program)
-        return code ? code : status;
-    code = code ? code : status;
-    if (!code) {
-        *call = "clBuildProgram(PTX)";
-        code = dev->api->clBuildProgram(program, 1, &dev->id, "", NULL, NULL);
-        if (code)
-            log_build(device, level, program, name);
+    cl_program *program = &dev->ptx->programs[module];
+    if (*program)
+        return CL_SUCCESS;
+    /* PTX is a string that ends with 0. */
+    const cl_int code =
+        woqi_cl_build_binary(device, modules[module].text, *modules[module].size + 1, "", program, call);
+    if (code && *program) {
+        char *log = woqi_cl_build_log(device, *program);
+        if (log)
+            woqi_log_text(device, level, name, log);
+        woqi_free(device, log);
+        dev->api->clReleaseProgram(*program);
+        *program = NULL;
     }
-    if (!code)
-        *out = program;
-    else
-        dev->api->clReleaseProgram(program);
     return code;
 }
 
 /* Does the driver take the smallest module? */
 static bool takes_ptx(struct woq_device *device)
 {
-    struct woqi_cl_device *dev = woqi_cl_of(device);
     const char *call;
     char spare[24];
-    cl_program program;
     uint32_t least = 0;
     for (uint32_t i = 0; i < woqi_nv_module_count; i++)
         if (modules[i].text && (!modules[least].text || *modules[i].size < *modules[least].size))
             least = i;
     if (!modules[least].text)
         return false;
-    const cl_int code = build_module(device, WOQ_LOG_WARNING, least, "(trial of PTX)", &program, &call);
+    const cl_int code = build_module(device, WOQ_LOG_WARNING, least, "(trial of PTX)", &call);
     if (code)
-        woqi_log(device, WOQ_LOG_WARNING, "%s: %s; matrix units are not used", call, woqi_cl_code_name(code, spare));
-    else
-        dev->api->clReleaseProgram(program);
+        woqi_log(device, WOQ_LOG_WARNING, "%s(PTX): %s; matrix units are not used", call,
+                 woqi_cl_code_name(code, spare));
     return !code;
 }
 
 enum woq_status woqi_cl_ptx_open(struct woq_device *device)
 {
-    struct woqi_cl_device *dev = woqi_cl_of(device);
-    cl_uint major = 0, minor = 0;
-    if (device->info.kind == WOQ_DEVICE_KIND_CPU ||
-        dev->api->clGetDeviceInfo(dev->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, NULL) ||
-        dev->api->clGetDeviceInfo(dev->id, CL_DEVICE_COMPUTE_CAPABILITY_MINOR_NV, sizeof minor, &minor, NULL))
-        return WOQ_OK;
-    const int capability = (int)(10 * major + minor);
-    if (capability < MIN_CAPABILITY || !takes_ptx(device))
+    const int capability = device->info.kind == WOQ_DEVICE_KIND_CPU ? 0 : woqi_cl_capability(device);
+    if (capability < MIN_CAPABILITY || !woqi_nv_module_count)
         return WOQ_OK;
     struct woqi_cl_ptx *ptx = woqi_alloc(device, 1, sizeof *ptx);
     if (ptx)
@@ -121,7 +100,11 @@ enum woq_status woqi_cl_ptx_open(struct woq_device *device)
         return woqi_fail(device, WOQ_ERROR_OUT_OF_MEMORY, "woq_device_open: out of host memory");
     }
     ptx->capability = capability;
-    dev->ptx = ptx;
+    woqi_cl_of(device)->ptx = ptx;
+    if (!takes_ptx(device)) {
+        woqi_cl_ptx_close(device);
+        return WOQ_OK;
+    }
     device->info.subgroup_size = 32;
     device->info.features |= WOQ_FEATURE_FP16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
     if (capability >= BF16_CAPABILITY)
@@ -151,13 +134,13 @@ static enum woq_status load_module(struct woq_device *device, uint32_t module, c
 {
     struct woqi_cl_ptx *ptx = woqi_cl_of(device)->ptx;
     const char *call = "";
-    cl_int code = CL_SUCCESS;
+    char text[64];
     pthread_mutex_lock(&ptx->lock);
-    if (!ptx->programs[module])
-        code = build_module(device, WOQ_LOG_ERROR, module, name, &ptx->programs[module], &call);
+    const cl_int code = build_module(device, WOQ_LOG_ERROR, module, name, &call);
     *out = ptx->programs[module];
     pthread_mutex_unlock(&ptx->lock);
-    return code ? woqi_cl_fail(device, code, call) : WOQ_OK;
+    snprintf(text, sizeof text, "%s(PTX)", call);
+    return code ? woqi_cl_fail(device, code, text) : WOQ_OK;
 }
 
 /* ---- kernels ---- */
