@@ -123,14 +123,8 @@ WOQ_INLINE uint4 w_piece(woq_in weights, const struct woq_args *a, const struct 
     woq_in codes = woq_row_codes(weights, a, row);
     float8 w = (float8)(0.0f);
     const uint end = first + 8u + a->opaque_zero; /* or it is unrolled, to a multiple of the kernel */
-    for (uint column = first; column < end; column++) {
-        float next = 0.0f;
-        if (column < a->k) {
-            const struct woq_group1 group = woq_load_group1(weights, a, column / h->span, row);
-            next = woq_weight1(codes, row, column, &group, 0);
-        }
-        w = (float8)(w.s1234, w.s56, w.s7, next);
-    }
+    for (uint column = first; column < end; column++)
+        w = (float8)(w.s1234, w.s56, w.s7, woq_weight_alone(weights, a, codes, row, column, h->span, 0));
     return woq_to_halves(w);
 #elif WOQ_PLAIN
     return h->codes[i].v[high];

@@ -131,14 +131,8 @@ WOQ_INLINE float4 w_four(woq_in weights, const struct woq_args *a, const struct 
     woq_in codes = woq_row_codes(weights, a, row);
     float4 w = (float4)(0.0f);
     const uint end = first + 4u + a->opaque_zero; /* or it is unrolled, to a multiple of the kernel */
-    for (uint column = first; column < end; column++) {
-        float next = 0.0f;
-        if (column < a->k) {
-            const struct woq_group1 group = woq_load_group1(weights, a, column / h->span, row);
-            next = woq_weight1(codes, row, column, &group, round);
-        }
-        w = (float4)(w.yz, w.w, next);
-    }
+    for (uint column = first; column < end; column++)
+        w = (float4)(w.yz, w.w, woq_weight_alone(weights, a, codes, row, column, h->span, round));
     return w;
 #else
     struct woq_row row = {1.0f, 0.0f, 0.0f};
