@@ -47,6 +47,7 @@ enum woq_limit woqi_limit_of(const struct woq_device *device, struct woqi_kernel
     *work = 1;
     switch (key.id) {
     case WOQI_KERNEL_FIXED:
+    case WOQI_KERNEL_FIXED_ROW:
     case WOQI_KERNEL_FIXED_TILE:
         for (int limit = WOQ_LIMIT_AVX2; limit < WOQ_LIMIT_COUNT; limit++)
             if (block_of((enum woq_limit)limit) == key.block) {

@@ -199,8 +199,8 @@ void woqi_path_variant(const struct woqi_path *path, char out[WOQ_VARIANT_NAME])
     size_t used = (size_t)snprintf(out, WOQ_VARIANT_NAME, "%s/", path->name);
     for (uint32_t i = 0; i < path->kernel_count && used < WOQ_VARIANT_NAME; i++) {
         const enum woqi_kernel_id id = path->kernels[i];
-        const bool divided = woqi_kernel_is_matrix(id) || id == WOQI_KERNEL_TILE || id == WOQI_KERNEL_FIXED ||
-                             id == WOQI_KERNEL_FIXED_TILE;
+        const bool divided = woqi_kernel_is_matrix(id) || id == WOQI_KERNEL_TILE ||
+                             (woqi_kernel_is_fixed(id) && id != WOQI_KERNEL_XFIXED);
         char rows[16] = "", splits[16] = "";
         if (id == WOQI_KERNEL_GEMV_FRAG)
             snprintf(rows, sizeof rows, "_M%u", path->max_m);
