@@ -150,6 +150,16 @@ enum woq_status woqi_ckpt_check_layout(struct woq_checkpoint *c, size_t first, s
 void woqi_ckpt_dequantize(enum woq_tensor_type type, const uint8_t *row, uint64_t elements,
                           float *out);
 
+/* ---- Packed layers ---- */
+struct woqi_ckpt_scheme {
+    bool said;      /* false: nothing, or the layer is not mentioned */
+    uint32_t bits;  /* 0 = not said */
+    uint64_t group; /* columns; 0 = one scale for each row, or not said */
+    bool symmetric;
+};
+/* What config.json says of the layer `name`. */
+struct woqi_ckpt_scheme woqi_ckpt_packed_scheme(const struct woq_checkpoint *c, const char *name);
+
 /* ---- Readers ---- */
 enum woq_status woqi_ckpt_read_gguf(struct woq_checkpoint *c);
 enum woq_status woqi_ckpt_read_gguf_meta(struct woq_checkpoint *c, const uint8_t **at,

@@ -74,15 +74,37 @@ static enum woq_status find_parts(struct packed *p)
     return WOQ_OK;
 }
 
-/* What config.json says of all layers; 0 if it does not, or not the same of all. */
-static uint32_t configured_bits(const struct woq_checkpoint *c)
+/* Codes of 4 or 8 bits: as config.json says, else what the number of words allows; 4 for a single word of up to four
+ * codes, which can be either. */
+static enum woq_status find_bits(struct packed *p, const struct woqi_ckpt_scheme *scheme)
 {
-    uint64_t bits = 0;
-    if (!woq_checkpoint_get_uint(c, "quantization_config.config_groups.group_0.weights.num_bits",
-                                 &bits) ||
-        woqi_ckpt_meta_find(c, "quantization_config.config_groups.group_1.weights.num_bits"))
-        return 0;
-    return bits <= 32 ? (uint32_t)bits : 0;
+    if (scheme->bits && scheme->bits != 4 && scheme->bits != 8)
+        return woqi_ckpt_fail(p->c, WOQ_ERROR_UNSUPPORTED,
+                              "config.json: layer '%s' has weights of %" PRIu32 " bits; only 4 and 8 are supported",
+                              p->name, scheme->bits);
+    p->bits = scheme->bits ? scheme->bits : p->codes->shape[1] == words(p->k, 4) ? 4 : 8;
+    if (p->codes->shape[1] == words(p->k, p->bits))
+        return WOQ_OK;
+    if (!scheme->bits)
+        return refuse(p, "weight_packed", "has too few or too many columns for 4 or 8 bits");
+    return woqi_ckpt_fail(p->c, WOQ_ERROR_INVALID_DATA,
+                          "tensor '%s.weight_packed' has %" PRIu64 " columns; must have %" PRIu64
+                          " for the %" PRIu32 " bits that config.json says",
+                          p->name, p->codes->shape[1], words(p->k, p->bits), p->bits);
+}
+
+/* The scales' columns tell the group; config.json must not tell another. */
+static enum woq_status check_group(const struct packed *p, const struct woqi_ckpt_scheme *scheme)
+{
+    const uint64_t group = p->k / p->groups;
+    if (scheme->group && scheme->group != group && (p->groups > 1 || scheme->group < p->k))
+        return woqi_ckpt_fail(p->c, WOQ_ERROR_INVALID_DATA,
+                              "tensor '%s.weight_scale' has %" PRIu64 " columns, so groups of %" PRIu64
+                              "; config.json says %" PRIu64,
+                              p->name, p->groups, group, scheme->group);
+    if (scheme->said && !scheme->symmetric && !p->zero)
+        return refuse(p, "weight_zero_point", "is missing, although config.json says that the layer is asymmetric");
+    return WOQ_OK;
 }
 
 static enum woq_status find_shape(struct packed *p)
@@ -92,12 +114,10 @@ static enum woq_status find_shape(struct packed *p)
     if (!p->n || !p->k || p->n != p->codes->shape[0] || p->k > UINT64_MAX / 8)
         return refuse(p, "weight_shape",
                       "does not fit weight_packed: must be its rows, and columns > 0");
-    p->bits = p->codes->shape[1] == words(p->k, 4) ? 4 : 8;
-    /* A single word of up to four codes can be either. */
-    if (words(p->k, 4) == words(p->k, 8) && configured_bits(p->c) == 8)
-        p->bits = 8;
-    if (p->codes->shape[1] != words(p->k, p->bits))
-        return refuse(p, "weight_packed", "has too few or too many columns for 4 or 8 bits");
+    const struct woqi_ckpt_scheme scheme = woqi_ckpt_packed_scheme(p->c, p->name);
+    enum woq_status st = find_bits(p, &scheme);
+    if (st)
+        return st;
     p->groups = p->scale->shape[1];
     if (p->scale->shape[0] != p->n || !p->groups || p->k % p->groups)
         return refuse(p, "weight_scale",
@@ -109,7 +129,7 @@ static enum woq_status find_shape(struct packed *p)
                     p->zero->shape[0] != words(p->n, p->bits) || p->zero->shape[1] != p->groups))
         return refuse(p, "weight_zero_point",
                       "must be I32 of packed rows and the columns of weight_scale");
-    return WOQ_OK;
+    return check_group(p, &scheme);
 }
 
 static void unpack_zeros(const struct packed *p, uint8_t *out)
