@@ -23,6 +23,15 @@ extern "C" {
  * leaves nothing behind. */
 typedef bool woq_progress_fn(void *user, const char *what, uint64_t done, uint64_t total);
 
+/* A format for some layers. A pattern is a regular expression (PCRE2) that is searched for in names like
+ * "model.layers.0.mlp.up_proj"; each must match a layer. */
+struct woq_quantize_override {
+    const char *pattern;
+    uint32_t bits;  /* 4 or 8; 16: the layer stays FP16 */
+    uint64_t group; /* as woq_quantize_params.group; bits 16: not used */
+    bool symmetric; /* bits 16: not used */
+};
+
 struct woq_quantize_params {
     size_t struct_size;
     uint32_t bits;           /* 4 or 8 */
@@ -36,10 +45,12 @@ struct woq_quantize_params {
     woq_progress_fn *progress;
     void *progress_user;
     bool allow_unloadable;   /* write what only some loaders read, instead of refusing it */
+    const struct woq_quantize_override *overrides; /* the last that matches a layer decides; `keep` comes before all */
+    size_t override_count;
 };
 #define WOQ_QUANTIZE_PARAMS_INIT                                                                   \
     {sizeof(struct woq_quantize_params), 4, 128, true, WOQ_TYPE_NONE, NULL, 0, 0, false, NULL, NULL,   \
-     false}
+     false, NULL, 0}
 
 /*
  * Round to nearest. w: [n][k] floats, row-major. Symmetric: scale = max|w| / (2^(bits−1) − 1), codes
@@ -52,8 +63,9 @@ struct woq_quantize_params {
 WOQ_API enum woq_status woq_quantize_rtn(const struct woq_format *format, uint64_t n, uint64_t k, const float *w,
                                  struct woq_weights_source *out);
 
-/* Whether a tensor or layer of this name stays FP16 under these parameters (embeddings, norms, lm_head, keep).
- * Loaders fuse q/k/v and gate/up, which must then be alike: a pattern that matches one part keeps all of its unit.
+/* Whether a tensor or layer of this name stays FP16 under these parameters (embeddings, norms, lm_head, keep,
+ * overrides of 16 bits). Loaders fuse q/k/v and gate/up, which must then be alike: a pattern that matches one part
+ * takes all of its unit.
  * True for a pattern that does not compile. */
 WOQ_API bool woq_quantize_keeps(const struct woq_quantize_params *params, const char *name);
 
@@ -61,8 +73,10 @@ WOQ_API bool woq_quantize_keeps(const struct woq_quantize_params *params, const 
  * Quantizes all linear layers of the decoder and writes `directory`, whole or not at all (made aside
  * and renamed; what a killed run left aside, ".NAME.woq-partial", the next one clears). One scale for a
  * tensor is repeated for each row. What stays is written as F16, or BF16 if config.json says bfloat16.
- * Refused with the reason: what the format cannot say (K not a multiple of the group, asymmetric 8 bits),
- * and, unless allow_unloadable, what some loaders do not read: zero points (transformers), groups other
+ * Layers of several formats are listed by name in config.json, in a config group for each; transformers 5.23 loads
+ * that, but not with CompressedTensorsConfig(dequantize=True).
+ * Refused with the reason, layer by layer: what the format cannot say (K not a multiple of the group, asymmetric
+ * 8 bits), and, unless allow_unloadable, what some loaders do not read: zero points (transformers), groups other
  * than 32, 64, 128 and rows (vLLM), scales of another type than the model's (rounded by transformers).
  * `force` replaces only an empty directory or a model's: files alone, config.json among them.
  * Returns WOQ_OK; INVALID_ARGUMENT; INVALID_DATA; INVALID_STATE (another process is writing it);

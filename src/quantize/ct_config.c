@@ -42,29 +42,84 @@ static yyjson_mut_val *make_ignore(const struct woqi_plan *plan, yyjson_mut_doc 
     return fine ? list : NULL;
 }
 
-static yyjson_mut_val *make_quantization(const struct woqi_plan *plan, yyjson_mut_doc *doc)
+/* Of a tensor that is quantized: index of the first tensor with the same format. Formats that are written alike, one
+ * scale for a row and for a tensor, are the same. */
+static size_t first_alike(const struct woqi_plan *plan, size_t index)
 {
-    const struct woq_quantize_params *p = plan->params;
-    const bool row = p->group == WOQ_GROUP_CHANNEL || p->group == WOQ_GROUP_TENSOR;
-    yyjson_mut_val *q = yyjson_mut_obj(doc), *groups = yyjson_mut_obj(doc), *group = yyjson_mut_obj(doc);
-    yyjson_mut_val *weights = yyjson_mut_obj(doc), *targets = yyjson_mut_arr(doc);
-    bool fine = yyjson_mut_arr_add_str(doc, targets, "Linear") &&
-                yyjson_mut_obj_add_uint(doc, weights, "num_bits", p->bits) &&
+    const struct woq_format *f = &plan->formats[index];
+    const bool row = f->group == WOQ_GROUP_TENSOR || f->group == WOQ_GROUP_CHANNEL;
+    for (size_t i = 0; i < index; i++) {
+        const struct woq_format *g = &plan->formats[i];
+        const bool alike = row ? g->group == WOQ_GROUP_TENSOR || g->group == WOQ_GROUP_CHANNEL : g->group == f->group;
+        if (plan->use[i] == WOQI_USE_QUANTIZE && g->code == f->code && g->zero == f->zero && alike)
+            return i;
+    }
+    return index;
+}
+
+/* A group of config_groups without its targets. */
+static yyjson_mut_val *make_group(const struct woq_format *f, yyjson_mut_doc *doc, yyjson_mut_val *targets)
+{
+    const bool row = f->group == WOQ_GROUP_CHANNEL || f->group == WOQ_GROUP_TENSOR;
+    yyjson_mut_val *group = yyjson_mut_obj(doc), *weights = yyjson_mut_obj(doc);
+    bool fine = yyjson_mut_obj_add_uint(doc, weights, "num_bits", f->code == WOQ_CODE_U4 ? 4 : 8) &&
                 yyjson_mut_obj_add_str(doc, weights, "type", "int") &&
-                yyjson_mut_obj_add_bool(doc, weights, "symmetric", p->symmetric) &&
+                yyjson_mut_obj_add_bool(doc, weights, "symmetric", f->zero == WOQ_ZERO_SYMMETRIC) &&
                 yyjson_mut_obj_add_str(doc, weights, "strategy", row ? "channel" : "group") &&
                 (row ? yyjson_mut_obj_add_null(doc, weights, "group_size")
-                     : yyjson_mut_obj_add_uint(doc, weights, "group_size", p->group)) &&
+                     : yyjson_mut_obj_add_uint(doc, weights, "group_size", f->group)) &&
                 yyjson_mut_obj_add_bool(doc, weights, "dynamic", false) &&
                 yyjson_mut_obj_add_val(doc, group, "targets", targets) &&
                 yyjson_mut_obj_add_val(doc, group, "weights", weights) &&
                 yyjson_mut_obj_add_null(doc, group, "input_activations") &&
-                yyjson_mut_obj_add_null(doc, group, "output_activations") &&
-                yyjson_mut_obj_add_val(doc, groups, "group_0", group) &&
-                yyjson_mut_obj_add_str(doc, q, "quant_method", "compressed-tensors") &&
+                yyjson_mut_obj_add_null(doc, group, "output_activations");
+    return fine ? group : NULL;
+}
+
+/*
+ * A group for each format, in the order of the tensors. A lone one is for the class "Linear". Of several each lists its
+ * modules: loaders look for names before classes, but vLLM finds the class of a fused module before the names of its
+ * parts, so a class beside names would take what is not its own.
+ */
+static yyjson_mut_val *make_groups(const struct woqi_plan *plan, yyjson_mut_doc *doc)
+{
+    const size_t count = woq_checkpoint_tensor_count(plan->checkpoint);
+    yyjson_mut_val *groups = yyjson_mut_obj(doc);
+    size_t made = 0;
+    bool fine = groups;
+    for (size_t i = 0; i < count && fine; i++) {
+        if (plan->use[i] != WOQI_USE_QUANTIZE || first_alike(plan, i) != i)
+            continue;
+        yyjson_mut_val *targets = yyjson_mut_arr(doc);
+        bool lone = made == 0;
+        for (size_t t = 0; t < count && fine; t++) {
+            const char *name = woq_checkpoint_tensor(plan->checkpoint, t)->name;
+            if (plan->use[t] != WOQI_USE_QUANTIZE)
+                continue;
+            if (first_alike(plan, t) == i)
+                fine = yyjson_mut_arr_add_strncpy(doc, targets, name, woqi_linear_name(name));
+            else
+                lone = false;
+        }
+        if (lone) {
+            targets = yyjson_mut_arr(doc);
+            fine = fine && yyjson_mut_arr_add_str(doc, targets, "Linear");
+        }
+        char key[32];
+        snprintf(key, sizeof key, "group_%zu", made++);
+        fine = fine && yyjson_mut_obj_add(groups, yyjson_mut_strcpy(doc, key),
+                                          make_group(&plan->formats[i], doc, targets));
+    }
+    return fine ? groups : NULL;
+}
+
+static yyjson_mut_val *make_quantization(const struct woqi_plan *plan, yyjson_mut_doc *doc)
+{
+    yyjson_mut_val *q = yyjson_mut_obj(doc);
+    bool fine = yyjson_mut_obj_add_str(doc, q, "quant_method", "compressed-tensors") &&
                 yyjson_mut_obj_add_str(doc, q, "format", "pack-quantized") &&
                 yyjson_mut_obj_add_str(doc, q, "quantization_status", "compressed") &&
-                yyjson_mut_obj_add_val(doc, q, "config_groups", groups) &&
+                yyjson_mut_obj_add_val(doc, q, "config_groups", make_groups(plan, doc)) &&
                 yyjson_mut_obj_add_val(doc, q, "ignore", make_ignore(plan, doc));
     return fine ? q : NULL;
 }

@@ -1,12 +1,5 @@
 /*
- * ct_writer.c: tensors in compressed-tensors' form `pack-quantized`.
- *
- * Of a linear layer NAME with N rows, K columns, G groups:
- *   NAME.weight_packed      int32 [N, ceil(K·bits/32)]: codes unsigned, along K, low bits first; that is our canonical
- *                           row of codes, padded by zeros to whole words
- *   NAME.weight_scale       [N, G]; [N, 1] for one scale a row; a tensor's scale is repeated for each row
- *   NAME.weight_zero_point  asymmetric only: int32 [ceil(N·bits/32), G], packed along N, low bits first
- *   NAME.weight_shape       int64 [2] = N, K
+ * ct_writer.c: all tensors of a plan, in compressed-tensors' form (ct_matrix.c), each layer in its own format.
  *
  * Tensors are read, made and written in blocks of rows by all threads at once, so memory does not grow with the
  * model: at most BLOCK_ELEMENTS floats and their codes for each thread.
@@ -35,10 +28,10 @@ struct layer {
     const struct woq_tensor *tensor;
     uint64_t rows, columns, block_rows;
     uint64_t begin, end; /* of its blocks among all */
-    bool quantize;
-    size_t plain, packed, scale, zero, shape; /* indices of the writer's tensors */
-    uint64_t groups;                          /* of a row, as written */
-    float low, high;                          /* of the whole, at tensor granularity */
+    const struct woq_format *format; /* NULL: it stays */
+    struct woqi_ct_matrix matrix;
+    size_t plain;    /* index of the writer's tensor */
+    float low, high; /* of the whole, at tensor granularity */
 };
 
 struct stream {
@@ -57,40 +50,11 @@ static enum woq_status no_memory(void)
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for blocks of weights");
 }
 
-static enum woqi_st_type st_type(enum woq_type type)
-{
-    return type == WOQ_F16 ? WOQI_ST_F16 : type == WOQ_BF16 ? WOQI_ST_BF16 : WOQI_ST_F32;
-}
-
-static enum woq_status add_quantized(struct stream *s, struct layer *l)
-{
-    struct woqi_st_writer *w = &s->writer;
-    const struct woq_format *f = &s->plan->format;
-    uint64_t bits = s->plan->params->bits, n = l->rows, k = l->columns;
-    bool one = f->group == WOQ_GROUP_CHANNEL || f->group == WOQ_GROUP_TENSOR;
-    l->groups = one ? 1 : k / f->group;
-    char name[640];
-    size_t size = woqi_linear_name(l->tensor->name);
-    memcpy(name, l->tensor->name, size);
-    name[size] = 0;
-    enum woq_status st = woqi_st_add(w, name, ".weight_packed", WOQI_ST_I32, 2,
-                                     (const uint64_t[]){n, (k * bits + 31) / 32}, true, &l->packed);
-    if (!st)
-        st = woqi_st_add(w, name, ".weight_scale", st_type(f->scale), 2, (const uint64_t[]){n, l->groups}, false,
-                         &l->scale);
-    if (!st && f->zero == WOQ_ZERO_POINT)
-        st = woqi_st_add(w, name, ".weight_zero_point", WOQI_ST_I32, 2,
-                         (const uint64_t[]){(n * bits + 31) / 32, l->groups}, false, &l->zero);
-    if (!st)
-        st = woqi_st_add(w, name, ".weight_shape", WOQI_ST_I64, 1, (const uint64_t[]){2}, false, &l->shape);
-    return st;
-}
-
 /* Its place among the blocks, and its tensors in the files. */
-static enum woq_status add_layer(struct stream *s, const struct woq_tensor *t, bool quantize)
+static enum woq_status add_layer(struct stream *s, const struct woq_tensor *t, const struct woq_format *format)
 {
     struct layer *l = &s->layers[s->count++];
-    *l = (struct layer){.tensor = t, .rows = 1, .columns = t->rank ? t->shape[t->rank - 1] : 1, .quantize = quantize};
+    *l = (struct layer){.tensor = t, .rows = 1, .columns = t->rank ? t->shape[t->rank - 1] : 1, .format = format};
     for (uint32_t i = 0; i + 1 < t->rank; i++)
         l->rows *= t->shape[i];
     uint64_t fit = l->columns ? BLOCK_ELEMENTS / l->columns : BLOCK_ELEMENTS;
@@ -99,9 +63,9 @@ static enum woq_status add_layer(struct stream *s, const struct woq_tensor *t, b
     l->begin = s->blocks;
     s->blocks += l->rows && l->columns ? (l->rows + l->block_rows - 1) / l->block_rows : 0;
     l->end = s->blocks;
-    if (quantize)
-        return add_quantized(s, l);
-    return woqi_st_add(&s->writer, t->name, "", st_type(s->plan->dtype), t->rank, t->shape, true, &l->plain);
+    if (format)
+        return woqi_ct_add(&s->writer, t->name, woqi_linear_name(t->name), format, l->rows, l->columns, &l->matrix);
+    return woqi_st_add(&s->writer, t->name, "", woqi_st_type_of(s->plan->dtype), t->rank, t->shape, true, &l->plain);
 }
 
 /* Of the largest block of any layer. */
@@ -110,8 +74,8 @@ static enum woq_status make_scratch(struct stream *s)
     uint64_t elements = 0, words = 0, groups = 0;
     for (size_t i = 0; i < s->count; i++) {
         const struct layer *l = &s->layers[i];
-        uint64_t e = l->block_rows * l->columns, w = l->block_rows * ((l->columns + 3) / 4 * 4);
-        uint64_t g = l->quantize ? l->block_rows * l->groups : 0;
+        uint64_t e = l->block_rows * l->columns, w = l->format ? woqi_ct_scratch(&l->matrix, l->block_rows) : 0;
+        uint64_t g = l->format ? l->block_rows * l->matrix.groups : 0;
         elements = e > elements ? e : elements;
         words = w > words ? w : words;
         groups = g > groups ? g : groups;
@@ -124,7 +88,7 @@ static enum woq_status make_scratch(struct stream *s)
         x->codes = malloc(2 * elements + 1);
         x->scales = malloc(4 * groups + 4);
         x->zeros = malloc(groups + 1);
-        x->words = malloc(words + 4 * groups + 1);
+        x->words = malloc(words + 1);
         if (!x->w || !x->codes || !x->scales || !x->zeros || !x->words)
             return no_memory();
     }
@@ -154,58 +118,21 @@ static enum woq_status write_plain(struct stream *s, const struct layer *l, stru
     return woqi_st_write(&s->writer, l->plain, 2 * first * l->columns, x->codes, 2 * count);
 }
 
-/* Rows of codes as whole words. */
-static enum woq_status write_codes(struct stream *s, const struct layer *l, struct scratch *x, uint64_t first,
-                                   uint64_t rows, uint64_t row_bytes)
-{
-    uint64_t padded = (row_bytes + 3) / 4 * 4;
-    const uint8_t *from = x->codes;
-    if (padded != row_bytes) {
-        memset(x->words, 0, rows * padded);
-        for (uint64_t r = 0; r < rows; r++)
-            memcpy(x->words + r * padded, x->codes + r * row_bytes, row_bytes);
-        from = x->words;
-    }
-    return woqi_st_write(&s->writer, l->packed, first * padded, from, rows * padded);
-}
-
-static enum woq_status write_zeros(struct stream *s, const struct layer *l, struct scratch *x, uint64_t first,
-                                   uint64_t rows)
-{
-    uint64_t bits = s->plan->params->bits, in_word = 32 / bits, lines = (rows + in_word - 1) / in_word;
-    memset(x->words, 0, 4 * lines * l->groups);
-    for (uint64_t r = 0; r < rows; r++)
-        for (uint64_t g = 0; g < l->groups; g++) {
-            uint64_t bit = r % in_word * bits;
-            uint8_t *byte = x->words + 4 * (r / in_word * l->groups + g) + bit / 8;
-            *byte = (uint8_t)(*byte | x->zeros[r * l->groups + g] << bit % 8);
-        }
-    return woqi_st_write(&s->writer, l->zero, 4 * (first / in_word) * l->groups, x->words, 4 * lines * l->groups);
-}
-
 static enum woq_status write_quantized(struct stream *s, const struct layer *l, struct scratch *x, uint64_t first,
                                        uint64_t rows)
 {
-    const struct woq_format *f = &s->plan->format;
+    const struct woq_format *f = l->format;
     const bool tensor = f->group == WOQ_GROUP_TENSOR;
-    const size_t size = woq_type_size(f->scale);
     const struct woqi_rtn_block block = {s->source, l->tensor->name, first, tensor, l->low, l->high};
     const struct woqi_rtn_arrays arrays = {x->codes, x->scales, f->zero == WOQ_ZERO_POINT ? x->zeros : NULL};
-    struct woq_format_sizes sizes;
-    enum woq_status st = woq_format_get_sizes(f, rows, l->columns, &sizes);
-    if (!st)
-        st = woqi_rtn(f, rows, l->columns, x->w, 1, &block, &arrays);
-    for (uint64_t r = 1; r < rows && tensor && !st; r++) {
-        memcpy(x->scales + r * size, x->scales, size);
-        x->zeros[r] = x->zeros[0];
-    }
-    if (!st)
-        st = write_codes(s, l, x, first, rows, sizes.row_bytes);
-    if (!st)
-        st = woqi_st_write(&s->writer, l->scale, first * l->groups * size, x->scales, rows * l->groups * size);
-    if (!st && f->zero == WOQ_ZERO_POINT)
-        st = write_zeros(s, l, x, first, rows);
-    return st;
+    struct woq_weights_source made = WOQ_WEIGHTS_SOURCE_INIT;
+    made.n = rows;
+    made.k = l->columns;
+    made.codes = x->codes;
+    made.scales = x->scales;
+    made.zeros = arrays.zeros;
+    enum woq_status st = woqi_rtn(f, rows, l->columns, x->w, 1, &block, &arrays);
+    return st ? st : woqi_ct_write_rows(&s->writer, &l->matrix, first, &made, x->words);
 }
 
 static struct layer *layer_of(const struct stream *s, uint64_t block)
@@ -241,7 +168,7 @@ static void do_block(struct stream *s, struct layer *l, struct scratch *x, uint6
         const struct woqi_rtn_block block = {s->source, l->tensor->name, first, false, 0, 0};
         st = woqi_rtn_scan(rows, l->columns, x->w, 1, &block, &low, &high);
     } else if (!st) {
-        st = l->quantize ? write_quantized(s, l, x, first, rows) : write_plain(s, l, x, first, rows);
+        st = l->format ? write_quantized(s, l, x, first, rows) : write_plain(s, l, x, first, rows);
     }
 #ifdef _OPENMP
 #pragma omp critical
@@ -272,7 +199,7 @@ static enum woq_status do_wave(struct stream *s, uint64_t begin, uint64_t end, b
         struct scratch *x = s->scratch;
 #endif
         struct layer *l = layer_of(s, i);
-        if (!scan || l->quantize)
+        if (!scan || (l->format && l->format->group == WOQ_GROUP_TENSOR))
             do_block(s, l, x, i, scan, &outcome);
     }
     return outcome.status ? woq_report(outcome.status, "%s", outcome.message) : WOQ_OK;
@@ -287,24 +214,23 @@ static enum woq_status report(const struct stream *s, uint64_t next)
     return woq_report(WOQ_ERROR_TIMEOUT, "stopped at %s", name);
 }
 
-/* At tensor granularity all is read twice: a scale needs its whole matrix. */
+/* At tensor granularity a layer is read twice: a scale needs its whole matrix. */
 static enum woq_status do_all(struct stream *s)
 {
     enum woq_status st = WOQ_OK;
-    for (int pass = s->plan->format.group == WOQ_GROUP_TENSOR ? 0 : 1; pass < 2; pass++)
+    int pass = 1;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->layers[i].format && s->layers[i].format->group == WOQ_GROUP_TENSOR)
+            pass = 0;
+    for (; pass < 2; pass++)
         for (uint64_t i = 0; i < s->blocks && !st; i += WAVE) {
             st = report(s, i);
             if (!st)
                 st = do_wave(s, i, s->blocks - i < WAVE ? s->blocks : i + WAVE, pass == 0);
         }
-    for (size_t i = 0; i < s->count && !st; i++) {
-        const struct layer *l = &s->layers[i];
-        uint8_t shape[16];
-        for (int b = 0; b < 16; b++)
-            shape[b] = (uint8_t)((b < 8 ? l->rows : l->columns) >> 8 * (b % 8));
-        if (l->quantize)
-            st = woqi_st_write(&s->writer, l->shape, 0, shape, sizeof shape);
-    }
+    for (size_t i = 0; i < s->count && !st; i++)
+        if (s->layers[i].format)
+            st = woqi_ct_write_shape(&s->writer, &s->layers[i].matrix);
     return st || !s->blocks ? st : report(s, s->blocks - 1);
 }
 
@@ -318,7 +244,8 @@ enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_
         st = no_memory();
     for (size_t i = 0; i < count && !st; i++)
         if (plan->use[i] != WOQI_USE_DROP)
-            st = add_layer(&s, woq_checkpoint_tensor(plan->checkpoint, i), plan->use[i] == WOQI_USE_QUANTIZE);
+            st = add_layer(&s, woq_checkpoint_tensor(plan->checkpoint, i),
+                           plan->use[i] == WOQI_USE_QUANTIZE ? &plan->formats[i] : NULL);
     if (!st)
         st = woqi_st_open(&s.writer, dir, shard_bytes);
     if (!st)

@@ -1,7 +1,8 @@
 /*
  * quantizer.h: what the files of src/quantize share.
  *
- * quantize_plan.c decides which tensors are quantized, kept or left out; ct_writer.c streams them, by rtn.c, into
+ * quantize_plan.c decides which tensors are quantized, kept or left out, by the patterns of quantize_patterns.c;
+ * ct_writer.c streams them, by rtn.c, and in the form of ct_matrix.c, into
  * safetensors files (st_writer.c); ct_config.c and ct_tokenizer.c write what stands beside them; atomic_dir.c makes
  * the directory appear whole or not at all. quantize_checkpoint.c runs these in turn.
  */
@@ -93,6 +94,7 @@ struct woqi_st_writer {
     uint32_t shard_count;
 };
 
+enum woqi_st_type woqi_st_type_of(enum woq_type type);
 /* Tensors are added first, then the files are opened, then bytes are written in any order. name + suffix is copied;
  * *index is for woqi_st_write. */
 enum woq_status woqi_st_add(struct woqi_st_writer *writer, const char *name, const char *suffix,
@@ -105,6 +107,40 @@ enum woq_status woqi_st_write(struct woqi_st_writer *writer, size_t index, uint6
 enum woq_status woqi_st_close(struct woqi_st_writer *writer); /* everything is on the disk then */
 void woqi_st_free(struct woqi_st_writer *writer);             /* accepts zeroed and half-built ones */
 
+/* ---- ct_matrix.c ---- */
+/* A linear layer in a file that is written. */
+struct woqi_ct_matrix {
+    struct woq_format format;
+    uint64_t n, k, groups; /* groups: of a row, as written */
+    size_t packed, scale, zero, shape; /* indices of the writer's tensors */
+};
+
+/* Adds the tensors of a layer, whose name is the first `size` bytes. format: U4 or U8, without offsets and g_idx, K a
+ * multiple of the group. */
+enum woq_status woqi_ct_add(struct woqi_st_writer *writer, const char *name, size_t size,
+                            const struct woq_format *format, uint64_t n, uint64_t k, struct woqi_ct_matrix *out);
+/* Bytes that writing `rows` rows at once needs at `scratch`. */
+uint64_t woqi_ct_scratch(const struct woqi_ct_matrix *matrix, uint64_t rows);
+/* rows->n rows from `first`, a multiple of 8, on, in canonical form; of rows->format the matrix' own counts. A tensor's
+ * scale and zero point are repeated for each row. */
+enum woq_status woqi_ct_write_rows(struct woqi_st_writer *writer, const struct woqi_ct_matrix *matrix, uint64_t first,
+                                   const struct woq_weights_source *rows, uint8_t *scratch);
+enum woq_status woqi_ct_write_shape(struct woqi_st_writer *writer, const struct woqi_ct_matrix *matrix);
+
+/* ---- quantize_patterns.c ---- */
+/* Bytes of "model.layers.0.mlp.up_proj" in the name of a decoder's linear weight, with or without ".weight"; 0 for
+ * any other name. */
+size_t woqi_linear_name(const char *name);
+
+struct woqi_patterns; /* keep and overrides of params, which must outlive it */
+enum woq_status woqi_patterns_compile(const struct woq_quantize_params *params, struct woqi_patterns **out);
+void woqi_patterns_free(struct woqi_patterns **patterns);
+/* INVALID_ARGUMENT for a pattern that matches no layer: a slip of the pen, which would cost the quality it was to
+ * save. */
+enum woq_status woqi_patterns_check(const struct woqi_patterns *patterns, const struct woq_checkpoint *checkpoint);
+/* What a tensor or layer of this name becomes: its override, or params' own; bits 16 = it stays. */
+struct woq_quantize_override woqi_patterns_form(const struct woqi_patterns *patterns, const char *name);
+
 /* ---- quantize_plan.c ---- */
 enum woqi_tensor_use { WOQI_USE_KEEP = 0, WOQI_USE_QUANTIZE, WOQI_USE_DROP };
 
@@ -112,18 +148,15 @@ struct woqi_plan {
     const struct woq_checkpoint *checkpoint;
     const struct woq_quantize_params *params;
     struct woq_model_config config;
-    struct woq_format format; /* of the codes; its scale is the one written */
-    enum woq_type dtype;      /* of what is kept, and config.json's */
+    enum woq_type dtype;       /* of what is kept, and config.json's */
     enum woqi_tensor_use *use; /* of each of the checkpoint's tensors */
+    struct woq_format *formats; /* of each that is quantized: of its codes; its scale is the one written */
     uint64_t bytes;            /* of tensors that are read */
 };
 
 enum woq_status woqi_plan_make(const struct woq_checkpoint *checkpoint, const struct woq_quantize_params *params,
                                struct woqi_plan *out);
 void woqi_plan_free(struct woqi_plan *plan);
-/* Bytes of "model.layers.0.mlp.up_proj" in the name of a decoder's linear weight, with or without ".weight"; 0 for
- * any other name. */
-size_t woqi_linear_name(const char *name);
 
 /* ---- ct_writer.c, ct_config.c, ct_tokenizer.c ---- */
 enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_atomic_dir *dir,

@@ -28,6 +28,11 @@ static enum woq_status no_memory(void)
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for the header of a safetensors file");
 }
 
+enum woqi_st_type woqi_st_type_of(enum woq_type type)
+{
+    return type == WOQ_F16 ? WOQI_ST_F16 : type == WOQ_BF16 ? WOQI_ST_BF16 : WOQI_ST_F32;
+}
+
 enum woq_status woqi_st_add(struct woqi_st_writer *writer, const char *name, const char *suffix,
                             enum woqi_st_type type, uint32_t rank, const uint64_t *shape, bool begins, size_t *index)
 {
