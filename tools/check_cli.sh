@@ -211,9 +211,22 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     expect 1 'symmetric ones, or allow it' "${small[@]}" --asymmetric
     expect 1 'must be a path that ends' quantize "$original" . --channel
     expect 1 "cannot create '.*/none/small': No such file" quantize "$original" "$dir/none/small" --channel
+    expect 2 "must be REGEX=FORMAT, as in down_proj=8" quantize a b --override down_proj
+    expect 2 "bits of 'down' are '5'; must be 4, 8 or 16" quantize a b --override down=5
+    expect 2 "'down': 'row' must be gN, as in g32, channel or tensor" quantize a b --override down=8:row
+    expect 2 "'down' stays 16-bit and has no 'g32'" quantize a b --override down=16:g32
+    expect 1 "pattern 'layers.7' matches no linear layer" "${small[@]}" --override layers.7=8
+    expect 1 "override 'o_proj': groups of 2 columns: vLLM" "${small[@]}" --override o_proj=8:g2
     [ "$(echo "$dir"/small*)" = "$dir/small*" ] || bad=$((bad + 1))
     expect 0 '4 bits, per channel, symmetric' "${small[@]}" --jobs 1 --keep k_proj
     expect 1 "small' exists; name another, or replace it by --force" "${small[@]}"
+    expect 0 '4 bits, per channel, symmetric, 3 overrides, in' "${small[@]}" --force --override o_proj=16 \
+        --override down_proj=8 --override 'mlp=4:tensor'
+    grep -q '"group_1"' "$dir/small/config.json" && bad=$((bad + 1)) # one scale a row, all of them
+    expect 0 '3 overrides' "${small[@]}" --force --override down_proj=8 --override 'a=b|_=4' \
+        --override 'down_pro(?=j)=8'
+    grep -q '"group_1"' "$dir/small/config.json" || bad=$((bad + 1))
+    expect 0 '1 override, in' "${small[@]}" --force --asymmetric --allow-unloadable --override down_proj=8
     expect 0 '8 bits, per channel' "${small[@]}" --bits 8 --force
     expect 1 'quantized already .*; start from the original' quantize "$dir/small" "$dir/again" --channel
     mkdir "$dir/place" && cp "$original" "$dir/place/model.gguf"

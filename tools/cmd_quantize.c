@@ -24,6 +24,10 @@ static const char help[] =
     "      --keep REGEX      layers whose name, like model.layers.0.mlp.up_proj, matches stay 16-bit;\n"
     "                        may be given again. A match of one of q/k/v or of gate/up keeps all of\n"
     "                        them, as loaders fuse them\n"
+    "      --override REGEX=FORMAT  another format for layers that match, as for --keep: 4, 8 or 16 bits and,\n"
+    "                        after a colon, gN (groups of N), channel or tensor, as in 4:g32; without it\n"
+    "                        as for other layers, or as their bits' default. May be given again: the last\n"
+    "                        that matches decides, --keep before all\n"
     "      --allow-unloadable  write what some loaders refuse, with a warning that names them\n"
     "  -J, --jobs N          threads (default: all cores)\n"
     "      --force           replace OUT if it is a model's directory\n"
@@ -31,13 +35,15 @@ static const char help[] =
     "Examples:\n"
     "  woq quantize SmolLM2-135M-Instruct.Q4_1.gguf SmolLM2-w4\n"
     "  woq quantize Qwen3-0.6B Qwen3-w8 --bits 8 --channel\n"
-    "  woq quantize Llama-3.2-1B Llama-w4 --group 128 --keep 'layers\\.0\\.'\n";
+    "  woq quantize Llama-3.2-1B Llama-w4 --group 128 --keep 'layers\\.0\\.'\n"
+    "  woq quantize Qwen3-0.6B Qwen3-mixed --override down_proj=8 --override 'layers\\.0\\.=4:g32'\n";
 
 enum long_only {
     OPTION_CHANNEL = 256,
     OPTION_TENSOR,
     OPTION_ASYMMETRIC,
     OPTION_KEEP,
+    OPTION_OVERRIDE,
     OPTION_ALLOW,
     OPTION_FORCE
 };
@@ -48,6 +54,7 @@ static const struct option options[] = {{"bits", required_argument, NULL, 'b'},
                                         {"tensor", no_argument, NULL, OPTION_TENSOR},
                                         {"asymmetric", no_argument, NULL, OPTION_ASYMMETRIC},
                                         {"keep", required_argument, NULL, OPTION_KEEP},
+                                        {"override", required_argument, NULL, OPTION_OVERRIDE},
                                         {"allow-unloadable", no_argument, NULL, OPTION_ALLOW},
                                         {"jobs", required_argument, NULL, 'J'},
                                         {"force", no_argument, NULL, OPTION_FORCE},
@@ -60,7 +67,11 @@ struct request {
     bool asymmetric, allow, force;
     const char **keep;
     size_t keep_count;
+    struct woq_quantize_override *overrides; /* group: NO_GRAIN where none was given */
+    size_t override_count;
 };
+
+enum { NO_GRAIN = 1 }; /* a group of one column, which no override can ask for */
 
 struct bar {
     bool shown;
@@ -114,6 +125,58 @@ static bool set_grain(struct request *r, const char *name, uint64_t group, char 
     return true;
 }
 
+/* REGEX=BITS or REGEX=BITS:GRAIN; the expression may have other equals signs. */
+static bool parse_override(struct request *r, char *text, char *why)
+{
+    struct woq_quantize_override o = {.pattern = text, .group = NO_GRAIN};
+    char *equals = strrchr(text, '='), *colon = equals ? strchr(equals, ':') : NULL;
+    const char *grain = colon ? colon + 1 : NULL;
+    uint64_t bits = 0, group = 0;
+    if (!equals || equals == text) {
+        snprintf(why, TOOL_WHY, "'%.40s' must be REGEX=FORMAT, as in down_proj=8 or up_proj=4:g32", text);
+        return false;
+    }
+    *equals = 0;
+    if (colon)
+        *colon = 0;
+    if (!tool_parse_number(equals + 1, 4, 16, &bits, why) || (bits != 4 && bits != 8 && bits != 16)) {
+        snprintf(why, TOOL_WHY, "bits of '%.40s' are '%.20s'; must be 4, 8 or 16", text, equals + 1);
+        return false;
+    }
+    if (grain && (bits == 16 || (strcmp(grain, "channel") && strcmp(grain, "tensor") &&
+                                 (*grain != 'g' || !tool_parse_number(grain + 1, 2, 1 << 30, &group, why))))) {
+        snprintf(why, TOOL_WHY, bits == 16 ? "'%.40s' stays 16-bit and has no '%.20s'"
+                                           : "'%.40s': '%.20s' must be gN, as in g32, channel or tensor",
+                 text, grain);
+        return false;
+    }
+    if (grain)
+        o.group = !strcmp(grain, "channel") ? WOQ_GROUP_CHANNEL : !strcmp(grain, "tensor") ? WOQ_GROUP_TENSOR : group;
+    o.bits = (uint32_t)bits;
+    r->overrides = tool_grow(r->overrides, r->override_count + 1, sizeof *r->overrides);
+    r->overrides[r->override_count++] = o;
+    return true;
+}
+
+/* Columns of a scale where no option says. */
+static uint64_t default_group(uint64_t bits)
+{
+    return bits == 8 ? WOQ_GROUP_CHANNEL : 64;
+}
+
+/* What was left open takes the place of other layers' or of its bits. 8 bits have no zero points. */
+static void complete(struct request *r)
+{
+    for (size_t i = 0; i < r->override_count; i++) {
+        struct woq_quantize_override *o = &r->overrides[i];
+        o->symmetric = o->bits != 4 || !r->asymmetric;
+        if (o->group == NO_GRAIN)
+            o->group = r->grain ? r->group : default_group(o->bits);
+    }
+    if (!r->grain)
+        r->group = default_group(r->bits);
+}
+
 static bool parse_option(struct request *r, int c, char *why)
 {
     uint64_t group;
@@ -134,11 +197,19 @@ static bool parse_option(struct request *r, int c, char *why)
         r->keep = tool_grow(r->keep, r->keep_count + 1, sizeof *r->keep);
         r->keep[r->keep_count++] = optarg;
         break;
+    case OPTION_OVERRIDE: return parse_override(r, optarg, why);
     case OPTION_ALLOW: r->allow = true; break;
     case 'J': return tool_parse_number(optarg, 1, 256, &r->jobs, why);
     case OPTION_FORCE: r->force = true; break;
     }
     return true;
+}
+
+static void warn_group(uint64_t group)
+{
+    if (group != WOQ_GROUP_CHANNEL && group != WOQ_GROUP_TENSOR && group != 32 && group != 64 && group != 128)
+        fprintf(stderr, "%s: warning: groups of %llu columns: vLLM does not load them\n", command,
+                (unsigned long long)group);
 }
 
 /* What the user asked for although loaders fail. */
@@ -148,10 +219,10 @@ static void warn(const struct request *r)
         fprintf(stderr, "%s: warning: asymmetric weights: transformers 5.23 loads them only by "
                         "CompressedTensorsConfig(dequantize=True), 4.57 not at all\n",
                 command);
-    if (r->group != WOQ_GROUP_CHANNEL && r->group != WOQ_GROUP_TENSOR && r->group != 32 &&
-        r->group != 64 && r->group != 128)
-        fprintf(stderr, "%s: warning: groups of %llu columns: vLLM does not load them\n", command,
-                (unsigned long long)r->group);
+    warn_group(r->group);
+    for (size_t i = 0; i < r->override_count; i++)
+        if (r->overrides[i].bits != 16)
+            warn_group(r->overrides[i].group);
 }
 
 static void log_line(void *user, enum woq_log_level level, const char *message)
@@ -194,6 +265,8 @@ static int run(const struct request *r, const char *model, const char *out)
     p.symmetric = !r->asymmetric;
     p.keep = r->keep;
     p.keep_count = r->keep_count;
+    p.overrides = r->overrides;
+    p.override_count = r->override_count;
     p.jobs = (uint32_t)r->jobs;
     p.force = r->force;
     p.allow_unloadable = r->allow;
@@ -215,13 +288,15 @@ static int run(const struct request *r, const char *model, const char *out)
         return tool_failed(command, "interrupted; '%s' was not written", out);
     if (st)
         return tool_failed(command, "%s", woq_last_message());
-    char grain[40];
+    char grain[40], others[40] = "";
+    if (r->override_count)
+        snprintf(others, sizeof others, ", %zu override%s", r->override_count, r->override_count > 1 ? "s" : "");
     if (r->group == WOQ_GROUP_CHANNEL || r->group == WOQ_GROUP_TENSOR)
         snprintf(grain, sizeof grain, "per %s", r->group == WOQ_GROUP_CHANNEL ? "channel" : "tensor");
     else
         snprintf(grain, sizeof grain, "groups of %llu", (unsigned long long)r->group);
-    printf("%s: %llu bits, %s, %s, in %.1f s\n", out, (unsigned long long)r->bits, grain,
-           r->asymmetric ? "asymmetric" : "symmetric", seconds() - bar.start);
+    printf("%s: %llu bits, %s, %s%s, in %.1f s\n", out, (unsigned long long)r->bits, grain,
+           r->asymmetric ? "asymmetric" : "symmetric", others, seconds() - bar.start);
     return TOOL_OK;
 }
 
@@ -234,8 +309,8 @@ int cmd_quantize(int argc, char **argv)
     while ((c = getopt_long(argc, argv, ":b:g:J:h", options, NULL)) != -1) {
         if (c == 'h') {
             fputs(help, stdout);
-            free(r.keep);
-            return TOOL_OK;
+            code = TOOL_OK;
+            goto done;
         }
         if (c == '?' || c == ':') {
             code = tool_bad_option(command, c, argv, options);
@@ -246,8 +321,7 @@ int cmd_quantize(int argc, char **argv)
             goto done;
         }
     }
-    if (!r.grain)
-        r.group = r.bits == 8 ? WOQ_GROUP_CHANNEL : 64;
+    complete(&r);
     if (argc - optind < 2)
         code = tool_usage(command, "%s is missing: woq quantize MODEL OUT",
                           argc - optind ? "OUT" : "MODEL");
@@ -257,5 +331,6 @@ int cmd_quantize(int argc, char **argv)
         code = run(&r, argv[optind], argv[optind + 1]);
 done:
     free(r.keep);
+    free(r.overrides);
     return code;
 }

@@ -33,7 +33,7 @@ page() { # name, one line of what it is, names of other pages; its help on stand
         }
         /^$/ { if (usage == 1) { section("DESCRIPTION"); usage = 2 } gap = 1; next }
         /^[A-Z][a-z ]*:$/ { section(toupper(substr($0, 1, length($0) - 1))); next }
-        match($0, /^  (-[^ ,], |    )--[a-z0-9-]+( [A-Z0-9|]+)?( |$)/) && usage {
+        match($0, /^  (-[^ ,], |    )--[a-z0-9-]+( [A-Z0-9|=]+)?( |$)/) && usage {
             rest = substr($0, RSTART + RLENGTH)
             tag = substr($0, 3, RLENGTH - 2)
             gsub(/^ +| +$/, "", tag)

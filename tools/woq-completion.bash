@@ -4,8 +4,8 @@
 # Lines "-x --name VALUE" of a command's options; "-" where there is no short name, nothing where no value.
 _woq_options() { # program, command
     "$1" "$2" --help 2>/dev/null |
-        sed -n 's/^  \(-[^ ,]\), \(--[a-z0-9-]*\)\( [A-Z0-9|]*\)\{0,1\}\( .*\)*$/\1 \2\3/p
-                s/^      \(--[a-z0-9-]*\)\( [A-Z0-9|]*\)\{0,1\}\( .*\)*$/- \1\2/p'
+        sed -n 's/^  \(-[^ ,]\), \(--[a-z0-9-]*\)\( [A-Z0-9|=]*\)\{0,1\}\( .*\)*$/\1 \2\3/p
+                s/^      \(--[a-z0-9-]*\)\( [A-Z0-9|=]*\)\{0,1\}\( .*\)*$/- \1\2/p'
 }
 
 # What an option's value can be: words, or nothing where anything goes.
@@ -59,7 +59,7 @@ _woq() {
     if [ -n "$option" ] && [ -n "$value" ]; then
         # Where no words are known, bash offers files, if files are wanted.
         values=$(_woq_values "$program" "$option" "$value")
-        case $value in FILE | MODEL | REGEX) ;; *) compopt +o default 2>/dev/null ;; esac
+        case $value in FILE | MODEL | REGEX | REGEX=FORMAT) ;; *) compopt +o default 2>/dev/null ;; esac
         if [ -n "$values" ]; then _woq_offer "$word" "$values"; return; fi
         [ "$value" = MODEL ] || return
     fi
