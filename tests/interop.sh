@@ -26,6 +26,8 @@ quantized() { # options of woq quantize
 quantized --bits 8 --channel
 quantized --bits 4 --group 64
 quantized --bits 4 --group 64 --asymmetric --allow-unloadable
+quantized --bits 4 --group 64 --override down_proj=8 --override 'layers\.1\..*o_proj=4:g32' \
+    --override 'layers\.(0|29)\.=16'
 for gguf in "$shared/stories260K/stories260K.gguf" "$model"; do
     "$python" tests/perplexity_compare.py "$build/tools/woq" "$gguf" "$shared/wikitext-2/wiki.valid.tokens" \
         "${libraries[@]}"

@@ -18,7 +18,7 @@ import sys
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 from transformers.utils.quantization_config import CompressedTensorsConfig
 
@@ -33,7 +33,7 @@ class Format(ctypes.Structure):
 class ModelParams(ctypes.Structure):
     _fields_ = [("struct_size", ctypes.c_size_t), ("weights", ctypes.c_int), ("format", Format),
                 ("context", ctypes.c_uint32), ("batch", ctypes.c_uint32), ("x_type", ctypes.c_int),
-                ("math", ctypes.c_int)]
+                ("math", ctypes.c_int), ("progress", ctypes.c_void_p), ("progress_user", ctypes.c_void_p)]
 
 
 def our_logits(library, model_library, path, ids, vocabulary):
@@ -81,13 +81,33 @@ def dequantize(tensors, name, weights):
     return exact.to(scale.dtype).reshape(n, k)
 
 
+def scheme_of(groups, name):
+    """`weights` of the config group that names the module, or that is for its class."""
+    for target in (name, "Linear"):
+        for group in groups.values():
+            if target in group["targets"]:
+                return group["weights"]
+    sys.exit(f"{name}: no config group has it")
+
+
 def logit_error(ours, theirs):
     """The difference as a share of the logits, root mean squares of both."""
     return np.sqrt(np.mean((ours - theirs) ** 2) / np.mean(theirs**2))
 
 
-def load_dense(path):
-    """The model with its packed layers decompressed by compressed-tensors."""
+def load_dense(path, mixed):
+    """The model with its packed layers decompressed by compressed-tensors: at loading, or, as transformers 5.23 takes
+    all layers for the first config group then, by the first forward pass where there are several."""
+    if mixed:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+        with torch.no_grad():
+            model(torch.tensor([[0]]))
+        config = AutoConfig.from_pretrained(path)
+        del config.quantization_config
+        dense = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+        weights = {name: w for name, w in model.state_dict().items() if name in dense.state_dict()}
+        dense.load_state_dict(weights)
+        return dense
     config = CompressedTensorsConfig(dequantize=True)
     return AutoModelForCausalLM.from_pretrained(path, quantization_config=config, dtype="auto")
 
@@ -100,7 +120,7 @@ def main():
     args = parser.parse_args()
     with open(os.path.join(args.out, "config.json"), encoding="utf-8") as f:
         config = json.load(f)
-    weights = config["quantization_config"]["config_groups"]["group_0"]["weights"]
+    groups = config["quantization_config"]["config_groups"]
     index = os.path.join(args.out, "model.safetensors.index.json")
     files = ["model.safetensors"]
     if os.path.exists(index):
@@ -110,23 +130,25 @@ def main():
     for name in files:
         tensors.update(load_file(os.path.join(args.out, name)))
     logging.disable_progress_bar()
-    model = load_dense(args.out)
+    model = load_dense(args.out, len(groups) > 1)
     modules = dict(model.named_modules())
-    count = 0
+    count = dict.fromkeys((4, 8), 0)
     for key in tensors:
         if not key.endswith(".weight_packed"):
             continue
         name = key[: -len(".weight_packed")]
+        weights = scheme_of(groups, name)
         made, wanted = modules[name].weight.detach(), dequantize(tensors, name, weights)
         if made.dtype != wanted.dtype or not torch.equal(made, wanted):
             sys.exit(f"{name}: transformers has other weights than the file says")
-        count += 1
+        count[weights["num_bits"]] += 1
     ids = AutoTokenizer.from_pretrained(args.out)(TEXT)["input_ids"]
     with torch.no_grad():
         theirs = model.float().eval()(torch.tensor([ids])).logits[0].numpy()
     ours = our_logits(args.library, args.model_library, args.out, ids, config["vocab_size"])
     error = logit_error(ours, theirs)
-    print(f"{args.out}: {count} layers equal; logits differ by {100 * error:.3f} % of their root mean square")
+    print(f"{args.out}: {count[4]} layers of 4 bits and {count[8]} of 8 are equal; "
+          f"logits differ by {100 * error:.3f} % of their root mean square")
     if error > 0.002 or (ours.argmax(axis=1) != theirs.argmax(axis=1)).any():
         sys.exit("the logits are not ours")
 
