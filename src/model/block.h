@@ -17,19 +17,7 @@
 #include <woq/command.h>
 #include <woq/model.h>
 
-enum woqi_stage { WOQI_STAGE_QKV, WOQI_STAGE_O, WOQI_STAGE_GATE_UP, WOQI_STAGE_DOWN, WOQI_STAGES };
-#define WOQI_STAGE_PARTS 3
-
-/* The matrices of a stage: q, k, v; o; gate, up; down. */
-struct woqi_stage_info {
-    uint32_t count;
-    char names[WOQI_STAGE_PARTS][128]; /* "model.layers.3.self_attn.q_proj" */
-    uint64_t rows[WOQI_STAGE_PARTS];
-    uint64_t columns;
-    char norm[128];     /* "model.layers.3.input_layernorm.weight"; "" for O and DOWN */
-};
-enum woq_status woqi_stage_describe(const struct woq_model_config *config, uint32_t layer, enum woqi_stage stage,
-                                    struct woqi_stage_info *out);
+#include "stage.h"
 
 /* What does not depend on the layer: arena, rotary table, scratch; so that layers follow each other cheaply. */
 struct woqi_block;

@@ -161,6 +161,23 @@ enum woq_status woqi_product_submit(struct woqi_product *product, uint32_t m, ui
     return st;
 }
 
+enum woq_status woqi_on_device(struct woq_model *m, struct woqi_product *product, uint32_t rows,
+                               const struct woqi_region *in, const struct woqi_region *out)
+{
+    uint64_t ticket = 0;
+    enum woq_status st = woqi_upload(m, in, rows);
+    if (!st)
+        st = woqi_host_leave(m);
+    if (!st)
+        st = woqi_product_submit(product, rows, &ticket);
+    if (!st)
+        st = woqi_host_enter(m);
+    if (!st)
+        st = woqi_download(m, out, rows);
+    /* Mapping and reading have waited: this tells how the run ended. */
+    return st ? st : woq_commands_wait(product->commands, ticket, WOQ_FOREVER);
+}
+
 void woqi_product_release(struct woqi_product *product)
 {
     woq_commands_destroy(&product->commands);

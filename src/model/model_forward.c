@@ -22,24 +22,6 @@ static void norm(struct woq_model *m, const float *weight, uint32_t first, uint3
                    m->config.hidden, woqi_rows(m, &m->x), m->x_type, rows, m->threads);
 }
 
-/* Gives the device `rows` rows of `in`, runs, and takes those of `out`. */
-static enum woq_status on_device(struct woq_model *m, struct woqi_product *product, uint32_t rows,
-                                 const struct woqi_region *in, const struct woqi_region *out)
-{
-    uint64_t ticket = 0;
-    enum woq_status st = woqi_upload(m, in, rows);
-    if (!st)
-        st = woqi_host_leave(m);
-    if (!st)
-        st = woqi_product_submit(product, rows, &ticket);
-    if (!st)
-        st = woqi_host_enter(m);
-    if (!st)
-        st = woqi_download(m, out, rows);
-    /* Mapping and reading have waited: this tells how the run ended. */
-    return st ? st : woq_commands_wait(product->commands, ticket, WOQ_FOREVER);
-}
-
 /* One layer; of the last, only the keys and values of rows before `first` are needed. */
 static enum woq_status run_layer(struct woq_model *m, uint32_t index, uint32_t first,
                                  uint32_t count)
@@ -47,7 +29,7 @@ static enum woq_status run_layer(struct woq_model *m, uint32_t index, uint32_t f
     struct woqi_layer *l = &m->layers[index];
     const uint32_t rows = count - first;
     norm(m, l->attention_norm, 0, count);
-    enum woq_status st = on_device(m, &l->qkv, count, &m->x, &m->qkv);
+    enum woq_status st = woqi_on_device(m, &l->qkv, count, &m->x, &m->qkv);
     if (st)
         return st;
     woqi_attention_append(m, index, count);
@@ -60,11 +42,11 @@ static enum woq_status run_layer(struct woq_model *m, uint32_t index, uint32_t f
         st = woqi_upload(m, &m->h, rows);
     }
     if (!st)
-        st = on_device(m, &l->o, rows, &m->a, &m->h);
+        st = woqi_on_device(m, &l->o, rows, &m->a, &m->h);
     if (st)
         return st;
     norm(m, l->ffn_norm, 0, rows);
-    return on_device(m, &l->ffn, rows, &m->x, &m->h);
+    return woqi_on_device(m, &l->ffn, rows, &m->x, &m->h);
 }
 
 /* Logits of the `wanted` rows at the front of h, in equal pieces of at most head_rows. */
@@ -76,7 +58,7 @@ static enum woq_status run_head(struct woq_model *m, uint32_t wanted, woqi_sink_
     for (uint32_t i = 0, first = 0; i < pieces && !st; i++) {
         const uint32_t rows = (wanted - first) / (pieces - i);
         norm(m, m->final_norm, first, rows);
-        st = on_device(m, &m->head, rows, &m->x, &m->logits);
+        st = woqi_on_device(m, &m->head, rows, &m->x, &m->logits);
         if (!st)
             sink(user, first, rows, woqi_rows(m, &m->logits));
         first += rows;

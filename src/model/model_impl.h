@@ -20,6 +20,8 @@
 
 #include <woq/model.h>
 
+#include "stage.h"
+
 /* One kind of rows in the arena. */
 struct woqi_region {
     uint64_t offset, row_bytes;
@@ -77,6 +79,10 @@ struct woq_model {
     unsigned char *host; /* the mapping while it is mapped, or the copy */
 };
 
+/* ---- model.c ---- */
+/* What the code divides by and allocates with. */
+enum woq_status woqi_check_config(const struct woq_model_config *config);
+
 /* ---- model_weights.c: a checkpoint's tensors as weights and host arrays ---- */
 
 /* Matrices of one product, in the order of its columns, and what they become. */
@@ -109,6 +115,10 @@ struct woqi_epilogue {
 };
 enum woq_status woqi_load_stack(struct woqi_loader *loader, const struct woqi_stack *stack,
                                 const struct woqi_epilogue *epilogue, struct woqi_stacked *out);
+/* The same of other matrices, of the stack's shapes; gate and up are of one format. */
+enum woq_status woqi_make_stack(struct woqi_loader *loader, const struct woqi_stack *stack,
+                                const struct woqi_epilogue *epilogue,
+                                const struct woq_weights_source *sources, struct woqi_stacked *out);
 void woqi_stacked_release(struct woqi_stacked *stacked);
 /* A vector of `count` floats; *out is the caller's. */
 enum woq_status woqi_load_vector(struct woqi_loader *loader, const char *name, uint64_t count,
@@ -135,10 +145,25 @@ enum woq_status woqi_product_record(struct woq_model *model, const struct woqi_s
 /* Runs it for m rows; *ticket is to be waited for. */
 enum woq_status woqi_product_submit(struct woqi_product *product, uint32_t m, uint64_t *ticket);
 void woqi_product_release(struct woqi_product *product);
+/* Gives the device `rows` rows of `in`, runs, and takes those of `out`; the host is within enter and leave. */
+enum woq_status woqi_on_device(struct woq_model *model, struct woqi_product *product, uint32_t rows,
+                               const struct woqi_region *in, const struct woqi_region *out);
 static inline void *woqi_rows(const struct woq_model *model, const struct woqi_region *r)
 {
     return model->host + r->offset;
 }
+
+/* ---- model_layer.c ---- */
+/* Norms and biases; *out, zeroed before, is to be released after a failure too. */
+enum woq_status woqi_layer_load_vectors(struct woqi_loader *loader, uint32_t layer, struct woqi_layer *out);
+void woqi_layer_release(struct woqi_layer *layer);
+/* A stage's weights; sources NULL: the checkpoint's, in the form that the parameters ask for. */
+enum woq_status woqi_stage_load(struct woqi_loader *loader, uint32_t layer, enum woqi_stage stage,
+                                const struct woq_weights_source *sources, struct woqi_stacked *out);
+struct woqi_step woqi_stage_step(const struct woq_model *model, const struct woqi_layer *layer,
+                                 enum woqi_stage stage, const struct woqi_stacked *stacked);
+/* All of model->layers[layer]. */
+enum woq_status woqi_layer_load(struct woqi_loader *loader, uint32_t layer);
 
 /* ---- model_forward.c ---- */
 

@@ -264,6 +264,31 @@ static enum woq_status make_gemm(struct woqi_loader *loader, const struct woqi_s
     return st;
 }
 
+enum woq_status woqi_make_stack(struct woqi_loader *loader, const struct woqi_stack *stack,
+                                const struct woqi_epilogue *epilogue,
+                                const struct woq_weights_source *sources, struct woqi_stacked *out)
+{
+    enum woq_status st = WOQ_OK;
+    uint64_t row = 0;
+    *out = (struct woqi_stacked){.count = 0};
+    for (uint32_t i = 0; i < stack->count && !st;) {
+        uint32_t n = 0;
+        out->first[out->count] = row;
+        do
+            row += stack->rows[i + n++];
+        while (i + n < stack->count && (stack->gated || same_format(&sources[i], &sources[i + n])));
+        st = make_gemm(loader, stack, epilogue, sources + i, n, &out->gemms[out->count]);
+        if (st)
+            st = woq_report(st, "woq_model_create: from '%s' on: %s", stack->names[i],
+                            woq_last_message());
+        out->count += !st;
+        i += n;
+    }
+    if (st)
+        woqi_stacked_release(out);
+    return st;
+}
+
 enum woq_status woqi_load_stack(struct woqi_loader *loader, const struct woqi_stack *stack,
                                 const struct woqi_epilogue *epilogue, struct woqi_stacked *out)
 {
@@ -279,26 +304,12 @@ enum woq_status woqi_load_stack(struct woqi_loader *loader, const struct woqi_st
             matrix_release(&parts[i]);
             st = load_matrix(loader, stack, i, true, &parts[i]);
         }
-    uint64_t row = 0;
-    for (uint32_t i = 0; i < stack->count && !st;) {
-        uint32_t n = 0;
-        out->first[out->count] = row;
-        do {
-            sources[n] = parts[i + n].source;
-            row += stack->rows[i + n];
-            n++;
-        } while (i + n < stack->count && same_format(&sources[0], &parts[i + n].source));
-        st = make_gemm(loader, stack, epilogue, sources, n, &out->gemms[out->count]);
-        if (st)
-            st = woq_report(st, "woq_model_create: from '%s' on: %s", stack->names[i],
-                            woq_last_message());
-        out->count += !st;
-        i += n;
-    }
+    for (uint32_t i = 0; i < stack->count; i++)
+        sources[i] = parts[i].source;
+    if (!st)
+        st = woqi_make_stack(loader, stack, epilogue, sources, out);
     for (uint32_t i = 0; i < 3; i++)
         matrix_release(&parts[i]);
-    if (st)
-        woqi_stacked_release(out);
     return st;
 }
 
