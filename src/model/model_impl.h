@@ -124,6 +124,9 @@ void woqi_stacked_release(struct woqi_stacked *stacked);
 enum woq_status woqi_load_vector(struct woqi_loader *loader, const char *name, uint64_t count,
                                  float **out);
 enum woq_status woqi_load_embeddings(struct woqi_loader *loader);
+/* Rows of them alone, h [count][hidden], rounded to FP16 as the loaded ones are. Tokens are of the vocabulary. */
+enum woq_status woqi_read_embeddings(const struct woqi_loader *loader, const int32_t *tokens,
+                                     uint32_t count, float *h);
 
 /* ---- model_commands.c: the arena and the recordings ---- */
 enum woq_status woqi_arena_create(struct woq_model *model);

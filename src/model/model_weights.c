@@ -352,21 +352,53 @@ enum woq_status woqi_load_vector(struct woqi_loader *loader, const char *name, u
     return WOQ_OK;
 }
 
-enum woq_status woqi_load_embeddings(struct woqi_loader *loader)
+static enum woq_status find_embeddings(const struct woqi_loader *loader, const char *name,
+                                       const struct woq_tensor **out)
 {
-    static const char name[] = "model.embed_tokens";
-    struct woq_model *m = loader->model;
-    const struct woq_model_config *c = &m->config;
-    const struct woq_tensor *t = find_weight(loader, name);
-    if (!t)
+    const struct woq_model_config *c = &loader->model->config;
+    *out = find_weight(loader, name);
+    if (!*out)
         return woq_report(WOQ_ERROR_INVALID_DATA, "woq_model_create: tensor '%s.weight' is missing",
                           name);
-    enum woq_status st = check_tensor(t, c->vocabulary, c->hidden);
+    return check_tensor(*out, c->vocabulary, c->hidden);
+}
+
+static const char embeddings_name[] = "model.embed_tokens";
+
+enum woq_status woqi_load_embeddings(struct woqi_loader *loader)
+{
+    struct woq_model *m = loader->model;
+    const struct woq_model_config *c = &m->config;
+    const struct woq_tensor *t;
+    enum woq_status st = find_embeddings(loader, embeddings_name, &t);
     if (!st)
-        st = read_halves(name, t, NULL, c->vocabulary, c->hidden, &m->embeddings);
+        st = read_halves(embeddings_name, t, NULL, c->vocabulary, c->hidden, &m->embeddings);
     if (!st && !c->tied_embeddings) {
         m->info.parameters += (uint64_t)c->vocabulary * c->hidden;
         m->info.weight_bytes += (uint64_t)c->vocabulary * c->hidden * sizeof *m->embeddings;
     }
+    return st;
+}
+
+enum woq_status woqi_read_embeddings(const struct woqi_loader *loader, const int32_t *tokens,
+                                     uint32_t count, float *h)
+{
+    const uint32_t width = loader->model->config.hidden;
+    const struct woq_tensor *t;
+    enum woq_status st = find_embeddings(loader, embeddings_name, &t);
+    uint16_t *halves = malloc(width * sizeof *halves);
+    if (!st && !halves)
+        st = woq_report(WOQ_ERROR_OUT_OF_MEMORY, "woq_model_create: no host memory for '%s'",
+                        embeddings_name);
+    for (uint32_t r = 0; r < count && !st; r++, h += width) {
+        st = woq_tensor_read(t, (uint64_t)tokens[r], 1, h);
+        if (st)
+            break;
+        woqi_convert(h, halves, WOQ_F16, width);
+        st = check_finite(embeddings_name, halves, width, (uint64_t)tokens[r], width);
+        for (uint32_t i = 0; i < width; i++)
+            h[i] = woq_f16_to_f32(halves[i]);
+    }
+    free(halves);
     return st;
 }
