@@ -4,7 +4,7 @@
  * quantize_plan.c decides which tensors are quantized, kept or left out, by the patterns of quantize_patterns.c;
  * ct_writer.c streams them, by rtn.c, and in the form of ct_matrix.c, into
  * safetensors files (st_writer.c); ct_config.c and ct_tokenizer.c write what stands beside them; atomic_dir.c makes
- * the directory appear whole or not at all. quantize_checkpoint.c runs these in turn.
+ * the directory appear whole or not at all, atomic_file.c a file by itself. quantize_checkpoint.c runs these in turn.
  */
 #ifndef WOQI_QUANTIZER_H
 #define WOQI_QUANTIZER_H
@@ -71,6 +71,21 @@ enum woq_status woqi_atomic_dir_json(struct woqi_atomic_dir *dir, const char *na
 /* Copies a file; one that does not exist is no failure. */
 enum woq_status woqi_atomic_dir_copy(struct woqi_atomic_dir *dir, const char *from, const char *name);
 
+/* ---- atomic_file.c ---- */
+/* A file that appears whole or not at all; bytes are written by woqi_atomic_dir_write(&f->dir, f->name, f->fd, …). */
+struct woqi_atomic_file {
+    struct woqi_atomic_dir dir; /* where it will lie */
+    char *name, *aside;         /* ".NAME.woq-partial", locked while this process lives */
+    int fd;                     /* of `aside`; -1 = none */
+};
+/* Returns WOQ_OK; INVALID_ARGUMENT (no file's name); INVALID_STATE (another process writes it); DRIVER;
+ * OUT_OF_MEMORY. */
+enum woq_status woqi_atomic_file_begin(struct woqi_atomic_file *f, const char *path);
+/* Everything is on the disk, then in the place of what was there before. */
+enum woq_status woqi_atomic_file_commit(struct woqi_atomic_file *f);
+/* Removes what was written unless it was committed; to be called after a failed begin too. */
+void woqi_atomic_file_end(struct woqi_atomic_file *f);
+
 /* ---- st_writer.c ---- */
 enum woqi_st_type { WOQI_ST_F16, WOQI_ST_BF16, WOQI_ST_F32, WOQI_ST_I32, WOQI_ST_I64 };
 
@@ -83,8 +98,14 @@ struct woqi_st_tensor {
     bool begins; /* a shard may begin here */
 };
 
+struct woqi_st_meta {
+    const char *key, *value; /* UTF-8 */
+};
+
 struct woqi_st_writer {
     struct woqi_atomic_dir *dir;
+    const struct woqi_st_meta *meta; /* for __metadata__, beside "format"; the caller's */
+    size_t meta_count;
     struct woqi_st_tensor *tensors;
     size_t count, capacity;
     struct woqi_st_shard {
@@ -104,6 +125,8 @@ enum woq_status woqi_st_add(struct woqi_st_writer *writer, const char *name, con
 enum woq_status woqi_st_open(struct woqi_st_writer *writer, struct woqi_atomic_dir *dir, uint64_t shard_bytes);
 enum woq_status woqi_st_write(struct woqi_st_writer *writer, size_t index, uint64_t offset, const void *data,
                               size_t size);
+/* In place of open, write and close: all as the one file `path`, whole or not at all; data[index]: a tensor's bytes. */
+enum woq_status woqi_st_save(struct woqi_st_writer *writer, const char *path, const void *const *data);
 enum woq_status woqi_st_close(struct woqi_st_writer *writer); /* everything is on the disk then */
 void woqi_st_free(struct woqi_st_writer *writer);             /* accepts zeroed and half-built ones */
 

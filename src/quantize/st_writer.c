@@ -91,6 +91,8 @@ static char *header_of(const struct woqi_st_writer *w, uint32_t shard, size_t *s
     yyjson_mut_val *root = yyjson_mut_obj(doc), *meta = yyjson_mut_obj(doc);
     bool fine = yyjson_mut_obj_add_str(doc, meta, "format", "pt") &&
                 yyjson_mut_obj_add_val(doc, root, "__metadata__", meta);
+    for (size_t i = 0; i < w->meta_count && fine; i++)
+        fine = yyjson_mut_obj_add_str(doc, meta, w->meta[i].key, w->meta[i].value);
     for (size_t i = 0; i < w->count && fine; i++) {
         const struct woqi_st_tensor *t = &w->tensors[i];
         if (t->shard != shard)
@@ -121,28 +123,33 @@ static char *header_of(const struct woqi_st_writer *w, uint32_t shard, size_t *s
     return padded;
 }
 
-static enum woq_status open_shard(struct woqi_st_writer *w, uint32_t index)
+/* The shard's header into an open file, in which the tensors get their offsets. */
+static enum woq_status write_header(struct woqi_st_writer *w, struct woqi_atomic_dir *dir, const char *name, int fd,
+                                    uint32_t shard)
 {
-    struct woqi_st_shard *shard = &w->shards[index];
     size_t size = 0;
-    char *header = header_of(w, index, &size);
+    char *header = header_of(w, shard, &size);
     if (!header)
         return no_memory();
     uint8_t prefix[8];
     for (int i = 0; i < 8; i++)
         prefix[i] = (uint8_t)((uint64_t)size >> 8 * i);
-    enum woq_status st = WOQ_OK;
-    if ((shard->fd = woqi_atomic_dir_create(w->dir, shard->name)) < 0)
-        st = WOQ_ERROR_DRIVER;
+    enum woq_status st = woqi_atomic_dir_write(dir, name, fd, prefix, 8, 0);
     if (!st)
-        st = woqi_atomic_dir_write(w->dir, shard->name, shard->fd, prefix, 8, 0);
-    if (!st)
-        st = woqi_atomic_dir_write(w->dir, shard->name, shard->fd, header, size, 8);
+        st = woqi_atomic_dir_write(dir, name, fd, header, size, 8);
     for (size_t i = 0; i < w->count; i++)
-        if (w->tensors[i].shard == index)
+        if (w->tensors[i].shard == shard)
             w->tensors[i].offset += 8 + size;
     free(header);
     return st;
+}
+
+static enum woq_status open_shard(struct woqi_st_writer *w, uint32_t index)
+{
+    struct woqi_st_shard *shard = &w->shards[index];
+    if ((shard->fd = woqi_atomic_dir_create(w->dir, shard->name)) < 0)
+        return WOQ_ERROR_DRIVER;
+    return write_header(w, w->dir, shard->name, shard->fd, index);
 }
 
 static enum woq_status write_index(struct woqi_st_writer *w)
@@ -192,6 +199,21 @@ enum woq_status woqi_st_write(struct woqi_st_writer *writer, size_t index, uint6
     const struct woqi_st_tensor *t = &writer->tensors[index];
     const struct woqi_st_shard *shard = &writer->shards[t->shard];
     return woqi_atomic_dir_write(writer->dir, shard->name, shard->fd, data, size, t->offset + offset);
+}
+
+enum woq_status woqi_st_save(struct woqi_st_writer *writer, const char *path, const void *const *data)
+{
+    struct woqi_atomic_file f;
+    place(writer, UINT64_MAX);
+    enum woq_status st = woqi_atomic_file_begin(&f, path);
+    if (!st)
+        st = write_header(writer, &f.dir, f.name, f.fd, 0);
+    for (size_t i = 0; i < writer->count && !st; i++)
+        st = woqi_atomic_dir_write(&f.dir, f.name, f.fd, data[i], writer->tensors[i].bytes, writer->tensors[i].offset);
+    if (!st)
+        st = woqi_atomic_file_commit(&f);
+    woqi_atomic_file_end(&f);
+    return st;
 }
 
 enum woq_status woqi_st_close(struct woqi_st_writer *writer)
