@@ -4,8 +4,10 @@
  * The file is safetensors, so that any reader opens it: for each input, named by the first matrix that takes it
  * (model.layers.0.self_attn.q_proj, .o_proj, mlp.gate_proj, .down_proj), F32 [k] each:
  *     NAME.absmax   NAME.mean_abs   NAME.mean   NAME.second_moment
- * and NAME.histogram I64 [64]: of |x| of all channels; bin 0 is x = 0 and |x| < 2^-24, then 3 bins an octave … the last
- * takes what is beyond. Its __metadata__: "woq.kind": "statistics", "woq.model" (fingerprint of the checkpoint's
+ * and NAME.histogram I64 [64]: of |x| of all channels, two bins an octave: bin 0 has |x| < 2^-14 (below FP16's normal
+ * numbers, and 0), bin b = 1 … 62 has 2^((b−1)/2 − 14) ≤ |x| < 2^(b/2 − 14), bin 63 what is from 2^17 on. Means are
+ * over all rows; elements that are not finite count in none of these, so a histogram's sum falls short of rows·k by
+ * them. Its __metadata__: "woq.kind": "statistics", "woq.model" (fingerprint of the checkpoint's
  * tensors), "woq.samples", "woq.window", "woq.seed", "woq.rows", "woq.text".
  */
 #ifndef WOQI_STATISTICS_H
@@ -34,17 +36,23 @@ struct woqi_statistics {
     char text[256];          /* name of the calibration text */
 };
 
+/* Zeroed, with names and sizes. Released by woqi_statistics_release, which accepts a zeroed one. */
 enum woq_status woqi_statistics_create(const struct woq_model_config *config, struct woqi_statistics *out);
 void woqi_statistics_release(struct woqi_statistics *s);
-void woqi_statistics_add(struct woqi_channel_statistics *c, uint64_t rows, const float *x); /* x [rows][k] */
+/* x [rows][k]. The same calls give the same bits, whatever the number of threads. */
+void woqi_statistics_add(struct woqi_channel_statistics *c, uint64_t rows, const float *x);
 
-/* The file whole or not at all. DRIVER: the system's words. */
+/* The file whole or not at all. Returns WOQ_OK; INVALID_ARGUMENT (inputs of different rows, or of none); INVALID_DATA
+ * (a mean beyond FP32); INVALID_STATE (another process writes it); OUT_OF_MEMORY; DRIVER (the system's words). */
 enum woq_status woqi_statistics_write(const struct woqi_statistics *s, const char *file);
-/* INVALID_DATA: not such a file, or of another model (both fingerprints are named). */
+/* Sums are the file's means, FP32, times the rows; after a failure *out is zeroed.
+ * Returns WOQ_OK; INVALID_ARGUMENT (no such file); INVALID_DATA (not such a file, or of another model: both
+ * fingerprints are named); OUT_OF_MEMORY. */
 enum woq_status woqi_statistics_read(const char *file, const struct woq_checkpoint *checkpoint,
                                      struct woqi_statistics *out);
 
-/* 64 hexadecimal digits and NUL: of names, types, shapes and a sample of the bytes of all tensors. */
+/* 64 hexadecimal digits and NUL: of names, types, shapes and a sample of the bytes of all tensors, in any order of
+ * files. Returns WOQ_OK; INVALID_DATA (no tensors). */
 enum woq_status woqi_checkpoint_fingerprint(const struct woq_checkpoint *checkpoint, char out[65]);
 
 #endif
