@@ -154,6 +154,10 @@ if "$woq" inspect --help >/dev/null 2>&1; then
     expect 0 '^model.layers.0.self_attn.q_proj.weight' inspect "$seeds/gguf/llama_q4_1.gguf"
     expect 0 '"architecture": "qwen2"' inspect --json "$seeds/gguf/qwen2_f16.gguf"
     expect 0 'a.weight_packed .* 4.00' inspect "$seeds/safetensors/packed.safetensors"
+    expect 0 '7 of 100 tokens, drawn by the seed 3 from book.txt' inspect "$seeds/safetensors/statistics.safetensors"
+    expect 0 'layers.0.mlp.down_proj *4 *8 *2 *2.5x' inspect "$seeds/safetensors/statistics.safetensors"
+    expect 0 '^2 elements were not finite' inspect "$seeds/safetensors/statistics.safetensors"
+    expect 0 '"largest_channel_ratio": 2.5' inspect --json "$seeds/safetensors/statistics.safetensors"
 fi
 if "$woq" eval --help >/dev/null 2>&1; then
     tiny=$seeds/gguf/llama_q4_1.gguf

@@ -1,5 +1,5 @@
 /* cmd_inspect.c: `woq inspect`: what is in a model file: metadata, tensors, formats, sizes. */
-#include "tool.h"
+#include "inspect_statistics.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,7 +13,9 @@ static const char help[] =
     "Lists what a model file holds: its metadata, each tensor with shape, format, bytes and bits\n"
     "per weight, and the sums for each format. MODEL is a .gguf or .safetensors file, or a "
     "Hugging\n"
-    "Face directory. The file is mapped and checked, its data is not read.\n\n"
+    "Face directory. The file is mapped and checked, its data is not read. A file of calibration\n"
+    "statistics is summed up instead: each input's largest |x|, mean |x|, and how far its largest\n"
+    "channel stands out.\n\n"
     "  -j, --json      as JSON; metadata values and names come whole there\n"
     "  -l, --log LEVEL warnings about the file on stderr: error, warning, info or debug\n"
     "  -h, --help      this text\n\n"
@@ -198,6 +200,10 @@ static int print_text(const struct woq_checkpoint *c)
     const struct sum all = sum_up(c, by_type);
     printf("File      %s\nContainer %s\n", woq_checkpoint_path(c),
            woq_checkpoint_container(c) == WOQ_CONTAINER_GGUF ? "GGUF" : "safetensors");
+    if (inspect_is_statistics(c)) {
+        inspect_print_statistics(c);
+        return TOOL_OK;
+    }
     if (!woq_checkpoint_config(c, &config))
         print_config(&config);
     else
@@ -283,6 +289,8 @@ static int print_json(const struct woq_checkpoint *c)
             yyjson_mut_obj_add_str(doc, meta, key, value);
     }
     yyjson_mut_obj_add_val(doc, root, "metadata", meta);
+    if (inspect_is_statistics(c))
+        yyjson_mut_obj_add_val(doc, root, "statistics", inspect_statistics_json(doc, c));
     for (size_t i = 0; i < woq_checkpoint_tensor_count(c); i++)
         yyjson_mut_arr_append(tensors, tensor_json(doc, c, woq_checkpoint_tensor(c, i)));
     yyjson_mut_obj_add_val(doc, root, "tensors", tensors);
