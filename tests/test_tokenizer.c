@@ -21,6 +21,7 @@
 #include <math.h>
 #include <woq/tokenizer.h>
 
+#include "support/shared_data.h"
 #include "tokenizer/tokenizer_impl.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -49,16 +50,6 @@ static char *read_file(const char *path, size_t *size)
     return text;
 }
 
-static void shared_path(char *out, size_t room, const char *name)
-{
-    const char *set = getenv("WOQ_SHARED_DATA"), *slash = strrchr(__FILE__, '/');
-    if (set)
-        snprintf(out, room, "%s/tokenizers/%s", set, name);
-    else
-        snprintf(out, room, "%.*s/../../shared/data/tokenizers/%s",
-                 slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".", name);
-}
-
 static enum woq_status open_tokenizer(const char *path, struct woq_tokenizer **out)
 {
     size_t length = strlen(path), size = 0;
@@ -82,15 +73,12 @@ static enum woq_status open_tokenizer(const char *path, struct woq_tokenizer **o
 /* NULL, and the test skipped, where the file is absent. */
 static struct woq_tokenizer *shared_tokenizer(const char *name)
 {
-    char path[4096];
-    shared_path(path, sizeof path, name);
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        printf("skip: there is no %s\n", path);
+    char path[4096], file[256];
+    snprintf(file, sizeof file, "tokenizers/%s", name);
+    if (!shared_data_path(file, path, sizeof path)) {
         skip();
         return NULL;
     }
-    fclose(file);
     struct woq_tokenizer *t;
     if (open_tokenizer(path, &t))
         fail_msg("%s: %s", path, woq_last_message());
@@ -147,11 +135,11 @@ static void run_vectors(const char *name)
     struct woq_tokenizer *t = shared_tokenizer(name);
     char path[4096], file[256];
     size_t size, unused, blocks = 0;
-    snprintf(file, sizeof file, "%s.inp", name);
-    shared_path(path, sizeof path, file);
+    snprintf(file, sizeof file, "tokenizers/%s.inp", name);
+    assert_true(shared_data_path(file, path, sizeof path));
     char *input = read_file(path, &size);
-    snprintf(file, sizeof file, "%s.out", name);
-    shared_path(path, sizeof path, file);
+    snprintf(file, sizeof file, "tokenizers/%s.out", name);
+    assert_true(shared_data_path(file, path, sizeof path));
     char *output = read_file(path, &unused);
     assert_non_null(input);
     assert_non_null(output);
