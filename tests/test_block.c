@@ -19,9 +19,11 @@
 #include "model/model_impl.h"
 #include "support/device.h"
 #include "support/expect.h"
+#include "support/shared_data.h"
 #include "support/tiny_model.h"
 
-enum { TOKENS = 80, HIDDEN = 48, WIDEST = 128 };
+/* The tiny models' width; the most that stories260K has of any kind, and its vocabulary. */
+enum { TOKENS = 80, HIDDEN = 48, MAX_HIDDEN = 64, WIDEST = 192, MAX_VOCABULARY = 512 };
 
 static struct woq_device *dev;
 static char directory[64];
@@ -103,26 +105,25 @@ static void run_model(const struct woq_checkpoint *c, const struct woq_format *f
 }
 
 /* The final norm and the head in double. */
-static void check_logits(const struct woq_checkpoint *c, const float *h, uint32_t count, const float *logits)
+static void check_logits(const struct woq_checkpoint *c, const struct woq_model_config *config, const float *h,
+                         uint32_t count, const float *logits)
 {
-    static float norm[HIDDEN], head[TINY_VOCABULARY * HIDDEN];
-    struct woq_model_config config = {.struct_size = sizeof config};
+    static float norm[MAX_HIDDEN], head[MAX_VOCABULARY * MAX_HIDDEN];
+    const uint32_t width = config->hidden;
+    const char *name = config->tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
     double most = 0, largest = 0;
-    EXPECT_OK(woq_checkpoint_config(c, &config));
     EXPECT_OK(woq_tensor_read(woq_checkpoint_find(c, "model.norm.weight"), 0, 1, norm));
-    EXPECT_OK(woq_tensor_read(woq_checkpoint_find(c, config.tied_embeddings ? "model.embed_tokens.weight"
-                                                                              : "lm_head.weight"),
-                              0, TINY_VOCABULARY, head));
+    EXPECT_OK(woq_tensor_read(woq_checkpoint_find(c, name), 0, config->vocabulary, head));
     for (uint32_t r = 0; r < count; r++) {
         double squares = 0;
-        for (int i = 0; i < HIDDEN; i++)
-            squares += (double)h[r * HIDDEN + i] * h[r * HIDDEN + i];
-        const double factor = 1 / sqrt(squares / HIDDEN + (double)config.norm_epsilon);
-        for (int v = 0; v < TINY_VOCABULARY; v++) {
+        for (uint32_t i = 0; i < width; i++)
+            squares += (double)h[r * width + i] * (double)h[r * width + i];
+        const double factor = 1 / sqrt(squares / width + (double)config->norm_epsilon);
+        for (uint32_t v = 0; v < config->vocabulary; v++) {
             double want = 0;
-            for (int i = 0; i < HIDDEN; i++)
-                want += h[r * HIDDEN + i] * factor * norm[i] * head[v * HIDDEN + i];
-            most = fmax(most, fabs(want - logits[r * TINY_VOCABULARY + v]));
+            for (uint32_t i = 0; i < width; i++)
+                want += (double)h[r * width + i] * factor * (double)norm[i] * (double)head[v * width + i];
+            most = fmax(most, fabs(want - (double)logits[r * config->vocabulary + v]));
             largest = fmax(largest, fabs(want));
         }
     }
@@ -138,28 +139,48 @@ static void check_equal(const float *got, const float *want, uint32_t count, con
                 fail_msg("%s: element %u is %a; must be %a", what, i, (double)got[i], (double)want[i]);
 }
 
-static float h[TOKENS * HIDDEN], want[TOKENS * HIDDEN], logits[TOKENS * TINY_VOCABULARY];
+static float h[TOKENS * MAX_HIDDEN], want[TOKENS * MAX_HIDDEN], logits[TOKENS * MAX_VOCABULARY];
 
-static void check_model(const char *what, const struct tiny_model *m)
+/* Texts of several lengths through all layers, as a model has it. */
+static void check_layers(const char *what, const struct woq_checkpoint *c)
 {
     static const uint32_t counts[] = {TOKENS, 1, 33};
-    struct woq_checkpoint *c = open_tiny(m);
     struct woqi_block *b = make_block(c);
-    assert_int_equal(woqi_block_config(b)->layers, m->layers);
+    const struct woq_model_config *config = woqi_block_config(b);
+    assert_true(config->hidden <= MAX_HIDDEN && config->vocabulary <= MAX_VOCABULARY);
     for (int i = 0; i < 3; i++) {
         run_model(c, NULL, counts[i], want, logits);
         EXPECT_OK(woqi_block_embed(b, text, counts[i], h));
-        for (uint32_t l = 0; l < m->layers; l++) {
+        for (uint32_t l = 0; l < config->layers; l++) {
             EXPECT_OK(woqi_block_load(b, l, true));
             run_layer(b, counts[i], h);
         }
-        check_equal(h, want, counts[i] * HIDDEN, what);
-        check_logits(c, h, counts[i], logits);
+        check_equal(h, want, counts[i] * config->hidden, what);
+        check_logits(c, config, h, counts[i], logits);
     }
     woqi_block_destroy(&b);
+    test_expectations_met();
+}
+
+static void check_model(const char *what, const struct tiny_model *m)
+{
+    struct woq_checkpoint *c = open_tiny(m);
+    check_layers(what, c);
     woq_checkpoint_close(&c);
     tiny_remove(directory);
-    test_expectations_met();
+}
+
+/* A GGUF that was trained, where it is at hand. */
+static void test_stories(void **state)
+{
+    struct woq_checkpoint *c = NULL;
+    char path[4096];
+    (void)state;
+    if (!shared_data_path("stories260K/stories260K.gguf", path, sizeof path))
+        skip();
+    EXPECT_OK(woq_checkpoint_open(path, NULL, &c));
+    check_layers("stories260K", c);
+    woq_checkpoint_close(&c);
 }
 
 static void test_layers(void **state)
@@ -373,6 +394,55 @@ static void test_broken(void **state)
     test_expectations_met();
 }
 
+/* Each allocation of the device's in turn fails; what was loaded before a failed set still runs. */
+static void test_allocation_failure(void **state)
+{
+    const struct tiny_model small = {.architecture = "qwen2", .layers = 1, .hidden = 16, .heads = 2, .kv_heads = 1,
+                                     .head_dim = 8, .intermediate = 16, .bias = true};
+    static const uint16_t codes[16 * 16] = {0};
+    struct woq_weights_source source = WOQ_WEIGHTS_SOURCE_INIT;
+    static uint16_t x[3 * 16], y[3 * 16];
+    struct woq_checkpoint *c = open_tiny(&small);
+    struct test_heap *heap = test_main_heap();
+    const int64_t before = test_heap_balance(heap);
+    enum woq_status st = WOQ_ERROR_OUT_OF_MEMORY;
+    int64_t n = 0;
+    (void)state;
+    source.format.code = WOQ_CODE_F16;
+    source.format.zero = WOQ_ZERO_NONE;
+    source.n = source.k = 16;
+    source.codes = codes;
+    test_expect_errors(true);
+    for (; st && n < 5000; n++) {
+        struct woqi_block *b = NULL;
+        bool loaded = false;
+        test_heap_fail_at(heap, n);
+        st = woqi_block_create(dev, c, 3, WOQ_MATH_DEFAULT, &b);
+        if (!st)
+            st = woqi_block_load(b, 0, true);
+        loaded = !st;
+        if (!st)
+            st = woqi_block_set(b, WOQI_STAGE_O, &source);
+        if (!st)
+            st = woqi_block_attention(b, 3, x, y);
+        if (!st)
+            st = woqi_block_add(b, WOQI_STAGE_O, 3, y, h);
+        test_heap_fail_at(heap, -1);
+        if (st && st != WOQ_ERROR_OUT_OF_MEMORY)
+            fail_msg("allocation %lld: %s: %s", (long long)n, woq_status_string(st), woq_last_message());
+        if (loaded)
+            EXPECT_OK(woqi_block_add(b, WOQI_STAGE_O, 3, x, h));
+        woqi_block_destroy(&b);
+        assert_int_equal(test_heap_balance(heap), before);
+    }
+    test_expect_errors(false);
+    printf("%lld allocations\n", (long long)n);
+    assert_int_equal(st, WOQ_OK);
+    woq_checkpoint_close(&c);
+    tiny_remove(directory);
+    test_expectations_met();
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -391,8 +461,9 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layers),    cmocka_unit_test(test_set),
-                                       cmocka_unit_test(test_mixed),     cmocka_unit_test(test_sequences),
-                                       cmocka_unit_test(test_refused),   cmocka_unit_test(test_broken)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layers),    cmocka_unit_test(test_stories), cmocka_unit_test(test_set),
+        cmocka_unit_test(test_mixed),     cmocka_unit_test(test_sequences), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken),    cmocka_unit_test(test_allocation_failure)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
