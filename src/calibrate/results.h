@@ -9,7 +9,7 @@
 #ifndef WOQI_RESULTS_H
 #define WOQI_RESULTS_H
 
-#include <woq/weights.h>
+#include <woq/checkpoint.h>
 
 struct woqi_results;
 
@@ -31,10 +31,13 @@ enum woq_status woqi_results_open(const char *output, const char *identity, woq_
                                   struct woqi_results **out, uint32_t *done);
 void woqi_results_close(struct woqi_results **results, bool remove); /* remove: the folder too */
 
+/* A tensor's scale is stored for each row, so that it comes back as one for a channel. report: JSON text.
+ * Returns WOQ_OK; INVALID_ARGUMENT (not what a checkpoint can say); DRIVER (the message has the system's words; what was
+ * there of the layer stays); OUT_OF_MEMORY. */
 enum woq_status woqi_results_put(struct woqi_results *results, uint32_t layer, const struct woqi_result *tensors,
                                  uint32_t count, const char *report);
-/* The layer's file, opened as a checkpoint that lives as long as `results`; matrices by woq_checkpoint_packed_source,
- * plain tensors by woq_checkpoint_find. */
+/* The layer's file as a checkpoint that lives as long as `results`, or until the layer is put again; matrices by
+ * woq_checkpoint_packed_source, plain tensors by woq_checkpoint_find. INVALID_ARGUMENT: it is not there. */
 enum woq_status woqi_results_layer(struct woqi_results *results, uint32_t layer,
                                    const struct woq_checkpoint **out);
 /* The text given to woqi_results_put, malloc'ed. */

@@ -31,8 +31,7 @@ static enum woq_status no_memory(void)
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for the output directory's name");
 }
 
-/* "DIR/.NAME" + suffix beside "DIR/NAME". */
-static char *sibling(const char *target, const char *suffix)
+char *woqi_sibling_path(const char *target, const char *suffix)
 {
     const char *slash = strrchr(target, '/');
     size_t parent = slash ? (size_t)(slash - target) + 1 : 0;
@@ -43,8 +42,8 @@ static char *sibling(const char *target, const char *suffix)
     return path;
 }
 
-/* Calls for every entry but . and ..: removes regular files and links if `remove`, else only looks. False if there
- * is a directory or what cannot be removed; *config tells of a config.json. Takes fd over. */
+/* Visits every entry but . and ..: removes regular files and links if `remove`, else only looks. False if there is a
+ * directory or what cannot be removed; *config tells of a config.json. Takes fd over. */
 static bool each_entry(int fd, bool remove, bool *empty, bool *config)
 {
     DIR *dir = fdopendir(fd);
@@ -69,8 +68,7 @@ static bool each_entry(int fd, bool remove, bool *empty, bool *config)
     return fine;
 }
 
-/* Removes a directory of files, without following links or going down. */
-static bool remove_flat(const char *path)
+bool woqi_remove_folder(const char *path)
 {
     bool empty, config;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -117,30 +115,41 @@ static enum woq_status check_target(const char *target, const char *source, bool
     return WOQ_OK;
 }
 
+enum woq_status woqi_lock_folder(const char *path, const char *target, int *out)
+{
+    struct stat opened, named;
+    if (mkdir(path, 0777) && errno != EEXIST)
+        return fail_system("cannot create", target, NULL);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail_system("cannot open", path, NULL);
+    if (flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &opened) || lstat(path, &named) || opened.st_ino != named.st_ino ||
+        opened.st_dev != named.st_dev) {
+        close(fd);
+        return woq_report(WOQ_ERROR_INVALID_STATE, "another process is writing '%s'", target);
+    }
+    *out = fd;
+    return WOQ_OK;
+}
+
+enum woq_status woqi_empty_folder(const char *path)
+{
+    bool empty, config;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && each_entry(fd, true, &empty, &config))
+        return WOQ_OK;
+    return woq_report(WOQ_ERROR_DRIVER, "cannot empty '%s', which an interrupted run left; remove it by hand", path);
+}
+
 /* Opens and locks the sibling, emptied. */
 static enum woq_status open_aside(struct woqi_atomic_dir *dir)
 {
-    struct stat opened, named;
-    bool empty, config;
-    if (mkdir(dir->aside, 0777) && errno != EEXIST)
-        return fail_system("cannot create", dir->target, NULL);
-    dir->fd = open(dir->aside, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (dir->fd < 0)
-        return fail_system("cannot open", dir->aside, NULL);
-    if (flock(dir->fd, LOCK_EX | LOCK_NB) || fstat(dir->fd, &opened) || lstat(dir->aside, &named) ||
-        opened.st_ino != named.st_ino || opened.st_dev != named.st_dev) {
+    enum woq_status st = woqi_lock_folder(dir->aside, dir->target, &dir->fd);
+    if (!st && (st = woqi_empty_folder(dir->aside))) {
         close(dir->fd);
         dir->fd = -1;
-        return woq_report(WOQ_ERROR_INVALID_STATE, "another process is writing '%s'", dir->target);
     }
-    int copy = open(dir->aside, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (copy < 0 || !each_entry(copy, true, &empty, &config)) {
-        close(dir->fd);
-        dir->fd = -1;
-        return woq_report(WOQ_ERROR_DRIVER, "cannot empty '%s', which an interrupted run left; remove it by hand",
-                          dir->aside);
-    }
-    return WOQ_OK;
+    return st;
 }
 
 enum woq_status woqi_atomic_dir_begin(struct woqi_atomic_dir *dir, const char *target, const char *source,
@@ -151,8 +160,8 @@ enum woq_status woqi_atomic_dir_begin(struct woqi_atomic_dir *dir, const char *t
         return no_memory();
     for (size_t n = strlen(dir->target); n > 1 && dir->target[n - 1] == '/'; n--)
         dir->target[n - 1] = 0;
-    dir->aside = sibling(dir->target, ".woq-partial");
-    char *old = sibling(dir->target, ".woq-old");
+    dir->aside = woqi_sibling_path(dir->target, ".woq-partial");
+    char *old = woqi_sibling_path(dir->target, ".woq-old");
     enum woq_status st = dir->aside && old ? WOQ_OK : no_memory();
     struct stat info;
     if (!st && lstat(dir->target, &info) && errno == ENOENT && !lstat(old, &info) && rename(old, dir->target))
@@ -183,10 +192,10 @@ static enum woq_status swap(struct woqi_atomic_dir *dir, char **rest)
         return *rest ? WOQ_OK : no_memory();
     }
 #endif
-    char *old = sibling(dir->target, ".woq-old");
+    char *old = woqi_sibling_path(dir->target, ".woq-old");
     if (!old)
         return no_memory();
-    if (!lstat(old, &info) && !remove_flat(old)) {
+    if (!lstat(old, &info) && !woqi_remove_folder(old)) {
         free(old);
         return fail_system("cannot remove what is in the way of", dir->target, NULL);
     }
@@ -217,7 +226,7 @@ enum woq_status woqi_atomic_dir_commit(struct woqi_atomic_dir *dir)
     close(dir->fd);
     dir->fd = -1;
     if (rest)
-        remove_flat(rest);
+        woqi_remove_folder(rest);
     free(rest);
     char *slash = strrchr(dir->target, '/');
     if (slash)
@@ -234,7 +243,7 @@ enum woq_status woqi_atomic_dir_commit(struct woqi_atomic_dir *dir)
 void woqi_atomic_dir_end(struct woqi_atomic_dir *dir)
 {
     if (dir->fd >= 0) {
-        remove_flat(dir->aside);
+        woqi_remove_folder(dir->aside);
         close(dir->fd);
     }
     free(dir->target);

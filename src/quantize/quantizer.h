@@ -71,6 +71,15 @@ enum woq_status woqi_atomic_dir_json(struct woqi_atomic_dir *dir, const char *na
 /* Copies a file; one that does not exist is no failure. */
 enum woq_status woqi_atomic_dir_copy(struct woqi_atomic_dir *dir, const char *from, const char *name);
 
+/* "DIR/.NAME" + suffix for the target "DIR/NAME", malloc'ed. */
+char *woqi_sibling_path(const char *target, const char *suffix);
+/* Makes a folder if need be and opens it, locked while *fd is open. INVALID_STATE: another process has it, which is
+ * reported as a writer of `target`. */
+enum woq_status woqi_lock_folder(const char *path, const char *target, int *fd);
+/* Both without following links or going down: DRIVER, false if there is a folder inside. */
+enum woq_status woqi_empty_folder(const char *path);
+bool woqi_remove_folder(const char *path);
+
 /* ---- atomic_file.c ---- */
 /* A file that appears whole or not at all; bytes are written by woqi_atomic_dir_write(&f->dir, f->name, f->fd, …). */
 struct woqi_atomic_file {
@@ -85,6 +94,15 @@ enum woq_status woqi_atomic_file_begin(struct woqi_atomic_file *f, const char *p
 enum woq_status woqi_atomic_file_commit(struct woqi_atomic_file *f);
 /* Removes what was written unless it was committed; to be called after a failed begin too. */
 void woqi_atomic_file_end(struct woqi_atomic_file *f);
+
+/* ---- work_dir.c: ".NAME.woq-work" beside the output NAME, a folder that stays ---- */
+/* *dir takes the functions on files above; `target` is the folder itself. As woqi_lock_folder. */
+enum woq_status woqi_work_dir_open(struct woqi_atomic_dir *dir, const char *output);
+void woqi_work_dir_close(struct woqi_atomic_dir *dir, bool remove);
+/* A finished file takes the name, and the place of what had it; then that is on the disk. */
+enum woq_status woqi_work_dir_rename(struct woqi_atomic_dir *dir, const char *from, const char *name);
+/* Of a file that an interrupted run left aside; none is no failure. */
+enum woq_status woqi_work_dir_remove(struct woqi_atomic_dir *dir, const char *name);
 
 /* ---- st_writer.c ---- */
 enum woqi_st_type { WOQI_ST_F16, WOQI_ST_BF16, WOQI_ST_F32, WOQI_ST_I32, WOQI_ST_I64 };
@@ -113,6 +131,8 @@ struct woqi_st_writer {
         int fd;
     } *shards;
     uint32_t shard_count;
+    const char *file;                     /* the name of a lone file; NULL = a checkpoint's */
+    const char *meta_key, *meta_text;     /* a further member of __metadata__, borrowed; NULL = none */
 };
 
 enum woqi_st_type woqi_st_type_of(enum woq_type type);
@@ -121,7 +141,7 @@ enum woqi_st_type woqi_st_type_of(enum woq_type type);
 enum woq_status woqi_st_add(struct woqi_st_writer *writer, const char *name, const char *suffix,
                             enum woqi_st_type type, uint32_t rank, const uint64_t *shape, bool begins,
                             size_t *index);
-/* model.safetensors, or, above shard_bytes of data, model-00001-of-0000N.safetensors and their index. */
+/* writer->file; else model.safetensors or, above shard_bytes of data, model-00001-of-0000N.safetensors and an index. */
 enum woq_status woqi_st_open(struct woqi_st_writer *writer, struct woqi_atomic_dir *dir, uint64_t shard_bytes);
 enum woq_status woqi_st_write(struct woqi_st_writer *writer, size_t index, uint64_t offset, const void *data,
                               size_t size);

@@ -90,6 +90,7 @@ static char *header_of(const struct woqi_st_writer *w, uint32_t shard, size_t *s
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc), *meta = yyjson_mut_obj(doc);
     bool fine = yyjson_mut_obj_add_str(doc, meta, "format", "pt") &&
+                (!w->meta_key || yyjson_mut_obj_add_str(doc, meta, w->meta_key, w->meta_text)) &&
                 yyjson_mut_obj_add_val(doc, root, "__metadata__", meta);
     for (size_t i = 0; i < w->meta_count && fine; i++)
         fine = yyjson_mut_obj_add_str(doc, meta, w->meta[i].key, w->meta[i].value);
@@ -173,14 +174,15 @@ static enum woq_status write_index(struct woqi_st_writer *w)
 enum woq_status woqi_st_open(struct woqi_st_writer *writer, struct woqi_atomic_dir *dir, uint64_t shard_bytes)
 {
     writer->dir = dir;
-    uint32_t count = place(writer, shard_bytes);
+    uint32_t count = place(writer, writer->file ? UINT64_MAX : shard_bytes);
     if (!(writer->shards = malloc(count * sizeof *writer->shards)))
         return no_memory();
     writer->shard_count = count;
     for (uint32_t i = 0; i < count; i++) {
         writer->shards[i].fd = -1;
         if (count == 1)
-            snprintf(writer->shards[i].name, sizeof writer->shards[i].name, "model.safetensors");
+            snprintf(writer->shards[i].name, sizeof writer->shards[i].name, "%s",
+                     writer->file ? writer->file : "model.safetensors");
         else
             snprintf(writer->shards[i].name, sizeof writer->shards[i].name,
                      "model-%05" PRIu32 "-of-%05" PRIu32 ".safetensors", i + 1, count);
