@@ -1,4 +1,4 @@
-/* test_quantize_results.c: layers that a long run keeps on the disk until its end. */
+/* test_quantize_results.c: layers that a long run keeps on the disk, and checkpoints made of them. */
 #include "quantize_model.h"
 
 #include <signal.h>
@@ -310,11 +310,142 @@ static void test_interrupted(void **state)
     woq_source_release(&waiting);
 }
 
+/* ---- A checkpoint of results ---- */
+
+/* Layer 0 of the plan, rounded to nearest; norm: in place of input_layernorm's, NULL = not there. skip: this layer's
+ * index in `tensors` is left out. */
+static void fill(struct woqi_results *r, const struct woqi_plan *plan, const float *norm, int skip)
+{
+    struct woqi_result made[TENSORS + 1];
+    struct woq_weights_source sources[TENSORS];
+    char names[TENSORS][64];
+    uint32_t count = 0, matrices = 0;
+    for (int i = 0; i < TENSORS; i++) {
+        size_t size = woqi_linear_name(tensors[i].name);
+        if (plan->use[i] != WOQI_USE_QUANTIZE || i == skip)
+            continue;
+        snprintf(names[count], sizeof names[0], "%.*s", (int)size, tensors[i].name);
+        sources[count] = rtn(&plan->formats[i], tensors[i].n, tensors[i].k, (uint64_t)i);
+        made[count] = (struct woqi_result){.name = names[count], .matrix = &sources[count]};
+        count++;
+    }
+    matrices = count;
+    if (norm)
+        made[count++] = (struct woqi_result){
+            .name = LAYER "input_layernorm.weight", .columns = HIDDEN, .type = WOQ_F32, .data = norm};
+    if (woqi_results_put(r, 0, made, count, "{}"))
+        fail_msg("%s", woq_last_message());
+    for (uint32_t i = 0; i < matrices; i++)
+        woq_source_release(&sources[i]);
+}
+
+static bool same_folders(const char *a, const char *b)
+{
+    char line[400];
+    snprintf(line, sizeof line, "diff -r '%s' '%s' >/dev/null", in_root(a), in_root(b));
+    return system(line) == 0;
+}
+
+static bool advance(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    (void)what;
+    assert_true(done <= total);
+    *(uint64_t *)user = total - done;
+    return true;
+}
+
+static void test_write(void **state)
+{
+    static const struct woq_quantize_override forms[] = {{"down_proj", 8, WOQ_GROUP_TENSOR, true},
+                                                         {"o_proj", 16, 0, true},
+                                                         {"up_proj", 4, 32, false}};
+    float norm[HIDDEN], got[HIDDEN];
+    uint64_t left = 1;
+    (void)state;
+    for (int i = 0; i < HIDDEN; i++)
+        norm[i] = 1 + (float)i / 64; /* exact in bfloat16 */
+    for (int i = 0; i < 4; i++) {
+        const uint64_t shard = i % 2 ? 4096 : UINT64_MAX;
+        struct woq_quantize_params p = with(4, 64);
+        struct woqi_plan plan;
+        p.overrides = forms;
+        p.override_count = 3;
+        p.allow_unloadable = true;
+        p.jobs = i < 2 ? 1 : 3;
+        p.progress = advance;
+        p.progress_user = &left;
+        struct woq_checkpoint *c = open_model("model");
+        assert_int_equal(woqi_plan_make(c, &p, &plan), WOQ_OK);
+        struct woqi_results *r = open_results("run", "a", 0);
+        fill(r, &plan, NULL, -1);
+        assert_int_equal(woqi_quantize_write(&plan, in_root("plain"), shard), WOQ_OK);
+        plan.results = r;
+        if (woqi_quantize_write(&plan, in_root("made"), shard))
+            fail_msg("%s", woq_last_message());
+        assert_int_equal(left, 0);
+        assert_true(same_folders("plain", "made"));
+        delete("made");
+        fill(r, &plan, norm, -1);
+        assert_int_equal(woqi_quantize_write(&plan, in_root("made"), shard), WOQ_OK);
+        assert_false(same_folders("plain", "made"));
+        struct woq_checkpoint *made = open_model("made");
+        const struct woq_tensor *t = woq_checkpoint_find(made, LAYER "input_layernorm.weight");
+        assert_true(t && t->type == WOQ_TENSOR_BF16);
+        assert_int_equal(woq_tensor_read(t, 0, 1, got), WOQ_OK);
+        assert_memory_equal(got, norm, sizeof norm);
+        woq_checkpoint_close(&made);
+        woqi_results_close(&r, true);
+        woqi_plan_free(&plan);
+        woq_checkpoint_close(&c);
+        delete("plain");
+        delete("made");
+    }
+}
+
+static void test_write_refusals(void **state)
+{
+    struct woq_quantize_params p = with(4, 32);
+    struct woqi_plan plan, other;
+    float norm[HIDDEN] = {0};
+    (void)state;
+    struct woq_checkpoint *c = open_model("model");
+    assert_int_equal(woqi_plan_make(c, &p, &plan), WOQ_OK);
+    p.bits = 8;
+    assert_int_equal(woqi_plan_make(c, &p, &other), WOQ_OK);
+    struct woqi_results *r = open_results("run", "a", 0);
+    plan.results = other.results = r;
+    assert_int_equal(woqi_quantize_write(&plan, in_root("made"), UINT64_MAX), WOQ_ERROR_INVALID_ARGUMENT);
+    assert_says("layer-00000.safetensors: cannot be opened");
+    fill(r, &plan, NULL, 4);
+    assert_int_equal(woqi_quantize_write(&plan, in_root("made"), UINT64_MAX), WOQ_ERROR_INVALID_DATA);
+    assert_says("tensor '" LAYER "self_attn.o_proj.weight_packed' is missing");
+    fill(r, &plan, NULL, -1);
+    assert_int_equal(woqi_quantize_write(&other, in_root("made"), UINT64_MAX), WOQ_ERROR_INVALID_DATA);
+    assert_says("has another type or shape than is to be written");
+    norm[9] = NAN;
+    fill(r, &plan, norm, -1);
+    assert_int_equal(woqi_quantize_write(&plan, in_root("made"), UINT64_MAX), WOQ_ERROR_INVALID_DATA);
+    assert_says("row 0, column 9 is not a number");
+    const struct woqi_result t = {
+        .name = LAYER "input_layernorm.weight", .columns = HIDDEN / 2, .type = WOQ_F32, .data = norm};
+    assert_int_equal(woqi_results_put(r, 0, &t, 1, "{}"), WOQ_OK);
+    plan.use[1] = plan.use[2] = plan.use[3] = plan.use[4] = plan.use[5] = plan.use[6] = plan.use[7] = WOQI_USE_KEEP;
+    assert_int_equal(woqi_quantize_write(&plan, in_root("made"), UINT64_MAX), WOQ_ERROR_INVALID_DATA);
+    assert_says("has another shape than in");
+    assert_false(exists("made"));
+    assert_false(exists(".made.woq-partial"));
+    woqi_results_close(&r, true);
+    woqi_plan_free(&plan);
+    woqi_plan_free(&other);
+    woq_checkpoint_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_plain),       cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_goes_on),    cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_goes_on),    cmocka_unit_test(test_interrupted), cmocka_unit_test(test_write),
+        cmocka_unit_test(test_write_refusals),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -117,3 +117,57 @@ enum woq_status woqi_ct_write_shape(struct woqi_st_writer *w, const struct woqi_
         shape[b] = (uint8_t)((b < 8 ? m->n : m->k) >> 8 * (b % 8));
     return woqi_st_write(w, m->shape, 0, shape, sizeof shape);
 }
+
+/* ---- A layer that is in this form already ---- */
+
+/* What the writer's tensor at `index` is in `from`. */
+static enum woq_status find_part(const struct woqi_st_writer *w, size_t index, const struct woq_checkpoint *from,
+                                 const struct woq_tensor **out)
+{
+    static const enum woq_tensor_type types[] = {[WOQI_ST_F16] = WOQ_TENSOR_F16, [WOQI_ST_BF16] = WOQ_TENSOR_BF16,
+                                                 [WOQI_ST_F32] = WOQ_TENSOR_F32, [WOQI_ST_I32] = WOQ_TENSOR_I32,
+                                                 [WOQI_ST_I64] = WOQ_TENSOR_I64};
+    const struct woqi_st_tensor *t = &w->tensors[index];
+    const struct woq_tensor *found = *out = woq_checkpoint_find(from, t->name);
+    if (!found)
+        return woq_report(WOQ_ERROR_INVALID_DATA, "%s: tensor '%s' is missing", woq_checkpoint_path(from), t->name);
+    bool same = found->type == types[t->type] && found->rank == t->rank;
+    for (uint32_t i = 0; i < t->rank && same; i++)
+        same = found->shape[i] == t->shape[i];
+    if (same)
+        return WOQ_OK;
+    return woq_report(WOQ_ERROR_INVALID_DATA, "%s: tensor '%s' has another type or shape than is to be written",
+                      woq_checkpoint_path(from), t->name);
+}
+
+enum woq_status woqi_ct_find(const struct woqi_st_writer *w, const struct woqi_ct_matrix *m,
+                             const struct woq_checkpoint *from, struct woqi_ct_parts *out)
+{
+    *out = (struct woqi_ct_parts){0};
+    enum woq_status st = find_part(w, m->packed, from, &out->packed);
+    if (!st)
+        st = find_part(w, m->scale, from, &out->scale);
+    if (!st && m->format.zero == WOQ_ZERO_POINT)
+        st = find_part(w, m->zero, from, &out->zero);
+    return st;
+}
+
+/* Lines of a matrix in the file. */
+static enum woq_status copy(struct woqi_st_writer *w, size_t index, const struct woq_tensor *from, uint64_t first,
+                            uint64_t lines)
+{
+    const uint64_t at = first * from->row_bytes;
+    return woqi_st_write(w, index, at, (const uint8_t *)from->data + at, lines * from->row_bytes);
+}
+
+enum woq_status woqi_ct_copy_rows(struct woqi_st_writer *w, const struct woqi_ct_matrix *m, uint64_t first,
+                                  uint64_t rows, const struct woqi_ct_parts *from)
+{
+    const unsigned in_word = 32 / bits_of(m);
+    enum woq_status st = copy(w, m->packed, from->packed, first, rows);
+    if (!st)
+        st = copy(w, m->scale, from->scale, first, rows);
+    if (!st && from->zero)
+        st = copy(w, m->zero, from->zero, first / in_word, (rows + in_word - 1) / in_word);
+    return st;
+}

@@ -6,6 +6,8 @@
  */
 #include "quantizer.h"
 
+#include "calibrate/results.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +27,13 @@ struct scratch {
 };
 
 struct layer {
-    const struct woq_tensor *tensor;
+    const struct woq_tensor *tensor; /* of the source, or what the results have in its place */
+    uint64_t row_bytes;              /* of the source's */
     uint64_t rows, columns, block_rows;
     uint64_t begin, end; /* of its blocks among all */
     const struct woq_format *format; /* NULL: it stays */
     struct woqi_ct_matrix matrix;
+    struct woqi_ct_parts made; /* packed NULL: rounded to nearest here */
     size_t plain;    /* index of the writer's tensor */
     float low, high; /* of the whole, at tensor granularity */
 };
@@ -50,21 +54,27 @@ static enum woq_status no_memory(void)
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for blocks of weights");
 }
 
-/* Its place among the blocks, and its tensors in the files. */
-static enum woq_status add_layer(struct stream *s, const struct woq_tensor *t, const struct woq_format *format)
+/* Its place among the blocks, and its tensors in the files. made: of a quantized one, where its codes are; NULL =
+ * nowhere yet. */
+static enum woq_status add_layer(struct stream *s, const struct woq_tensor *t, const struct woq_format *format,
+                                 const struct woq_checkpoint *made)
 {
     struct layer *l = &s->layers[s->count++];
     *l = (struct layer){.tensor = t, .rows = 1, .columns = t->rank ? t->shape[t->rank - 1] : 1, .format = format};
     for (uint32_t i = 0; i + 1 < t->rank; i++)
         l->rows *= t->shape[i];
+    l->row_bytes = l->rows ? t->bytes / l->rows : 0;
     uint64_t fit = l->columns ? BLOCK_ELEMENTS / l->columns : BLOCK_ELEMENTS;
     l->block_rows = fit > BLOCK_ROWS ? fit / BLOCK_ROWS * BLOCK_ROWS : BLOCK_ROWS;
     l->block_rows = l->block_rows < l->rows ? l->block_rows : l->rows;
     l->begin = s->blocks;
     s->blocks += l->rows && l->columns ? (l->rows + l->block_rows - 1) / l->block_rows : 0;
     l->end = s->blocks;
-    if (format)
-        return woqi_ct_add(&s->writer, t->name, woqi_linear_name(t->name), format, l->rows, l->columns, &l->matrix);
+    if (format) {
+        enum woq_status st = woqi_ct_add(&s->writer, t->name, woqi_linear_name(t->name), format, l->rows, l->columns,
+                                         &l->matrix);
+        return st || !made ? st : woqi_ct_find(&s->writer, &l->matrix, made, &l->made);
+    }
     return woqi_st_add(&s->writer, t->name, "", woqi_st_type_of(s->plan->dtype), t->rank, t->shape, true, &l->plain);
 }
 
@@ -135,6 +145,24 @@ static enum woq_status write_quantized(struct stream *s, const struct layer *l, 
     return st ? st : woqi_ct_write_rows(&s->writer, &l->matrix, first, &made, x->words);
 }
 
+static enum woq_status write_block(struct stream *s, struct layer *l, struct scratch *x, uint64_t first, uint64_t rows)
+{
+    if (l->made.packed)
+        return woqi_ct_copy_rows(&s->writer, &l->matrix, first, rows, &l->made);
+    enum woq_status st = woq_tensor_read(l->tensor, first, rows, x->w);
+    if (!st)
+        st = l->format ? write_quantized(s, l, x, first, rows) : write_plain(s, l, x, first, rows);
+    return st;
+}
+
+static enum woq_status scan_block(const struct stream *s, const struct layer *l, struct scratch *x, uint64_t first,
+                                  uint64_t rows, float *low, float *high)
+{
+    const struct woqi_rtn_block block = {s->source, l->tensor->name, first, false, 0, 0};
+    enum woq_status st = woq_tensor_read(l->tensor, first, rows, x->w);
+    return st ? st : woqi_rtn_scan(rows, l->columns, x->w, 1, &block, low, high);
+}
+
 static struct layer *layer_of(const struct stream *s, uint64_t block)
 {
     size_t low = 0, high = s->count - 1;
@@ -163,26 +191,26 @@ static void do_block(struct stream *s, struct layer *l, struct scratch *x, uint6
     uint64_t first = (index - l->begin) * l->block_rows;
     uint64_t rows = l->rows - first < l->block_rows ? l->rows - first : l->block_rows;
     float low = 0, high = 0;
-    enum woq_status st = woq_tensor_read(l->tensor, first, rows, x->w);
-    if (!st && scan) {
-        const struct woqi_rtn_block block = {s->source, l->tensor->name, first, false, 0, 0};
-        st = woqi_rtn_scan(rows, l->columns, x->w, 1, &block, &low, &high);
-    } else if (!st) {
-        st = l->format ? write_quantized(s, l, x, first, rows) : write_plain(s, l, x, first, rows);
-    }
+    enum woq_status st = scan ? scan_block(s, l, x, first, rows, &low, &high) : write_block(s, l, x, first, rows);
 #ifdef _OPENMP
 #pragma omp critical
 #endif
     {
         l->low = low < l->low ? low : l->low;
         l->high = high > l->high ? high : l->high;
-        s->done += scan ? 0 : rows * (l->tensor->bytes / l->rows);
+        s->done += scan ? 0 : rows * l->row_bytes;
         if (st && (!outcome->status || index < outcome->block)) {
             outcome->status = st;
             outcome->block = index;
             snprintf(outcome->message, sizeof outcome->message, "%s", woq_last_message());
         }
     }
+}
+
+/* At tensor granularity a layer is read twice: a scale needs its whole matrix. */
+static bool is_scanned(const struct layer *l)
+{
+    return l->format && l->format->group == WOQ_GROUP_TENSOR && !l->made.packed;
 }
 
 /* Blocks begin … end − 1 by all threads. */
@@ -199,7 +227,7 @@ static enum woq_status do_wave(struct stream *s, uint64_t begin, uint64_t end, b
         struct scratch *x = s->scratch;
 #endif
         struct layer *l = layer_of(s, i);
-        if (!scan || (l->format && l->format->group == WOQ_GROUP_TENSOR))
+        if (!scan || is_scanned(l))
             do_block(s, l, x, i, scan, &outcome);
     }
     return outcome.status ? woq_report(outcome.status, "%s", outcome.message) : WOQ_OK;
@@ -214,13 +242,12 @@ static enum woq_status report(const struct stream *s, uint64_t next)
     return woq_report(WOQ_ERROR_TIMEOUT, "stopped at %s", name);
 }
 
-/* At tensor granularity a layer is read twice: a scale needs its whole matrix. */
 static enum woq_status do_all(struct stream *s)
 {
     enum woq_status st = WOQ_OK;
     int pass = 1;
     for (size_t i = 0; i < s->count; i++)
-        if (s->layers[i].format && s->layers[i].format->group == WOQ_GROUP_TENSOR)
+        if (is_scanned(&s->layers[i]))
             pass = 0;
     for (; pass < 2; pass++)
         for (uint64_t i = 0; i < s->blocks && !st; i += WAVE) {
@@ -234,6 +261,31 @@ static enum woq_status do_all(struct stream *s)
     return st || !s->blocks ? st : report(s, s->blocks - 1);
 }
 
+/* Tensor `index` of the source, or what the results have in its place. */
+static enum woq_status add_tensor(struct stream *s, size_t index)
+{
+    const struct woqi_plan *plan = s->plan;
+    const struct woq_tensor *t = woq_checkpoint_tensor(plan->checkpoint, index), *other = NULL;
+    const struct woq_checkpoint *made = NULL;
+    const uint32_t layer = woqi_layer_number(t->name);
+    enum woq_status st = WOQ_OK;
+    if (plan->results && layer != UINT32_MAX)
+        st = woqi_results_layer(plan->results, layer, &made);
+    if (st)
+        return st;
+    if (plan->use[index] == WOQI_USE_QUANTIZE)
+        return add_layer(s, t, &plan->formats[index], made);
+    if (made && (other = woq_checkpoint_find(made, t->name))) {
+        if (other->rank != t->rank || memcmp(other->shape, t->shape, sizeof t->shape))
+            return woq_report(WOQ_ERROR_INVALID_DATA, "%s: tensor '%s' has another shape than in %s",
+                              woq_checkpoint_path(made), t->name, s->source);
+    }
+    st = add_layer(s, t, NULL, NULL);
+    if (other)
+        s->layers[s->count - 1].tensor = other;
+    return st;
+}
+
 enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_atomic_dir *dir, uint64_t shard_bytes)
 {
     size_t count = woq_checkpoint_tensor_count(plan->checkpoint);
@@ -244,8 +296,7 @@ enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_
         st = no_memory();
     for (size_t i = 0; i < count && !st; i++)
         if (plan->use[i] != WOQI_USE_DROP)
-            st = add_layer(&s, woq_checkpoint_tensor(plan->checkpoint, i),
-                           plan->use[i] == WOQI_USE_QUANTIZE ? &plan->formats[i] : NULL);
+            st = add_tensor(&s, i);
     if (!st)
         st = woqi_st_open(&s.writer, dir, shard_bytes);
     if (!st)

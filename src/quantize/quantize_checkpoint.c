@@ -27,24 +27,31 @@ static enum woq_status copy_companions(const struct woq_checkpoint *c, struct wo
     return st;
 }
 
+enum woq_status woqi_quantize_write(const struct woqi_plan *plan, const char *directory, uint64_t shard_bytes)
+{
+    const struct woq_checkpoint *c = plan->checkpoint;
+    struct woqi_atomic_dir dir = {.fd = -1};
+    enum woq_status st = woqi_atomic_dir_begin(&dir, directory, woq_checkpoint_path(c), plan->params->force);
+    if (!st)
+        st = woqi_ct_write_config(plan, &dir);
+    if (!st)
+        st = woq_checkpoint_container(c) == WOQ_CONTAINER_GGUF ? woqi_ct_write_tokenizer(plan, &dir)
+                                                               : copy_companions(c, &dir);
+    if (!st)
+        st = woqi_ct_write_tensors(plan, &dir, shard_bytes);
+    if (!st)
+        st = woqi_atomic_dir_commit(&dir);
+    woqi_atomic_dir_end(&dir);
+    return st;
+}
+
 enum woq_status woqi_quantize_checkpoint(const struct woq_checkpoint *checkpoint, const char *directory,
                                          const struct woq_quantize_params *params, uint64_t shard_bytes)
 {
     struct woqi_plan plan = {0};
-    struct woqi_atomic_dir dir = {.fd = -1};
     enum woq_status st = woqi_plan_make(checkpoint, params, &plan);
     if (!st)
-        st = woqi_atomic_dir_begin(&dir, directory, woq_checkpoint_path(checkpoint), params->force);
-    if (!st)
-        st = woqi_ct_write_config(&plan, &dir);
-    if (!st)
-        st = woq_checkpoint_container(checkpoint) == WOQ_CONTAINER_GGUF ? woqi_ct_write_tokenizer(&plan, &dir)
-                                                                        : copy_companions(checkpoint, &dir);
-    if (!st)
-        st = woqi_ct_write_tensors(&plan, &dir, shard_bytes);
-    if (!st)
-        st = woqi_atomic_dir_commit(&dir);
-    woqi_atomic_dir_end(&dir);
+        st = woqi_quantize_write(&plan, directory, shard_bytes);
     woqi_plan_free(&plan);
     return st;
 }

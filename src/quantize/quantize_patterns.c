@@ -49,6 +49,16 @@ size_t woqi_linear_name(const char *name)
     return part == PARTS ? 0 : stem + strlen(parts[part]);
 }
 
+uint32_t woqi_layer_number(const char *name)
+{
+    static const char layers[] = "model.layers.";
+    const size_t fixed = sizeof layers - 1;
+    if (strncmp(name, layers, fixed))
+        return UINT32_MAX;
+    const size_t digits = strspn(name + fixed, "0123456789");
+    return digits && digits < 9 && name[fixed + digits] == '.' ? (uint32_t)strtoul(name + fixed, NULL, 10) : UINT32_MAX;
+}
+
 struct woqi_patterns {
     const struct woq_quantize_params *params;
     size_t count;       /* those of `keep`, then those of `overrides` */

@@ -12,6 +12,7 @@
 #include <woq/quantize.h>
 
 struct yyjson_mut_doc;
+struct woqi_results;
 
 /* ---- rtn.c ---- */
 /* The arrays of n rows, canonical and dense, sized by woq_format_get_sizes. */
@@ -170,10 +171,22 @@ enum woq_status woqi_ct_write_rows(struct woqi_st_writer *writer, const struct w
                                    const struct woq_weights_source *rows, uint8_t *scratch);
 enum woq_status woqi_ct_write_shape(struct woqi_st_writer *writer, const struct woqi_ct_matrix *matrix);
 
+/* A layer that is in this form already. */
+struct woqi_ct_parts {
+    const struct woq_tensor *packed, *scale, *zero; /* zero: NULL if symmetric */
+};
+/* INVALID_DATA: `from` has no such layer, or one of another format or shape than the matrix that is written. */
+enum woq_status woqi_ct_find(const struct woqi_st_writer *writer, const struct woqi_ct_matrix *matrix,
+                             const struct woq_checkpoint *from, struct woqi_ct_parts *out);
+/* As woqi_ct_write_rows, byte for byte. */
+enum woq_status woqi_ct_copy_rows(struct woqi_st_writer *writer, const struct woqi_ct_matrix *matrix, uint64_t first,
+                                  uint64_t rows, const struct woqi_ct_parts *from);
+
 /* ---- quantize_patterns.c ---- */
 /* Bytes of "model.layers.0.mlp.up_proj" in the name of a decoder's linear weight, with or without ".weight"; 0 for
  * any other name. */
 size_t woqi_linear_name(const char *name);
+uint32_t woqi_layer_number(const char *name); /* 12 of "model.layers.12.…"; UINT32_MAX for any other name */
 
 struct woqi_patterns; /* keep and overrides of params, which must outlive it */
 enum woq_status woqi_patterns_compile(const struct woq_quantize_params *params, struct woqi_patterns **out);
@@ -195,6 +208,8 @@ struct woqi_plan {
     enum woqi_tensor_use *use; /* of each of the checkpoint's tensors */
     struct woq_format *formats; /* of each that is quantized: of its codes; its scale is the one written */
     uint64_t bytes;            /* of tensors that are read */
+    struct woqi_results *results; /* what is written in the source's place: all quantized layers, and what else they
+                                     hold; borrowed; NULL = layers are rounded to nearest while writing */
 };
 
 enum woq_status woqi_plan_make(const struct woq_checkpoint *checkpoint, const struct woq_quantize_params *params,
@@ -210,6 +225,8 @@ enum woq_status woqi_ct_write_tokenizer(const struct woqi_plan *plan, struct woq
 
 /* ---- quantize_checkpoint.c ---- */
 #define WOQI_SHARD_BYTES 5000000000ull
+/* Writes what is planned, whole or not at all. As woq_quantize_checkpoint from there on. */
+enum woq_status woqi_quantize_write(const struct woqi_plan *plan, const char *directory, uint64_t shard_bytes);
 /* woq_quantize_checkpoint with another limit of a shard. */
 enum woq_status woqi_quantize_checkpoint(const struct woq_checkpoint *checkpoint, const char *directory,
                                          const struct woq_quantize_params *params, uint64_t shard_bytes);
