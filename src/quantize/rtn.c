@@ -11,6 +11,7 @@
  *
  * A group whose scale is 0 gets the code of 0 everywhere.
  */
+#include "grid.h"
 #include "quantizer.h"
 
 #include <math.h>
@@ -19,15 +20,6 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
-struct range {
-    float low, high; /* low <= 0 <= high */
-};
-
-struct grid {
-    float scale, low, high; /* bounds of w / scale */
-    unsigned zero;
-};
 
 struct rtn {
     const struct woq_format *format;
@@ -52,81 +44,18 @@ uint32_t woqi_jobs(uint32_t jobs)
 /* Index of the first element that is infinite or not a number; `count` if there is none. */
 static uint64_t first_bad(const float *w, uint64_t count)
 {
-    uint32_t bad = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, w + i, sizeof bits);
-        bad |= (bits & 0x7fffffffu) >= 0x7f800000u;
-    }
-    if (!bad)
-        return count;
     for (uint64_t i = 0; i < count; i++)
         if (!isfinite(w[i]))
             return i;
     return count;
 }
 
-static struct range range_of(const float *w, uint64_t count)
-{
-    struct range r = {0, 0};
-    for (uint64_t i = 0; i < count; i++) {
-        r.low = w[i] < r.low ? w[i] : r.low;
-        r.high = w[i] > r.high ? w[i] : r.high;
-    }
-    return r;
-}
-
-static float round_to(enum woq_type type, float v)
-{
-    switch (type) {
-    case WOQ_F16:
-        return woq_f16_to_f32(woq_f32_to_f16(v));
-    case WOQ_BF16:
-        return woq_bf16_to_f32(woq_f32_to_bf16(v));
-    case WOQ_F32:
-    case WOQ_TYPE_NONE:
-        break;
-    }
-    return v;
-}
-
-static struct grid grid_of(const struct rtn *t, struct range r)
-{
-    float top = (float)((1u << t->bits) - 1), half = (float)((1u << (t->bits - 1)) - 1);
-    struct grid g = {0, 0, 0, 0};
-    if (t->format->zero == WOQ_ZERO_SYMMETRIC) {
-        float most = -r.low > r.high ? -r.low : r.high;
-        g.scale = round_to(t->format->scale, most / half);
-        g.zero = 1u << (t->bits - 1);
-        g.low = -half;
-        g.high = half;
-        return g;
-    }
-    g.scale = round_to(t->format->scale, (r.high - r.low) / top);
-    if (g.scale > 0 && isfinite(g.scale)) {
-        float zero = -r.low / g.scale;
-        g.zero = (unsigned)rintf(zero < top ? zero : top);
-    }
-    g.low = -(float)g.zero;
-    g.high = top - (float)g.zero;
-    return g;
-}
-
 /* Columns first … first + count − 1 of a row of codes, rising: an even column clears its byte. */
-static void write_codes(const struct rtn *t, const struct grid *g, const float *w, uint64_t first,
+static void write_codes(const struct rtn *t, const struct woqi_grid *g, const float *w, uint64_t first,
                         uint64_t count, uint8_t *row)
 {
-    /* 1.5·2^23, whose bits are 0x4b400000: added to |v| < 2^22 it leaves no bit for a fraction, so the sum
-     * is rounded to nearest even and its low bits are the integer. */
-    const float magic = 12582912.0f;
     for (uint64_t i = 0; i < count; i++) {
-        float v = g->scale > 0 ? w[i] / g->scale : 0;
-        v = v < g->low ? g->low : v;
-        v = v > g->high ? g->high : v;
-        float sum = v + magic;
-        uint32_t bits;
-        memcpy(&bits, &sum, sizeof bits);
-        uint32_t code = bits - 0x4b400000u + g->zero;
+        unsigned code = woqi_grid_code(g, w[i]);
         uint64_t k = first + i;
         if (t->bits == 8)
             row[k] = (uint8_t)code;
@@ -137,7 +66,7 @@ static void write_codes(const struct rtn *t, const struct grid *g, const float *
     }
 }
 
-static void store_scale(const struct rtn *t, uint64_t index, const struct grid *g)
+static void store_scale(const struct rtn *t, uint64_t index, const struct woqi_grid *g)
 {
     uint8_t *to = (uint8_t *)t->out->scales + index * woq_type_size(t->format->scale);
     if (t->format->scale == WOQ_F32) {
@@ -153,14 +82,21 @@ static void store_scale(const struct rtn *t, uint64_t index, const struct grid *
 
 /* One row; `whole` is the tensor's grid, NULL for finer ones. False if a scale is not finite; *column
  * is where its group begins. */
-static bool write_row(const struct rtn *t, uint64_t row, const struct grid *whole, uint64_t *column)
+static bool write_row(const struct rtn *t, uint64_t row, const struct woqi_grid *whole, uint64_t *column)
 {
     const float *w = t->w + row * t->k;
     uint8_t *codes = t->out->codes + row * t->row_bytes;
     for (uint64_t g = 0; g < t->groups; g++) {
         uint64_t first = g * t->group;
         uint64_t count = t->k - first < t->group ? t->k - first : t->group;
-        struct grid grid = whole ? *whole : grid_of(t, range_of(w + first, count));
+        struct woqi_grid grid;
+        if (whole) {
+            grid = *whole;
+        } else {
+            float low, high;
+            woqi_range_of(count, w + first, &low, &high);
+            grid = woqi_grid_of_range(t->format, low, high);
+        }
         if (!isfinite(grid.scale)) {
             *column = first;
             return false;
@@ -191,13 +127,13 @@ enum woq_status woqi_rtn_scan(uint64_t n, uint64_t k, const float *w, uint32_t j
     reduction(min : worst, least) reduction(max : most)
 #endif
     for (uint64_t row = 0; row < n; row++) {
-        if (first_bad(w + row * k, k) < k) {
+        float row_low, row_high;
+        if (!woqi_range_of(k, w + row * k, &row_low, &row_high)) {
             worst = row < worst ? row : worst;
             continue;
         }
-        struct range r = range_of(w + row * k, k);
-        least = r.low < least ? r.low : least;
-        most = r.high > most ? r.high : most;
+        least = row_low < least ? row_low : least;
+        most = row_high > most ? row_high : most;
     }
     *low = least;
     *high = most;
@@ -223,11 +159,12 @@ enum woq_status woqi_rtn(const struct woq_format *format, uint64_t n, uint64_t k
                     sizes.groups == 1 ? k : format->group, format->code == WOQ_CODE_U4 ? 4 : 8,
                     w, block, out};
     jobs = woqi_jobs(jobs);
-    struct range all;
-    if ((st = woqi_rtn_scan(n, k, w, jobs, block, &all.low, &all.high)))
+    float low, high;
+    if ((st = woqi_rtn_scan(n, k, w, jobs, block, &low, &high)))
         return st;
     bool tensor = format->group == WOQ_GROUP_TENSOR;
-    struct grid whole = grid_of(&t, block->ranged ? (struct range){block->low, block->high} : all);
+    struct woqi_grid whole =
+        block->ranged ? woqi_grid_of_range(format, block->low, block->high) : woqi_grid_of_range(format, low, high);
     if (tensor && !isfinite(whole.scale))
         return fail_scale(&t, 0, 0);
     if (tensor)
