@@ -5,42 +5,7 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <math.h>
-#include <stdlib.h>
-
-#include "quantize/grid.h"
-
-static void assert_says(const char *text)
-{
-    if (!strstr(woq_last_message(), text))
-        fail_msg("'%s' does not say '%s'", woq_last_message(), text);
-}
-
-static struct woq_format make(enum woq_code code, enum woq_zero zero, enum woq_type scale, uint64_t group)
-{
-    struct woq_format f = WOQ_FORMAT_INIT;
-    f.code = code;
-    f.zero = zero;
-    f.scale = scale;
-    f.group = group;
-    return f;
-}
-
-/* Nearly normal, mean 0, standard deviation 0.06. */
-static void fill(float *w, uint64_t count, uint64_t seed)
-{
-    uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;
-    for (uint64_t i = 0; i < count; i++) {
-        double sum = 0;
-        for (int j = 0; j < 6; j++) {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            sum += (double)(x >> 11) / 9007199254740992.0 - 0.5;
-        }
-        w[i] = (float)(sum * 0.085);
-    }
-}
+#include "quantize_data.h"
 
 static double rounded(enum woq_type type, double v)
 {
@@ -111,8 +76,8 @@ static void test_search(void **state)
     (void)state;
     for (uint64_t i = 0; i < sizeof counts / sizeof *counts * 12 * 8; i++) {
         uint64_t count = counts[i / 96];
-        struct woq_format f = make(i % 2 ? WOQ_CODE_U4 : WOQ_CODE_U8, i / 2 % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC,
-                                   types[i / 4 % 3], count);
+        struct woq_format f = make_format(i % 2 ? WOQ_CODE_U4 : WOQ_CODE_U8,
+                                          i / 2 % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC, types[i / 4 % 3], count);
         fill(w, K, i);
         fill(weight, K, i + 1000);
         for (uint64_t j = 0; j < K; j++)
@@ -148,7 +113,7 @@ static void test_search(void **state)
 /* The further code goes to the side that has the further weight. */
 static void test_signs(void **state)
 {
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
     float w[16];
     (void)state;
     for (int i = 0; i < 16; i++)
@@ -167,7 +132,7 @@ static void test_signs(void **state)
 /* Where importance is all on one column it is hit; where there is none the range decides. */
 static void test_importance(void **state)
 {
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F32, 64);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F32, 64);
     float w[64], weight[64] = {0};
     (void)state;
     fill(w, 64, 5);
@@ -184,7 +149,7 @@ static void test_importance(void **state)
 
 static void test_extremes(void **state)
 {
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
     float w[32];
     (void)state;
     /* Nothing but zeros. */
@@ -211,7 +176,7 @@ static void test_extremes(void **state)
         }
     /* Of binary32 there are more: sizes whose squares leave it. */
     for (int e = -120; e <= 120; e += 16) {
-        struct woq_format wide = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F32, 32);
+        struct woq_format wide = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F32, 32);
         fill(w, 32, 3);
         struct woqi_grid one = woqi_grid_search(&wide, 32, w, NULL);
         for (int i = 0; i < 32; i++)
@@ -240,7 +205,8 @@ static void test_matrix(void **state)
     for (int i = 0; i < K; i++)
         weight[i] = fabsf(weight[i]);
     for (size_t i = 0; i < sizeof groups / sizeof *groups * 2; i++) {
-        struct woq_format f = make(WOQ_CODE_U4, i % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC, WOQ_F16, groups[i / 2]);
+        struct woq_format f = make_format(WOQ_CODE_U4, i % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC, WOQ_F16,
+                                          groups[i / 2]);
         struct woq_format_sizes sizes;
         assert_int_equal(woq_format_get_sizes(&f, N, K, &sizes), 0);
         memset(grids, 0, sizeof *grids * N * sizes.groups); /* padding is compared, too */
@@ -286,7 +252,8 @@ static void test_tensor(void **state)
     for (int i = 0; i < N * K; i++)
         weight[i] = i < K ? fabsf(weight[i]) : weight[i % K];
     for (int zero = 0; zero < 2; zero++) {
-        struct woq_format f = make(WOQ_CODE_U8, zero ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC, WOQ_BF16, WOQ_GROUP_TENSOR);
+        struct woq_format f = make_format(WOQ_CODE_U8, zero ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC, WOQ_BF16,
+                                          WOQ_GROUP_TENSOR);
         struct woqi_grid g, again, range;
         assert_int_equal(woqi_grids_search(&f, N, K, w, weight, 1, &g), 0);
         assert_int_equal(woqi_grids_search(&f, N, K, w, weight, 4, &again), 0);
@@ -304,7 +271,7 @@ static void test_refusals(void **state)
 {
     float w[4 * 48];
     struct woqi_grid grids[4 * 3];
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
     (void)state;
     for (int tensor = 0; tensor < 2; tensor++) {
         f.group = tensor ? WOQ_GROUP_TENSOR : 16;
