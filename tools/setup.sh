@@ -53,8 +53,8 @@ command -v flock >/dev/null && flock 9
 
 # What is installed -------------------------------------------------------------------------------------------------
 
-# Tools by the command they bring, taken from the machine's own suite. Clear of the trixie source on purpose: the
-# machine keeps its compiler.
+# Tools by the command they bring, taken from the machine's own suite, and with them OpenBLAS, which goes with the
+# compiler's libgfortran. Clear of the trixie source on purpose: the machine keeps its compiler.
 tools=(gcc:gcc g++:g++ cmake:cmake ninja:ninja-build pkg-config:pkg-config git:git python3:python3)
 [ $want_aarch64 -eq 0 ] || tools+=(qemu-aarch64:qemu-user aarch64-linux-gnu-ld:binutils-aarch64-linux-gnu)
 # Packages that must be Debian 13's, with the lowest version that serves: PoCL 6, and a glslc and Vulkan headers that
@@ -72,6 +72,7 @@ missing_tools() {
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     [ $want_python -eq 0 ] || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    pkg-config --exists openblas 2>/dev/null || echo libopenblas-dev
 }
 
 missing_packages() {
