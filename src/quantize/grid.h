@@ -10,7 +10,8 @@
 
 #include <woq/format.h>
 
-/* One group's: codes low + zero … high + zero are used; scale is rounded to the format's type, 0 = all weights are 0. */
+/* One group's: codes low + zero … high + zero are used; scale is rounded to the format's type and may be negative,
+ * 0 = all weights are 0. */
 struct woqi_grid {
     float scale, low, high; /* bounds of w / scale */
     unsigned zero;
@@ -52,8 +53,8 @@ static inline float woqi_grid_value(const struct woqi_grid *g, unsigned code)
 
 /* All groups of a matrix [n][k]: grids [n][groups], searched by `jobs` threads (0 = all), whose number does not change
  * them. weight: [k], NULL = 1. A tensor's scale: one grid for all.
- * Returns WOQ_OK; INVALID_ARGUMENT; INVALID_DATA (a weight that is not finite or too large for the scale: row and column
- * named); OUT_OF_MEMORY. */
+ * Returns WOQ_OK; INVALID_ARGUMENT; INVALID_DATA (a weight that is not finite or too large for the scale: row and
+ * column named); OUT_OF_MEMORY. */
 enum woq_status woqi_grids_search(const struct woq_format *format, uint64_t n, uint64_t k, const float *w,
                                   const float *weight, uint32_t jobs, struct woqi_grid *out);
 /* The same with a third of the scales, 1 … 0.7 of the range: for comparing matrices, not for codes. */
