@@ -1,0 +1,476 @@
+/* calibrate.c: a calibrated quantization from its arguments to the written checkpoint, layer by layer. */
+#include "calibration.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <yyjson.h>
+
+struct run {
+    struct woq_device *device;
+    const struct woq_checkpoint *checkpoint;
+    const struct woq_calibrate_params *params;
+    struct woqi_plan plan;
+    struct woqi_samples samples;
+    struct woqi_statistics statistics;
+    struct woqi_streams streams;
+    struct woqi_results *results;
+    uint32_t layers, layer, jobs;
+    const char *what; /* is being done */
+    uint64_t steps;   /* of all layers */
+    double start;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static enum woq_status bad(const char *what, const char *why)
+{
+    return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "calibration: %s %s", what, why);
+}
+
+static bool is_share(float v)
+{
+    return v >= 0 && v <= 1;
+}
+
+static enum woq_status check(const struct woq_calibrate_params *p)
+{
+    if (!p)
+        return bad("params", "is NULL");
+    if (p->struct_size < sizeof *p)
+        return bad("params.struct_size", "is too small; use WOQ_CALIBRATE_PARAMS_INIT");
+    if (p->method < WOQ_METHOD_MSE || p->method > WOQ_METHOD_AWQ_GPTQ)
+        return bad("method", "must be MSE, AWQ, GPTQ or AWQ_GPTQ");
+    if (!p->text)
+        return bad("text", "is NULL; it must be a file");
+    if (!p->samples || p->samples > 1u << 20)
+        return bad("samples", "must be 1 to 2^20");
+    if (p->window < 2 || p->window > 1u << 20)
+        return bad("window", "must be 2 to 2^20 tokens");
+    if (!(p->damping > 0) || !(p->damping <= 1))
+        return bad("damping", "must be above 0, at most 1");
+    if (!is_share(p->input_share) || !is_share(p->residual_share))
+        return bad("input_share and residual_share", "must be 0 to 1");
+    return WOQ_OK;
+}
+
+static void log_line(const struct woq_calibrate_params *p, const char *text)
+{
+    if (p->log)
+        p->log(p->log_user, WOQ_LOG_WARNING, text);
+}
+
+static bool step(void *user)
+{
+    const struct run *r = user;
+    const struct woq_calibrate_params *p = r->params;
+    const double done = (double)r->streams.steps / (double)r->steps;
+    return !p->progress || p->progress(p->progress_user, r->what, r->layer, r->layers, done < 1 ? done : 1);
+}
+
+static bool corrects(const struct woq_calibrate_params *p)
+{
+    return (p->method == WOQ_METHOD_GPTQ || p->method == WOQ_METHOD_AWQ_GPTQ) &&
+           (p->input_share > 0 || p->residual_share > 0);
+}
+
+/* Everything that the bits of the result depend on, so that an earlier run's layers are taken for this one's only if
+ * they are. */
+static enum woq_status identify(const struct run *r, char **out)
+{
+    const struct woq_calibrate_params *p = r->params;
+    const struct woq_device_info *device = woq_device_get_info(r->device);
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a of the samples */
+    for (uint64_t i = 0; i < (uint64_t)r->samples.count * r->samples.window; i++)
+        hash = (hash ^ (uint32_t)r->samples.tokens[i]) * UINT64_C(0x100000001b3);
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc), *formats = yyjson_mut_arr(doc);
+    char samples[17], name[64];
+    snprintf(samples, sizeof samples, "%016llx", (unsigned long long)hash);
+    yyjson_mut_doc_set_root(doc, root);
+    bool fine = yyjson_mut_obj_add_str(doc, root, "woq", woq_version_string()) &&
+                yyjson_mut_obj_add_str(doc, root, "model", r->statistics.model) &&
+                yyjson_mut_obj_add_str(doc, root, "method", woq_method_name(p->method)) &&
+                yyjson_mut_obj_add_strcpy(doc, root, "samples", samples) &&
+                yyjson_mut_obj_add_uint(doc, root, "count", r->samples.count) &&
+                yyjson_mut_obj_add_uint(doc, root, "window", r->samples.window) &&
+                yyjson_mut_obj_add_real(doc, root, "damping", (double)p->damping) &&
+                yyjson_mut_obj_add_bool(doc, root, "natural_order", p->natural_order) &&
+                yyjson_mut_obj_add_real(doc, root, "input_share", (double)p->input_share) &&
+                yyjson_mut_obj_add_real(doc, root, "residual_share", (double)p->residual_share) &&
+                yyjson_mut_obj_add_str(doc, root, "math", woq_math_name(p->math)) &&
+                yyjson_mut_obj_add_str(doc, root, "device", device->name) &&
+                yyjson_mut_obj_add_str(doc, root, "driver", device->driver) &&
+                yyjson_mut_obj_add_uint(doc, root, "jobs", r->jobs) &&
+                yyjson_mut_obj_add_val(doc, root, "formats", formats);
+    for (size_t i = 0; i < woq_checkpoint_tensor_count(r->checkpoint) && fine; i++) {
+        snprintf(name, sizeof name, "-");
+        if (r->plan.use[i] == WOQI_USE_QUANTIZE)
+            woq_format_name(&r->plan.formats[i], name, sizeof name);
+        fine = yyjson_mut_arr_add_strcpy(doc, formats, name);
+    }
+    *out = fine ? yyjson_mut_write(doc, 0, NULL) : NULL;
+    yyjson_mut_doc_free(doc);
+    return *out ? WOQ_OK : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for the run's description");
+}
+
+static enum woq_status read_samples(struct run *r)
+{
+    struct woq_tokenizer *tokenizer = NULL;
+    const struct woq_calibrate_params *p = r->params;
+    struct woq_model_config config = {.struct_size = sizeof config};
+    enum woq_status st = woq_checkpoint_config(r->checkpoint, &config);
+    if (!st && config.context && p->window > config.context)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "calibration: window is %u; the model's context ends at %u tokens",
+                          p->window, config.context);
+    if (!st)
+        st = woq_tokenizer_create(r->checkpoint, &tokenizer);
+    if (!st)
+        st = woqi_samples_read(tokenizer, p->text, p->samples, p->window, p->seed, &r->samples);
+    woq_tokenizer_destroy(&tokenizer);
+    if (!st)
+        st = woqi_statistics_create(&config, &r->statistics);
+    if (st)
+        return st;
+    const char *slash = strrchr(p->text, '/');
+    snprintf(r->statistics.text, sizeof r->statistics.text, "%s", slash ? slash + 1 : p->text);
+    r->statistics.samples = r->samples.count;
+    r->statistics.window = r->samples.window;
+    r->statistics.seed = p->seed;
+    r->layers = config.layers;
+    return woqi_checkpoint_fingerprint(r->checkpoint, r->statistics.model);
+}
+
+static enum woq_status start_streams(struct run *r, const char *spill, bool paired)
+{
+    r->streams.steps = 0;
+    r->steps = (uint64_t)r->layers * r->samples.count * woqi_streams_steps(paired);
+    enum woq_status st =
+        woqi_streams_create(r->device, r->checkpoint, &r->samples, r->params, spill, paired, &r->streams);
+    r->streams.step = step;
+    r->streams.step_user = r;
+    return st;
+}
+
+static void release(struct run *r)
+{
+    woqi_streams_release(&r->streams);
+    woqi_statistics_release(&r->statistics);
+    woqi_samples_release(&r->samples);
+    woqi_plan_free(&r->plan);
+}
+
+static struct woqi_channel_statistics *statistics_of(struct run *r, enum woqi_stage stage)
+{
+    return &r->statistics.inputs[r->layer * WOQI_STAGES + (uint32_t)stage];
+}
+
+/* Activations that are not finite would poison every layer from here on. */
+static enum woq_status check_finite(const struct run *r, const struct woqi_channel_statistics *c)
+{
+    if (!c->not_finite)
+        return WOQ_OK;
+    return woq_report(WOQ_ERROR_INVALID_DATA, "%s: %llu of the inputs of '%s' are not finite; FP16 ends at 65504",
+                      woq_checkpoint_path(r->checkpoint), (unsigned long long)c->not_finite, c->name);
+}
+
+/* ---- A layer that an earlier run finished ---- */
+
+static enum woq_status take_stage(struct run *r, const struct woq_checkpoint *layer, enum woqi_stage stage)
+{
+    struct woqi_block *block = r->streams.quantized.block;
+    const struct woq_model_config *config = woqi_block_config(block);
+    struct woqi_stage_info info;
+    struct woqi_stage_result planned;
+    struct woq_weights_source sources[WOQI_STAGE_PARTS] = {{.codes = NULL}};
+    enum woq_status st = woqi_stage_describe(config, r->layer, stage, &info);
+    if (!st)
+        st = woqi_stage_begin(&r->plan, &info, &planned);
+    if (st || !planned.count)
+        return st;
+    const struct woq_tensor *norm = *info.norm ? woq_checkpoint_find(layer, info.norm) : NULL;
+    if (norm)
+        st = woq_tensor_read(norm, 0, 1, woqi_block_norm(block, stage));
+    for (uint32_t i = 0; i < info.count && !st; i++)
+        st = woq_checkpoint_packed_source(layer, info.names[i], &sources[i]);
+    if (!st)
+        st = woqi_block_set(block, stage, sources);
+    for (uint32_t i = 0; i < info.count; i++)
+        if (sources[i].codes)
+            woq_source_release(&sources[i]);
+    return st;
+}
+
+static enum woq_status repeat_layer(struct run *r)
+{
+    const struct woq_checkpoint *layer;
+    r->what = "running finished layers";
+    enum woq_status st = woqi_results_layer(r->results, r->layer, &layer);
+    if (!st)
+        st = woqi_streams_load(&r->streams, r->layer);
+    for (int stage = 0; stage < WOQI_STAGES && !st; stage++)
+        st = take_stage(r, layer, stage);
+    for (int stage = 0; stage < WOQI_STAGES && !st; stage++)
+        st = woqi_streams_gather(&r->streams, stage, NULL, statistics_of(r, stage));
+    return st ? st : woqi_streams_finish(&r->streams);
+}
+
+/* ---- A layer to be quantized ---- */
+
+struct layer {
+    struct woqi_stage_info info[WOQI_STAGES];
+    struct woqi_stage_result stage[WOQI_STAGES];
+    uint16_t *norm[WOQI_STAGES]; /* changed ones, in the checkpoint's type */
+};
+
+static enum woq_status set_stage(struct run *r, const struct woqi_stage_result *result, enum woqi_stage stage)
+{
+    struct woq_weights_source sources[WOQI_STAGE_PARTS];
+    for (uint32_t i = 0; i < result->count; i++)
+        sources[i] = result->part[i].source;
+    return woqi_block_set(r->streams.quantized.block, stage, sources);
+}
+
+/* The norm gives x / s, rounded as the checkpoint will hold it. */
+static enum woq_status fold_norm(struct run *r, struct layer *l, enum woqi_stage stage)
+{
+    const float *s = l->stage[stage].channel_scale;
+    const uint64_t k = l->stage[stage].part[0].k;
+    const bool bf16 = r->plan.dtype == WOQ_BF16;
+    float *norm = woqi_block_norm(r->streams.quantized.block, stage);
+    if (!(l->norm[stage] = malloc(k * sizeof **l->norm)))
+        return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for a norm");
+    for (uint64_t i = 0; i < k; i++) {
+        const float v = norm[i] / s[i];
+        l->norm[stage][i] = bf16 ? woq_f32_to_bf16(v) : woq_f32_to_f16(v);
+        norm[i] = bf16 ? woq_bf16_to_f32(l->norm[stage][i]) : woq_f16_to_f32(l->norm[stage][i]);
+        if (!isfinite(norm[i]))
+            return woq_report(WOQ_ERROR_INVALID_DATA, "'%s': element %llu leaves the range of %s when divided by AWQ's "
+                              "channel scale", l->info[stage].norm, (unsigned long long)i,
+                              woq_type_name(r->plan.dtype));
+    }
+    return WOQ_OK;
+}
+
+/* Up's rows give x / s, and down's inputs are made anew. */
+static enum woq_status fold_up(struct run *r, struct layer *l)
+{
+    enum woq_status st = woqi_stage_fold_rows(&l->stage[WOQI_STAGE_GATE_UP].part[1],
+                                              l->stage[WOQI_STAGE_DOWN].channel_scale);
+    if (!st)
+        st = set_stage(r, &l->stage[WOQI_STAGE_GATE_UP], WOQI_STAGE_GATE_UP);
+    return st ? st : woqi_streams_again(&r->streams);
+}
+
+/* Where AWQ's scales of a stage's inputs can go: a norm, or up. Those of o would have to be shared by the heads of a
+ * group. */
+static bool can_fold(const struct layer *l, enum woqi_stage stage)
+{
+    const struct woqi_stage_result *up = &l->stage[WOQI_STAGE_GATE_UP];
+    if (stage == WOQI_STAGE_DOWN)
+        return up->count == 2 && up->part[1].format.group != WOQ_GROUP_TENSOR;
+    return stage != WOQI_STAGE_O;
+}
+
+static void tell_stage(const struct run *r, const struct woqi_stage_result *result)
+{
+    char text[256];
+    if (result->dead) {
+        snprintf(text, sizeof text, "%s: %llu of %llu channels of its input were always 0 in the samples",
+                 result->part[0].name, (unsigned long long)result->dead, (unsigned long long)result->part[0].k);
+        log_line(r->params, text);
+    }
+    if (result->damping > r->params->damping * 1.5f) {
+        snprintf(text, sizeof text, "%s: damping was raised from %g to %g for its Hessian to be positive definite",
+                 result->part[0].name, (double)r->params->damping, (double)result->damping);
+        log_line(r->params, text);
+    }
+}
+
+static enum woq_status quantize_stage(struct run *r, struct layer *l, enum woqi_stage stage)
+{
+    static const char *const names[] = {"q/k/v", "o", "gate/up", "down"};
+    const struct woq_model_config *config = woqi_block_config(r->streams.quantized.block);
+    struct woqi_channel_statistics *channels = statistics_of(r, stage);
+    struct woqi_stage_result *result = &l->stage[stage];
+    struct woqi_moments moments = {.k = 0};
+    r->what = names[stage];
+    enum woq_status st = woqi_stage_describe(config, r->layer, stage, &l->info[stage]);
+    if (!st)
+        st = woqi_stage_begin(&r->plan, &l->info[stage], result);
+    if (st)
+        return st;
+    if (!result->count) {
+        st = woqi_streams_gather(&r->streams, stage, NULL, channels);
+        return st ? st : check_finite(r, channels);
+    }
+    const bool adds = stage == WOQI_STAGE_O || stage == WOQI_STAGE_DOWN;
+    const bool residual = r->streams.paired && adds && r->params->residual_share > 0;
+    const struct woqi_stage_params params = {r->params, channels, r->jobs, can_fold(l, stage)};
+    st = woqi_moments_create(l->info[stage].columns, residual ? config->hidden : 0,
+                             r->streams.paired && r->params->input_share > 0, &moments);
+    if (!st)
+        st = woqi_streams_gather(&r->streams, stage, &moments, channels);
+    if (!st)
+        st = check_finite(r, channels);
+    if (!st)
+        st = woqi_stage_quantize(&params, &moments, result);
+    woqi_moments_release(&moments);
+    if (!st)
+        tell_stage(r, result);
+    if (!st)
+        st = set_stage(r, result, stage);
+    if (!st && result->channel_scale)
+        st = stage == WOQI_STAGE_DOWN ? fold_up(r, l) : fold_norm(r, l, stage);
+    return st;
+}
+
+static enum woq_status save_layer(struct run *r, const struct layer *l)
+{
+    struct woqi_result tensors[WOQI_STAGES * (WOQI_STAGE_PARTS + 1)];
+    uint32_t count = 0;
+    char *report = NULL;
+    for (int s = 0; s < WOQI_STAGES; s++) {
+        for (uint32_t i = 0; i < l->stage[s].count; i++)
+            tensors[count++] = (struct woqi_result){.name = l->stage[s].part[i].name,
+                                                    .matrix = &l->stage[s].part[i].source};
+        if (l->norm[s])
+            tensors[count++] = (struct woqi_result){.name = l->info[s].norm, .columns = l->info[s].columns,
+                                                    .type = r->plan.dtype, .data = l->norm[s]};
+    }
+    enum woq_status st = woqi_report_layer(r->layer, l->stage, &report);
+    if (!st)
+        st = woqi_results_put(r->results, r->layer, tensors, count, report);
+    free(report);
+    return st;
+}
+
+static enum woq_status quantize_layer(struct run *r)
+{
+    struct layer l = {.norm = {NULL}};
+    r->what = "loading";
+    enum woq_status st = woqi_streams_load(&r->streams, r->layer);
+    for (int stage = 0; stage < WOQI_STAGES && !st; stage++)
+        st = quantize_stage(r, &l, stage);
+    r->what = "finishing";
+    if (!st)
+        st = woqi_streams_finish(&r->streams);
+    if (!st)
+        st = save_layer(r, &l);
+    for (int s = 0; s < WOQI_STAGES; s++) {
+        woqi_stage_release(&l.stage[s]);
+        free(l.norm[s]);
+    }
+    return st;
+}
+
+/* What the path is beside; "." where it has no slash. malloc'ed. */
+static char *parent_of(const char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    while (size && path[size - 1] != '/')
+        size--;
+    char *out = malloc(size + 2);
+    if (out)
+        snprintf(out, size + 2, "%.*s.", (int)size, path);
+    return out;
+}
+
+static enum woq_status quantize_layers(struct run *r, const char *directory)
+{
+    uint32_t done = 0;
+    char *identity = NULL, *parent = r->params->spill ? NULL : parent_of(directory);
+    enum woq_status st = identify(r, &identity);
+    if (!st)
+        st = woqi_results_open(directory, identity, r->params->log, r->params->log_user, &r->results, &done);
+    if (!st)
+        st = start_streams(r, r->params->spill ? r->params->spill : parent, corrects(r->params));
+    if (!st && done) {
+        char text[128];
+        snprintf(text, sizeof text, "going on behind %u layers that an earlier run finished", done);
+        log_line(r->params, text);
+    }
+    /* All were done when the run was killed: nothing has to run again but for statistics. */
+    for (r->layer = done < r->layers || r->params->statistics ? 0 : r->layers; r->layer < r->layers && !st; r->layer++)
+        st = r->layer < done ? repeat_layer(r) : quantize_layer(r);
+    free(identity);
+    free(parent);
+    return st;
+}
+
+static enum woq_status write_all(struct run *r, const char *directory)
+{
+    enum woq_status st = WOQ_OK;
+    r->plan.results = r->results;
+    if (r->params->statistics)
+        st = woqi_statistics_write(&r->statistics, r->params->statistics);
+    if (!st && r->params->report)
+        st = woqi_report_write(&r->plan, r->params, &r->samples, r->results, now() - r->start);
+    return st ? st : woqi_quantize_write(&r->plan, directory, WOQI_SHARD_BYTES);
+}
+
+enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct woq_checkpoint *checkpoint,
+                                        const char *directory, const struct woq_quantize_params *params,
+                                        const struct woq_calibrate_params *calibration)
+{
+    struct run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = now()};
+    if (!device || !checkpoint || !directory || !params)
+        return bad(!device ? "device" : !checkpoint ? "checkpoint" : !directory ? "directory" : "params", "is NULL");
+    enum woq_status st = check(calibration);
+    if (st)
+        return st;
+    r.jobs = woqi_jobs(params->jobs);
+    st = woqi_plan_make(checkpoint, params, &r.plan);
+    if (!st)
+        st = read_samples(&r);
+    if (!st)
+        st = quantize_layers(&r, directory);
+    woqi_streams_release(&r.streams);
+    if (!st)
+        st = write_all(&r, directory);
+    woqi_results_close(&r.results, st == WOQ_OK);
+    release(&r);
+    return st;
+}
+
+enum woq_status woq_calibrate_statistics(struct woq_device *device, const struct woq_checkpoint *checkpoint,
+                                         const struct woq_calibrate_params *calibration)
+{
+    struct run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = now()};
+    if (!device || !checkpoint)
+        return bad(!device ? "device" : "checkpoint", "is NULL");
+    enum woq_status st = check(calibration);
+    if (!st && !calibration->statistics)
+        st = bad("statistics", "is NULL; it must be the file to write");
+    if (st)
+        return st;
+    char *parent = calibration->spill ? NULL : parent_of(calibration->statistics);
+    st = read_samples(&r);
+    if (!st)
+        st = start_streams(&r, calibration->spill ? calibration->spill : parent, false);
+    r.what = "statistics";
+    for (; r.layer < r.layers && !st; r.layer++) {
+        st = woqi_streams_load(&r.streams, r.layer);
+        for (int stage = 0; stage < WOQI_STAGES && !st; stage++) {
+            st = woqi_streams_gather(&r.streams, stage, NULL, statistics_of(&r, stage));
+            if (!st)
+                st = check_finite(&r, statistics_of(&r, stage));
+        }
+        if (!st)
+            st = woqi_streams_finish(&r.streams);
+    }
+    if (!st)
+        st = woqi_statistics_write(&r.statistics, calibration->statistics);
+    free(parent);
+    release(&r);
+    return st;
+}
