@@ -1,21 +1,19 @@
 /* cmd_quantize.c: `woq quantize`: a model's linear layers to 4 or 8 bits, as a directory that loaders take. */
-#include "tool.h"
+#include "quantize_calibrated.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <woq/quantize.h>
 
 static const char command[] = "woq quantize";
 
 static const char help[] =
     "usage: woq quantize MODEL OUT [options]\n\n"
-    "Rounds the linear layers of a model's decoder to nearest and writes the directory OUT:\n"
+    "Takes the linear layers of a model's decoder to 4 or 8 bits and writes the directory OUT:\n"
     "compressed-tensors `pack-quantized` safetensors, config.json, tokenizer. Embeddings, norms and\n"
     "lm_head stay 16-bit. MODEL is a .gguf file or a Hugging Face directory. OUT appears whole or\n"
-    "not at all; after an interrupted run, run again.\n\n"
+    "not at all; after an interrupted run, run again: calibration goes on where it was.\n\n"
     "  -b, --bits 4|8        bits of a weight (default 4)\n"
     "  -g, --group N         columns that share a scale: 32, 64 (default) or 128\n"
     "      --channel         one scale for each row (default with --bits 8)\n"
@@ -32,11 +30,28 @@ static const char help[] =
     "  -J, --jobs N          threads (default: all cores)\n"
     "      --force           replace OUT if it is a model's directory\n"
     "  -h, --help            this text\n\n"
+    "Rounding to nearest needs nothing but the weights. Calibration looks at what the layers are given:\n"
+    "      --method NAME     rtn (default); mse: scales of the least error; awq: also channels with large\n"
+    "                        inputs scaled up; gptq: codes that make up for each other's errors and those\n"
+    "                        of the layers before; awq+gptq\n"
+    "      --text FILE       samples are windows of this text (UTF-8, or .jsonl with \"text\" members)\n"
+    "      --samples N       of them (default 128)\n"
+    "      --window N        tokens of one (default 512)\n"
+    "      --seed N          draws other ones\n"
+    "      --device NAME     where products run (default: WOQ_DEVICE, else the best)\n"
+    "      --math MODE       of products: exact, rounded, fixed16, default\n"
+    "      --damping X       of GPTQ (default 0.01)\n"
+    "      --share X         of the error of the layers before that GPTQ makes up for, 0 to 1 (default\n"
+    "                        0.5); 0 needs half the time\n"
+    "      --memory MIB      activations beyond it lie in a file beside OUT (default 1024)\n"
+    "      --report FILE     errors, scales and times of each layer, as JSON\n"
+    "      --statistics FILE the layers' inputs, channel by channel; see woq inspect\n\n"
     "Examples:\n"
     "  woq quantize SmolLM2-135M-Instruct.Q4_1.gguf SmolLM2-w4\n"
     "  woq quantize Qwen3-0.6B Qwen3-w8 --bits 8 --channel\n"
     "  woq quantize Llama-3.2-1B Llama-w4 --group 128 --keep 'layers\\.0\\.'\n"
-    "  woq quantize Qwen3-0.6B Qwen3-mixed --override down_proj=8 --override 'layers\\.0\\.=4:g32'\n";
+    "  woq quantize Qwen3-0.6B Qwen3-mixed --override down_proj=8 --override 'layers\\.0\\.=4:g32'\n"
+    "  woq quantize SmolLM2-135M-Instruct.Q4_1.gguf SmolLM2-gptq --method gptq --text book.txt\n";
 
 enum long_only {
     OPTION_CHANNEL = 256,
@@ -59,6 +74,7 @@ static const struct option options[] = {{"bits", required_argument, NULL, 'b'},
                                         {"jobs", required_argument, NULL, 'J'},
                                         {"force", no_argument, NULL, OPTION_FORCE},
                                         {"help", no_argument, NULL, 'h'},
+                                        CALIBRATED_OPTIONS,
                                         {0}};
 
 struct request {
@@ -69,6 +85,7 @@ struct request {
     size_t keep_count;
     struct woq_quantize_override *overrides; /* group: NO_GRAIN where none was given */
     size_t override_count;
+    struct calibrated_options calibrated;
 };
 
 enum { NO_GRAIN = 1 }; /* a group of one column, which no override can ask for */
@@ -180,6 +197,10 @@ static void complete(struct request *r)
 static bool parse_option(struct request *r, int c, char *why)
 {
     uint64_t group;
+    bool known;
+    const bool good = calibrated_parse(&r->calibrated, c, &known, why);
+    if (known)
+        return good;
     switch (c) {
     case 'b':
         if (!tool_parse_number(optarg, 4, 8, &r->bits, why))
@@ -254,7 +275,7 @@ static void handle_signals(void)
     sigaction(SIGXFSZ, &action, NULL);
 }
 
-static int run(const struct request *r, const char *model, const char *out)
+static int run(struct request *r, const char *model, const char *out)
 {
     struct woq_quantize_params p = WOQ_QUANTIZE_PARAMS_INIT;
     struct woq_checkpoint_params opening = WOQ_CHECKPOINT_PARAMS_INIT;
@@ -278,14 +299,16 @@ static int run(const struct request *r, const char *model, const char *out)
     opening.log = log_line;
     enum woq_status st = woq_checkpoint_open(model, &opening, &checkpoint);
     if (!st)
-        st = woq_quantize_checkpoint(checkpoint, out, &p);
+        st = r->calibrated.method ? calibrated_run(&r->calibrated, command, checkpoint, out, &p, bar.shown, &stopped)
+                                  : woq_quantize_checkpoint(checkpoint, out, &p);
     if (bar.shown)
         fputs("\r\033[K", stderr);
     if (!st)
         warn_tokenizer(checkpoint);
     woq_checkpoint_close(&checkpoint);
     if (st && stopped)
-        return tool_failed(command, "interrupted; '%s' was not written", out);
+        return tool_failed(command, "interrupted; '%s' was not written%s", out,
+                           r->calibrated.method ? ", finished layers are kept for the next run" : "");
     if (st)
         return tool_failed(command, "%s", woq_last_message());
     char grain[40], others[40] = "";
@@ -295,14 +318,15 @@ static int run(const struct request *r, const char *model, const char *out)
         snprintf(grain, sizeof grain, "per %s", r->group == WOQ_GROUP_CHANNEL ? "channel" : "tensor");
     else
         snprintf(grain, sizeof grain, "groups of %llu", (unsigned long long)r->group);
-    printf("%s: %llu bits, %s, %s%s, in %.1f s\n", out, (unsigned long long)r->bits, grain,
+    printf("%s: %s, %llu bits, %s, %s%s, in %.1f s\n", out,
+           r->calibrated.method ? woq_method_name(r->calibrated.method) : "round to nearest", (unsigned long long)r->bits, grain,
            r->asymmetric ? "asymmetric" : "symmetric", others, seconds() - bar.start);
     return TOOL_OK;
 }
 
 int cmd_quantize(int argc, char **argv)
 {
-    struct request r = {.bits = 4};
+    struct request r = {.bits = 4, .calibrated = CALIBRATED_INIT};
     char why[TOOL_WHY];
     int c, code;
     opterr = 0;
@@ -328,6 +352,8 @@ int cmd_quantize(int argc, char **argv)
     else if (argc - optind > 2)
         code = tool_usage(command, "unexpected '%s'; there are but MODEL and OUT", argv[optind + 2]);
     else
+        code = calibrated_check(&r.calibrated, command);
+    if (argc - optind == 2 && !code)
         code = run(&r, argv[optind], argv[optind + 1]);
 done:
     free(r.keep);
