@@ -115,6 +115,12 @@ static void to_floats(const uint16_t *x, float *out, uint64_t count)
         out[i] = woq_f16_to_f32(x[i]);
 }
 
+static void subtract(const float *a, const float *b, float *out, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        out[i] = a[i] - b[i];
+}
+
 static uint64_t columns_of(const struct woqi_streams *s, enum woqi_stage stage)
 {
     const struct woq_model_config *c = woqi_block_config(s->quantized.block);
@@ -151,8 +157,7 @@ enum woq_status woqi_streams_gather(struct woqi_streams *s, enum woqi_stage stag
         if (statistics)
             woqi_statistics_add(statistics, rows, s->paired ? s->b : s->a);
         if (moments && moments->r)
-            for (uint64_t e = 0; e < rows * hidden; e++)
-                s->c[e] = h_of(s, &s->original, i)[e] - h_of(s, &s->quantized, i)[e];
+            subtract(h_of(s, &s->original, i), h_of(s, &s->quantized, i), s->c, rows * hidden);
         if (moments)
             woqi_moments_add(moments, rows, s->a, moments->c ? s->b : NULL, moments->r ? s->c : NULL);
     }
