@@ -1,6 +1,8 @@
 /* test_quantize.c: rounding to nearest, and directories that are written whole or not at all. */
 #include "quantize_model.h"
 
+#include "checkpoint/checkpoint_impl.h"
+
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -134,6 +136,37 @@ static void test_directory(void **state)
         assert_false(exists(".out.woq-partial"));
         delete("out");
     }
+}
+
+/* Pages that were given back come again from the file; memory that is the caller's stays as it is. */
+static void test_forget(void **state)
+{
+    struct woq_checkpoint *c = open_model("model"), *in_memory;
+    uint8_t *copy = aligned_alloc(4096, 64 * 4096);
+    FILE *file = fopen(in_root("model/model.safetensors"), "rb");
+    float row[INNER];
+    (void)state;
+    assert_true(copy && file);
+    const size_t size = fread(copy, 1, 64 * 4096, file);
+    fclose(file);
+    for (int pass = 0; pass < 3; pass++)
+        for (int i = 0; i < TENSORS; i++) {
+            const struct woq_tensor *t = woq_checkpoint_find(c, tensors[i].name);
+            assert_int_equal(woq_tensor_read(t, tensors[i].n - 1, 1, row), WOQ_OK);
+            for (uint64_t k = 0; k < tensors[i].k; k++)
+                assert_true(row[k] == weight((uint64_t)i, (tensors[i].n - 1) * tensors[i].k + k));
+            woqi_ckpt_forget(t);
+        }
+    woq_checkpoint_close(&c);
+    uint8_t *before = malloc(size);
+    memcpy(before, copy, size);
+    assert_int_equal(woqi_ckpt_open_memory(WOQ_CONTAINER_SAFETENSORS, copy, size, &in_memory), WOQ_OK);
+    for (size_t i = 0; i < woq_checkpoint_tensor_count(in_memory); i++)
+        woqi_ckpt_forget(woq_checkpoint_tensor(in_memory, i));
+    woq_checkpoint_close(&in_memory);
+    assert_memory_equal(copy, before, size);
+    free(before);
+    free(copy);
 }
 
 static void test_keep(void **state)
@@ -291,7 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rtn),       cmocka_unit_test(test_rtn_refusals), cmocka_unit_test(test_directory),
-        cmocka_unit_test(test_keep),      cmocka_unit_test(test_refusals),     cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_forget),    cmocka_unit_test(test_keep),      cmocka_unit_test(test_refusals),     cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_existing),  cmocka_unit_test(test_stop_and_kill), cmocka_unit_test(test_no_room),
     };
     return cmocka_run_group_tests(tests, begin, end);

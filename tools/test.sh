@@ -5,7 +5,7 @@ set -euo pipefail
 
 usage() {
     cat <<'END'
-usage: tools/test.sh [--quick] [--interop] [--help]
+usage: tools/test.sh [--quick] [--full] [--interop] [--help]
 
 Stages, each in a folder of its own under build/:
   setup   tools/setup.sh --aarch64 --cuda --fuzz --ocloc --python: compilers, headers, software drivers, an emulator,
@@ -14,19 +14,21 @@ Stages, each in a folder of its own under build/:
           are missing Python packages (WOQ_REQUIRE_PYTHON, empty to skip what needs them)
   asan    address and undefined behaviour sanitizers: the tests labelled `sanitize`, and fuzzers for a minute
   tsan    thread sanitizer, reference backend only: the tests labelled `tsan`
+  memory  (only with --full: 0.6 GB on the disk) woq quantize of a checkpoint of 2 GB, whose peak must be below 1 GiB
   interop (only with --interop: 6 GB of Python packages) quantized SmolLM2 in transformers + compressed-tensors, and
           perplexity and logits of two models against transformers
 --quick ends after `test`. The last line counts the tests of all stages; the exit status is 0 if none failed.
 END
 }
 
-quick=0 interop=0
+quick=0 full=0 interop=0
 for arg in "$@"; do
     case $arg in
     --quick) quick=1 ;;
+    --full) full=1 ;;
     --interop) interop=1 ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "test.sh: unknown option '$arg'; the options are --quick, --interop and --help" >&2; exit 2 ;;
+    *) echo "test.sh: unknown option '$arg'; the options are --quick, --full, --interop and --help" >&2; exit 2 ;;
     esac
 done
 
@@ -96,6 +98,10 @@ if [ $quick -eq 0 ]; then
     stage tsan tsan -DWOQ_OPENCL=OFF -DWOQ_VULKAN=OFF -DWOQ_CUDA=OFF -DWOQ_SANITIZE=thread
 fi
 
+if [ $full -eq 1 ]; then
+    heading "memory"
+    if tests/check_quantize_memory.sh build/test/tools/woq; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+fi
 if [ $interop -eq 1 ]; then
     heading "interop"
     if tests/interop.sh build/test "$model"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi

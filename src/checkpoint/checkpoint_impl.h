@@ -118,6 +118,9 @@ enum woq_status woqi_ckpt_map_file(struct woq_checkpoint *c, const char *path,
                                    enum woq_status missing);
 enum woq_status woqi_ckpt_map_memory(struct woq_checkpoint *c, const void *data, size_t size);
 void woqi_ckpt_unmap(struct woqi_ckpt_map *map);
+/* The tensor's pages leave the process' memory and are read again when next touched, by any thread. For who goes
+ * through a checkpoint once. */
+void woqi_ckpt_forget(const struct woq_tensor *t);
 
 /* ---- Metadata ---- */
 /* A new value with this key (copied), kind NULL and text "null"; NULL with a message in *st. */

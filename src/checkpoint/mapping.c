@@ -1,4 +1,5 @@
 /* mapping.c: files as read-only memory. */
+#define _DEFAULT_SOURCE /* madvise */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -66,4 +67,23 @@ void woqi_ckpt_unmap(struct woqi_ckpt_map *map)
     if (map->data && !map->borrowed)
         munmap((void *)(uintptr_t)map->data, map->size);
     map->data = NULL;
+}
+
+void woqi_ckpt_forget(const struct woq_tensor *t)
+{
+#ifdef MADV_DONTNEED
+    const struct woq_checkpoint *c = t->checkpoint;
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < c->map_count; i++) {
+        const struct woqi_ckpt_map *map = &c->maps[i];
+        const uint8_t *data = t->data;
+        if (map->borrowed || !map->data || data < map->data || data >= map->data + map->size)
+            continue;
+        const uint64_t at = (uint64_t)(data - map->data), begin = at / page * page;
+        madvise((void *)(uintptr_t)(map->data + begin), (size_t)(at + t->bytes - begin), MADV_DONTNEED);
+        return;
+    }
+#else
+    (void)t;
+#endif
 }

@@ -2,11 +2,12 @@
  * ct_writer.c: all tensors of a plan, in compressed-tensors' form (ct_matrix.c), each layer in its own format.
  *
  * Tensors are read, made and written in blocks of rows by all threads at once, so memory does not grow with the
- * model: at most BLOCK_ELEMENTS floats and their codes for each thread.
+ * model: at most BLOCK_ELEMENTS floats and their codes for each thread, and the mapped pages of WAVE blocks.
  */
 #include "quantizer.h"
 
 #include "calibrate/results.h"
+#include "checkpoint/checkpoint_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,6 +214,15 @@ static bool is_scanned(const struct layer *l)
     return l->format && l->format->group == WOQ_GROUP_TENSOR && !l->made.packed;
 }
 
+/* Pages of the mapped source count as memory of this process, and would add up to all of it. */
+static void forget(const struct layer *l)
+{
+    const struct woq_tensor *const read[] = {l->tensor, l->made.packed, l->made.scale, l->made.zero};
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++)
+        if (read[i])
+            woqi_ckpt_forget(read[i]);
+}
+
 /* Blocks begin … end − 1 by all threads. */
 static enum woq_status do_wave(struct stream *s, uint64_t begin, uint64_t end, bool scan)
 {
@@ -230,6 +240,8 @@ static enum woq_status do_wave(struct stream *s, uint64_t begin, uint64_t end, b
         if (!scan || is_scanned(l))
             do_block(s, l, x, i, scan, &outcome);
     }
+    for (struct layer *l = layer_of(s, begin); l < s->layers + s->count && l->begin < end; l++)
+        forget(l);
     return outcome.status ? woq_report(outcome.status, "%s", outcome.message) : WOQ_OK;
 }
 
