@@ -233,7 +233,8 @@ def check(source, path, tensor, library):
     with open(os.path.join(path, "config.json"), encoding="utf-8") as f:
         config = json.load(f)
     q = config["quantization_config"]
-    weights = q["config_groups"]["group_0"]["weights"]
+    groups = list(q["config_groups"].values())
+    assert len(groups) == 1 or all("Linear" not in g["targets"] for g in groups), "a class beside names takes their layers"
     dtype = {"float16": "F16", "bfloat16": "BF16"}[config.get("dtype", config.get("torch_dtype"))]
     assert q["quant_method"] == "compressed-tensors" and q["format"] == "pack-quantized"
     layers = plain = 0
@@ -241,6 +242,9 @@ def check(source, path, tensor, library):
     for name in source.names():
         stem = name[: -len(".weight")] if name.endswith(".weight") else name
         if stem + ".weight_packed" in made.tensors:
+            of = [g["weights"] for g in groups if stem in g["targets"] or "Linear" in g["targets"]]
+            assert len(of) == 1, f"{stem} is in {len(of)} config groups"
+            weights = of[0]
             check_layer(stem, source, made, weights, tensor, library)
             assert stem not in q["ignore"]
             expected |= {stem + end for end in (".weight_packed", ".weight_scale", ".weight_shape")}

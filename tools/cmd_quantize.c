@@ -236,14 +236,17 @@ static void warn_group(uint64_t group)
 /* What the user asked for although loaders fail. */
 static void warn(const struct request *r)
 {
-    if (r->asymmetric)
-        fprintf(stderr, "%s: warning: asymmetric weights: transformers 5.23 loads them only by "
-                        "CompressedTensorsConfig(dequantize=True), 4.57 not at all\n",
-                command);
+    bool mixed = false;
     warn_group(r->group);
     for (size_t i = 0; i < r->override_count; i++)
-        if (r->overrides[i].bits != 16)
+        if (r->overrides[i].bits != 16) {
             warn_group(r->overrides[i].group);
+            mixed = true;
+        }
+    if (r->asymmetric)
+        fprintf(stderr, "%s: warning: asymmetric weights: transformers %s\n", command,
+                mixed ? "does not load them beside other formats"
+                      : "5.23 loads them only by CompressedTensorsConfig(dequantize=True), 4.57 not at all");
 }
 
 static void log_line(void *user, enum woq_log_level level, const char *message)
