@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "calibrate/results.h"
+#include "quantize/results.h"
 
 #define WORK ".run.woq-work"
 

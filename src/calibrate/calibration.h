@@ -9,11 +9,12 @@
 #ifndef WOQI_CALIBRATION_H
 #define WOQI_CALIBRATION_H
 
-#include "../model/block.h"
-#include "../quantize/quantizer.h"
+#include "model/block.h"
+#include "quantize/quantizer.h"
+#include "quantize/results.h"
+
 #include "activations.h"
 #include "moments.h"
-#include "results.h"
 #include "samples.h"
 #include "statistics.h"
 

@@ -1,6 +1,7 @@
 /* stage.c: the matrices of one stage: targets, channel scales, grids, codes, and what became of the output's error. */
-#include "../quantize/awq.h"
-#include "../quantize/gptq.h"
+#include "quantize/awq.h"
+#include "quantize/gptq.h"
+
 #include "calibration.h"
 
 #include <math.h>

@@ -6,7 +6,7 @@
  */
 #include "quantizer.h"
 
-#include "calibrate/results.h"
+#include "results.h"
 #include "checkpoint/checkpoint_impl.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* results.c: layers in files of a work folder, in the form of a checkpoint. */
-#include "calibrate/results.h"
+#include "results.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include <woq/checkpoint.h>
 #include <yyjson.h>
 
-#include "quantize/quantizer.h"
+#include "quantizer.h"
 
 enum { BLOCK_ROWS = 1024, MAX_LAYERS = 100000 };
 
