@@ -1,5 +1,6 @@
 /* bench_svg.c: a bar chart of `woq bench`: a group for each product, a bar for each device. */
 #include "bench.h"
+#include "chart.h"
 
 #include <errno.h>
 #include <math.h>
@@ -17,39 +18,11 @@ struct axis {
     bool logarithmic;
 };
 
-static void escape(FILE *out, const char *text, size_t most)
-{
-    for (size_t i = 0; text[i]; i++) {
-        bool boundary = ((unsigned char)text[i] & 0xc0) != 0x80;
-        if (i >= most && boundary) {
-            fputs("…", out);
-            return;
-        }
-        switch (text[i]) {
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '&': fputs("&amp;", out); break;
-        case '"': fputs("&quot;", out); break;
-        default:
-            if ((unsigned char)text[i] >= 32)
-                fputc(text[i], out);
-        }
-    }
-}
-
 static double place(const struct axis *a, double us)
 {
     if (a->logarithmic)
         return LEFT + PLOT * log10(us / a->low) / log10(a->high / a->low);
     return LEFT + PLOT * us / a->high;
-}
-
-/* A round distance of ticks for values up to `high`: 1, 2.5 or 5 times a power of ten. */
-static double tick(double high)
-{
-    double magnitude = pow(10, floor(log10(high) + 1e-9));
-    double digits = high / magnitude;
-    return digits <= 2 ? magnitude / 4 : digits <= 5 ? magnitude / 2 : magnitude;
 }
 
 /* Linear from zero, unless the slowest would leave the fastest no visible bar. */
@@ -69,12 +42,12 @@ static struct axis choose_axis(const struct bench_device *const *devices, size_t
         return (struct axis){0, 1, false};
     if (high / low > 30)
         return (struct axis){pow(10, floor(log10(low / 2))), pow(10, ceil(log10(high))), true};
-    return (struct axis){0, ceil(high / tick(high)) * tick(high), false};
+    return (struct axis){0, ceil(high / chart_tick(high)) * chart_tick(high), false};
 }
 
 static void draw_axis(FILE *out, const struct axis *a, double top, double bottom)
 {
-    double step = tick(a->high);
+    double step = chart_tick(a->high);
     for (double v = a->logarithmic ? a->low : 0; v <= a->high * 1.0001;
          v = a->logarithmic ? v * 10 : v + step) {
         double x = place(a, v);
@@ -93,7 +66,7 @@ static void draw_bar(FILE *out, const struct axis *a, const struct bench_row *r,
 {
     if (!r->done) {
         fprintf(out, "<text x='%d' y='%.1f' fill='#777777' font-style='italic'>", LEFT + 4, y + 12);
-        escape(out, r->reason, 84);
+        chart_text(out, r->reason, 84);
         fputs("</text>\n", out);
         return;
     }
@@ -121,11 +94,11 @@ static void draw(FILE *out, const struct bench_device *const *devices, size_t co
         double y = TOP + LINE * (double)d;
         fprintf(out, "<rect x='16' y='%.1f' width='14' height='14' fill='%s'/>"
                      "<text x='38' y='%.1f'>", y, colours[d % palette], y + 12);
-        escape(out, devices[d]->info.selector, 40);
+        chart_text(out, devices[d]->info.selector, 40);
         fputs("  ", out);
-        escape(out, devices[d]->info.name, 60);
+        chart_text(out, devices[d]->info.name, 60);
         fputs(", ", out);
-        escape(out, devices[d]->info.driver, 60);
+        chart_text(out, devices[d]->info.driver, 60);
         fputs("</text>\n", out);
     }
     draw_axis(out, &axis, top - 4, bottom);
