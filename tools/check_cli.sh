@@ -145,6 +145,18 @@ if ! wait $! || ! grep -q '^96×256 .* floor/floor' "$dir/interrupted" ||
     bad=$((bad + 1))
 fi
 
+expect 0 '^usage: woq report REPORT.json PAGE.html' report --help
+expect 2 'REPORT.json is missing' report
+expect 2 'PAGE.html is missing' report "$dir/r.json"
+expect 2 "unexpected 'c'; it takes a report and a page" report a b c
+expect 2 "unknown option '--json'" report --json
+expect 2 "did you mean 'report'" reprot
+expect 1 "cannot read '.*/none.json': " report "$dir/none.json" "$dir/r.html"
+expect 1 "x.json' is no report of 'woq quantize --report': 'model' is missing" report "$dir/x.json" "$dir/r.html"
+printf '{"woq": ' >"$dir/r.json"
+expect 1 "r.json' is no JSON at byte" report "$dir/r.json" "$dir/r.html"
+[ ! -e "$dir/r.html" ] || bad=$((bad + 1))
+
 if "$woq" inspect --help >/dev/null 2>&1; then
     seeds=$(dirname "$0")/../tests/seeds
     expect 2 'which model' inspect

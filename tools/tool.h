@@ -18,6 +18,7 @@ int cmd_devices(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_tune(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_eval(int argc, char **argv); /* where libwoq-model is built: WOQ_TOOL_MODEL */
 int cmd_inspect(int argc, char **argv); /* likewise */
 int cmd_quantize(int argc, char **argv); /* likewise */

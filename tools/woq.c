@@ -17,6 +17,7 @@ static const struct {
     {"quantize", cmd_quantize, "a model's linear layers to 4 or 8 bits, as a directory that loaders take"},
     {"eval", cmd_eval, "perplexity, speed and greedy text of language models, compared"},
 #endif
+    {"report", cmd_report, "a page of what a calibrated quantization did to each matrix"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
