@@ -87,6 +87,7 @@ made="$samples $(cksum <"$out/calibrate.txt")"
 if [ ! -d "$out/SmolLM2-w4-gptq" ] || [ "$(cat "$out/gptq.made" 2>/dev/null)" != "$made" ]; then
     "$woq" quantize "$model" "$out/SmolLM2-w4-gptq" --bits 4 --group 64 --method gptq --text "$out/calibrate.txt" \
         --samples "$samples" --device "$device" --report "$out/gptq.json" --force
+    "$woq" report "$out/gptq.json" "$out/gptq.html"
     echo "$made" >"$out/gptq.made"
 fi
 
@@ -94,4 +95,4 @@ heading "measuring FP16, W8 and W4, and what they write"
 "$woq" eval "$model:f16" "$out/SmolLM2-w8" "$out/SmolLM2-w4" "$out/SmolLM2-w4-gptq" --device "$device" \
     --text "$out/measure.txt" --tokens "$tokens" --prompt 'Rain is important for plants because' --generate 48 \
     --json "$out/result.json"
-heading "done; the table as JSON: $out/result.json"
+heading "done; the table as JSON: $out/result.json; what GPTQ did to each layer: $out/gptq.html"
