@@ -63,29 +63,31 @@ WOQI_CLONES static void round_lanes(const struct lane_grids *restrict g, float i
 
 /* Takes off w what the columns before the block missed. */
 WOQI_CLONES static void correct_block(const struct woqi_gptq *g, uint64_t first, uint64_t end,
-                                      const woqi_lanes *missed, woqi_lanes *w)
+                                      const struct woqi_lanes *missed, struct woqi_lanes *w)
 {
     for (uint64_t j = first; j < end; j += 4) {
         const float *rows[4];
-        woqi_lanes sums[4];
+        struct woqi_lanes sums[4];
         for (uint64_t c = 0; c < 4; c++)
             rows[c] = g->factor + (j + c < end ? j + c : end - 1) * g->k;
         woqi_lanes_multiply(first, missed, rows, sums);
         for (uint64_t c = 0; c < 4 && j + c < end; c++)
-            w[j + c] -= sums[c];
+            for (int lane = 0; lane < WOQI_LANES; lane++)
+                w[j + c].at[lane] -= sums[c].at[lane];
     }
 }
 
 /* And what column j of it did. */
-WOQI_CLONES static void correct_rest(const struct woqi_gptq *g, uint64_t j, uint64_t end, const woqi_lanes *missed,
-                                     woqi_lanes *w)
+WOQI_CLONES static void correct_rest(const struct woqi_gptq *restrict g, uint64_t j, uint64_t end,
+                                     const struct woqi_lanes *restrict missed, struct woqi_lanes *restrict w)
 {
     for (uint64_t c = j + 1; c < end; c++)
-        w[c] -= missed[j] * g->factor[c * g->k + j];
+        for (int lane = 0; lane < WOQI_LANES; lane++)
+            w[c].at[lane] -= missed[j].at[lane] * g->factor[c * g->k + j];
 }
 
 /* w, missed: scratch [k]. False if a weight is not finite. */
-static bool run_rows(const struct run *r, uint64_t row, uint64_t rows, woqi_lanes *w, woqi_lanes *missed)
+static bool run_rows(const struct run *r, uint64_t row, uint64_t rows, struct woqi_lanes *w, struct woqi_lanes *missed)
 {
     const struct woqi_gptq *g = r->g;
     uint64_t live = r->k - g->dead;
@@ -95,7 +97,7 @@ static bool run_rows(const struct run *r, uint64_t row, uint64_t rows, woqi_lane
         float low, high;
         finite = woqi_range_of(r->k, from, &low, &high) && finite;
         for (uint64_t j = 0; j < r->k; j++)
-            w[j][i] = j < live ? from[g->order[j]] : 0;
+            w[j].at[i] = j < live ? from[g->order[j]] : 0;
     }
     for (uint64_t first = 0; first < r->k; first += BLOCK) {
         uint64_t end = r->k - first < BLOCK ? r->k : first + BLOCK;
@@ -105,8 +107,7 @@ static bool run_rows(const struct run *r, uint64_t row, uint64_t rows, woqi_lane
             float values[WOQI_LANES];
             int32_t codes[WOQI_LANES];
             load_grids(r, row, rows, g->order[j], &grids);
-            round_lanes(&grids, 1 / g->factor[j * r->k + j], (const float *)(w + j), (float *)(missed + j), values,
-                        codes);
+            round_lanes(&grids, 1 / g->factor[j * r->k + j], w[j].at, missed[j].at, values, codes);
             correct_rest(g, j, end, missed, w);
             for (uint64_t i = 0; i < rows; i++) {
                 r->w[(row + i) * r->k + g->order[j]] = values[i];
@@ -128,7 +129,7 @@ enum woq_status woqi_gptq_run(const struct woqi_gptq *g, const struct woq_format
     struct run r = {g, grids, n, g->k, sizes.groups == 1 ? g->k : format->group,
                     format->group == WOQ_GROUP_TENSOR ? 0 : sizes.groups, w, codes};
     uint64_t tiles = (n + WOQI_LANES - 1) / WOQI_LANES, worst = tiles;
-    woqi_lanes *scratch = aligned_alloc(sizeof *scratch, 2 * jobs * r.k * sizeof *scratch);
+    struct woqi_lanes *scratch = aligned_alloc(sizeof *scratch, 2 * jobs * r.k * sizeof *scratch);
     if (!scratch)
         return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for rows of %llu weights", (unsigned long long)r.k);
 #ifdef _OPENMP
@@ -136,9 +137,9 @@ enum woq_status woqi_gptq_run(const struct woqi_gptq *g, const struct woq_format
 #endif
     for (uint64_t t = 0; t < tiles; t++) {
 #ifdef _OPENMP
-        woqi_lanes *mine = scratch + 2 * (uint64_t)omp_get_thread_num() * r.k;
+        struct woqi_lanes *mine = scratch + 2 * (uint64_t)omp_get_thread_num() * r.k;
 #else
-        woqi_lanes *mine = scratch;
+        struct woqi_lanes *mine = scratch;
 #endif
         uint64_t row = t * WOQI_LANES;
         if (!run_rows(&r, row, n - row < WOQI_LANES ? n - row : WOQI_LANES, mine, mine + r.k))
