@@ -43,9 +43,9 @@ static bool is_share(float v)
 static enum woq_status check(const struct woq_calibrate_params *p)
 {
     if (!p)
-        return bad("params", "is NULL");
+        return bad("calibration", "is NULL");
     if (p->struct_size < sizeof *p)
-        return bad("params.struct_size", "is too small; use WOQ_CALIBRATE_PARAMS_INIT");
+        return bad("calibration.struct_size", "is too small; use WOQ_CALIBRATE_PARAMS_INIT");
     if (p->method < WOQ_METHOD_MSE || p->method > WOQ_METHOD_AWQ_GPTQ)
         return bad("method", "must be MSE, AWQ, GPTQ or AWQ_GPTQ");
     if (!p->text)
@@ -79,6 +79,28 @@ static bool corrects(const struct woq_calibrate_params *p)
 {
     return (p->method == WOQ_METHOD_GPTQ || p->method == WOQ_METHOD_AWQ_GPTQ) &&
            (p->input_share > 0 || p->residual_share > 0);
+}
+
+/* What cannot be written in the end is refused before hours are spent. */
+static enum woq_status check_file(const char *path)
+{
+    struct woqi_atomic_file file;
+    if (!path)
+        return WOQ_OK;
+    const enum woq_status st = woqi_atomic_file_begin(&file, path);
+    woqi_atomic_file_end(&file);
+    return st;
+}
+
+static enum woq_status check_outputs(const struct run *r, const char *directory)
+{
+    struct woqi_atomic_dir dir;
+    enum woq_status st =
+        woqi_atomic_dir_begin(&dir, directory, woq_checkpoint_path(r->checkpoint), r->plan.params->force);
+    woqi_atomic_dir_end(&dir);
+    if (!st)
+        st = check_file(r->params->statistics);
+    return st ? st : check_file(r->params->report);
 }
 
 /* Everything that the bits of the result depend on, so that an earlier run's layers are taken for this one's only if
@@ -425,11 +447,15 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
     struct run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = now()};
     if (!device || !checkpoint || !directory || !params)
         return bad(!device ? "device" : !checkpoint ? "checkpoint" : !directory ? "directory" : "params", "is NULL");
+    if (params->struct_size < sizeof *params)
+        return bad("params.struct_size", "is too small; use WOQ_QUANTIZE_PARAMS_INIT");
     enum woq_status st = check(calibration);
     if (st)
         return st;
     r.jobs = woqi_jobs(params->jobs);
     st = woqi_plan_make(checkpoint, params, &r.plan);
+    if (!st)
+        st = check_outputs(&r, directory);
     if (!st)
         st = read_samples(&r);
     if (!st)
@@ -454,7 +480,9 @@ enum woq_status woq_calibrate_statistics(struct woq_device *device, const struct
     if (st)
         return st;
     char *parent = calibration->spill ? NULL : parent_of(calibration->statistics);
-    st = read_samples(&r);
+    st = check_file(calibration->statistics);
+    if (!st)
+        st = read_samples(&r);
     if (!st)
         st = start_streams(&r, calibration->spill ? calibration->spill : parent, false);
     r.what = "statistics";
