@@ -18,6 +18,7 @@ struct run {
     struct woqi_streams streams;
     struct woqi_results *results;
     uint32_t layers, layer, jobs;
+    uint32_t finished; /* layers on the disk */
     const char *what; /* is being done */
     uint64_t steps;   /* of all layers */
     double start;
@@ -370,6 +371,8 @@ static enum woq_status save_layer(struct run *r, const struct layer *l)
     enum woq_status st = woqi_report_layer(r->layer, l->stage, &report);
     if (!st)
         st = woqi_results_put(r->results, r->layer, tensors, count, report);
+    if (!st)
+        r->finished = r->layer + 1;
     free(report);
     return st;
 }
@@ -409,16 +412,17 @@ static char *parent_of(const char *path)
 
 static enum woq_status quantize_layers(struct run *r, const char *directory)
 {
-    uint32_t done = 0;
     char *identity = NULL, *parent = r->params->spill ? NULL : parent_of(directory);
     enum woq_status st = identify(r, &identity);
     if (!st)
-        st = woqi_results_open(directory, identity, r->params->log, r->params->log_user, &r->results, &done);
+        st = woqi_results_open(directory, identity, r->params->log, r->params->log_user, &r->results, &r->finished);
     if (!st)
         st = start_streams(r, r->params->spill ? r->params->spill : parent, corrects(r->params));
+    const uint32_t done = r->finished;
     if (!st && done) {
         char text[128];
-        snprintf(text, sizeof text, "going on behind %u layers that an earlier run finished", done);
+        snprintf(text, sizeof text, "going on behind %u layer%s that an earlier run finished", done,
+                 done > 1 ? "s" : "");
         log_line(r->params, text);
     }
     /* All were done when the run was killed: nothing has to run again but for statistics. */
@@ -463,7 +467,7 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
     woqi_streams_release(&r.streams);
     if (!st)
         st = write_all(&r, directory);
-    woqi_results_close(&r.results, st == WOQ_OK);
+    woqi_results_close(&r.results, st == WOQ_OK || !r.finished);
     release(&r);
     return st;
 }
