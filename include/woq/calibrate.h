@@ -51,7 +51,7 @@ struct woq_calibrate_params {
     enum woq_math math;     /* of products */
     uint64_t memory;        /* bytes of activations above which they lie in a file */
     const char *spill;      /* directory of that file; NULL = the output's */
-    const char *statistics; /* a file to be written; NULL = none */
+    const char *statistics; /* a file to be written, as by woq_calibrate_statistics; NULL = none */
     const char *report;     /* likewise, JSON: each layer's errors, scales and times */
     woq_calibrate_progress_fn *progress;
     void *progress_user;

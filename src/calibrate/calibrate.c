@@ -20,7 +20,7 @@ struct run {
     uint32_t layers, layer, jobs;
     uint32_t finished; /* layers on the disk */
     const char *what; /* is being done */
-    uint64_t steps;   /* of all layers */
+    uint64_t before, steps; /* steps of streams that are gone; of all there will be */
     double start;
 };
 
@@ -72,7 +72,7 @@ static bool step(void *user)
 {
     const struct run *r = user;
     const struct woq_calibrate_params *p = r->params;
-    const double done = (double)r->streams.steps / (double)r->steps;
+    const double done = (double)(r->before + r->streams.steps) / (double)r->steps;
     return !p->progress || p->progress(p->progress_user, r->what, r->layer, r->layers, done < 1 ? done : 1);
 }
 
@@ -144,6 +144,20 @@ static enum woq_status identify(const struct run *r, char **out)
     return *out ? WOQ_OK : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for the run's description");
 }
 
+static enum woq_status begin_statistics(struct run *r, const struct woq_model_config *config)
+{
+    const struct woq_calibrate_params *p = r->params;
+    const enum woq_status st = woqi_statistics_create(config, &r->statistics);
+    if (st)
+        return st;
+    const char *slash = strrchr(p->text, '/');
+    snprintf(r->statistics.text, sizeof r->statistics.text, "%s", slash ? slash + 1 : p->text);
+    r->statistics.samples = r->samples.count;
+    r->statistics.window = r->samples.window;
+    r->statistics.seed = p->seed;
+    return woqi_checkpoint_fingerprint(r->checkpoint, r->statistics.model);
+}
+
 static enum woq_status read_samples(struct run *r)
 {
     struct woq_tokenizer *tokenizer = NULL;
@@ -158,23 +172,17 @@ static enum woq_status read_samples(struct run *r)
     if (!st)
         st = woqi_samples_read(tokenizer, p->text, p->samples, p->window, p->seed, &r->samples);
     woq_tokenizer_destroy(&tokenizer);
-    if (!st)
-        st = woqi_statistics_create(&config, &r->statistics);
-    if (st)
-        return st;
-    const char *slash = strrchr(p->text, '/');
-    snprintf(r->statistics.text, sizeof r->statistics.text, "%s", slash ? slash + 1 : p->text);
-    r->statistics.samples = r->samples.count;
-    r->statistics.window = r->samples.window;
-    r->statistics.seed = p->seed;
     r->layers = config.layers;
-    return woqi_checkpoint_fingerprint(r->checkpoint, r->statistics.model);
+    return st ? st : begin_statistics(r, &config);
+}
+
+static uint64_t steps_of(const struct run *r, bool paired)
+{
+    return (uint64_t)r->layers * r->samples.count * woqi_streams_steps(paired);
 }
 
 static enum woq_status start_streams(struct run *r, const char *spill, bool paired)
 {
-    r->streams.steps = 0;
-    r->steps = (uint64_t)r->layers * r->samples.count * woqi_streams_steps(paired);
     enum woq_status st =
         woqi_streams_create(r->device, r->checkpoint, &r->samples, r->params, spill, paired, &r->streams);
     r->streams.step = step;
@@ -202,6 +210,24 @@ static enum woq_status check_finite(const struct run *r, const struct woqi_chann
         return WOQ_OK;
     return woq_report(WOQ_ERROR_INVALID_DATA, "%s: %llu of the inputs of '%s' are not finite; FP16 ends at 65504",
                       woq_checkpoint_path(r->checkpoint), (unsigned long long)c->not_finite, c->name);
+}
+
+/* All of the original model's. */
+static enum woq_status gather_statistics(struct run *r, const char *spill)
+{
+    enum woq_status st = start_streams(r, spill, false);
+    r->what = "statistics";
+    for (r->layer = 0; r->layer < r->layers && !st; r->layer++) {
+        st = woqi_streams_load(&r->streams, r->layer);
+        for (int stage = 0; stage < WOQI_STAGES && !st; stage++) {
+            st = woqi_streams_gather(&r->streams, stage, NULL, statistics_of(r, stage));
+            if (!st)
+                st = check_finite(r, statistics_of(r, stage));
+        }
+        if (!st)
+            st = woqi_streams_finish(&r->streams);
+    }
+    return st;
 }
 
 /* ---- A layer that an earlier run finished ---- */
@@ -410,14 +436,27 @@ static char *parent_of(const char *path)
     return out;
 }
 
+/* What was gathered by a run without the original beside it is the quantized model's. */
+static enum woq_status begin_apart(struct run *r)
+{
+    const struct woq_model_config config = *woqi_block_config(r->streams.quantized.block);
+    r->before = r->streams.steps;
+    woqi_streams_release(&r->streams);
+    woqi_statistics_release(&r->statistics);
+    return begin_statistics(r, &config);
+}
+
 static enum woq_status quantize_layers(struct run *r, const char *directory)
 {
+    const bool paired = corrects(r->params), apart = r->params->statistics && !paired;
     char *identity = NULL, *parent = r->params->spill ? NULL : parent_of(directory);
+    const char *spill = r->params->spill ? r->params->spill : parent;
+    r->steps = steps_of(r, paired) + (apart ? steps_of(r, false) : 0);
     enum woq_status st = identify(r, &identity);
     if (!st)
         st = woqi_results_open(directory, identity, r->params->log, r->params->log_user, &r->results, &r->finished);
     if (!st)
-        st = start_streams(r, r->params->spill ? r->params->spill : parent, corrects(r->params));
+        st = start_streams(r, spill, paired);
     const uint32_t done = r->finished;
     if (!st && done) {
         char text[128];
@@ -425,9 +464,14 @@ static enum woq_status quantize_layers(struct run *r, const char *directory)
                  done > 1 ? "s" : "");
         log_line(r->params, text);
     }
-    /* All were done when the run was killed: nothing has to run again but for statistics. */
-    for (r->layer = done < r->layers || r->params->statistics ? 0 : r->layers; r->layer < r->layers && !st; r->layer++)
+    /* All were done when the run was killed: nothing has to run again but for the original's statistics. */
+    const bool again = done < r->layers || (r->params->statistics && paired);
+    for (r->layer = again ? 0 : r->layers; r->layer < r->layers && !st; r->layer++)
         st = r->layer < done ? repeat_layer(r) : quantize_layer(r);
+    if (!st && apart)
+        st = begin_apart(r);
+    if (!st && apart)
+        st = gather_statistics(r, spill);
     free(identity);
     free(parent);
     return st;
@@ -487,19 +531,9 @@ enum woq_status woq_calibrate_statistics(struct woq_device *device, const struct
     st = check_file(calibration->statistics);
     if (!st)
         st = read_samples(&r);
+    r.steps = steps_of(&r, false);
     if (!st)
-        st = start_streams(&r, calibration->spill ? calibration->spill : parent, false);
-    r.what = "statistics";
-    for (; r.layer < r.layers && !st; r.layer++) {
-        st = woqi_streams_load(&r.streams, r.layer);
-        for (int stage = 0; stage < WOQI_STAGES && !st; stage++) {
-            st = woqi_streams_gather(&r.streams, stage, NULL, statistics_of(&r, stage));
-            if (!st)
-                st = check_finite(&r, statistics_of(&r, stage));
-        }
-        if (!st)
-            st = woqi_streams_finish(&r.streams);
-    }
+        st = gather_statistics(&r, calibration->spill ? calibration->spill : parent);
     if (!st)
         st = woqi_statistics_write(&r.statistics, calibration->statistics);
     free(parent);
