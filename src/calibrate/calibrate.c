@@ -115,11 +115,17 @@ static enum woq_status identify(const struct run *r, char **out)
         hash = (hash ^ (uint32_t)r->samples.tokens[i]) * UINT64_C(0x100000001b3);
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc), *formats = yyjson_mut_arr(doc);
-    char samples[17], name[64];
+    const struct woq_model_config *c = &r->plan.config;
+    char samples[17], name[64], config[256];
+    snprintf(config, sizeof config, "%s %u %u %u %a %a %d %a %a %a %u", c->architecture, c->heads, c->kv_heads,
+             c->head_dim, (double)c->norm_epsilon, (double)c->rope_theta, (int)c->rope_scaling, (double)c->rope_factor,
+             (double)c->rope_low_freq_factor, (double)c->rope_high_freq_factor, c->rope_original_context);
     snprintf(samples, sizeof samples, "%016llx", (unsigned long long)hash);
     yyjson_mut_doc_set_root(doc, root);
     bool fine = yyjson_mut_obj_add_str(doc, root, "woq", woq_version_string()) &&
                 yyjson_mut_obj_add_str(doc, root, "model", r->statistics.model) &&
+                yyjson_mut_obj_add_strcpy(doc, root, "config", config) &&
+                yyjson_mut_obj_add_str(doc, root, "dtype", woq_type_name(r->plan.dtype)) &&
                 yyjson_mut_obj_add_str(doc, root, "method", woq_method_name(p->method)) &&
                 yyjson_mut_obj_add_strcpy(doc, root, "samples", samples) &&
                 yyjson_mut_obj_add_uint(doc, root, "count", r->samples.count) &&
