@@ -316,8 +316,9 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
     result->rows = moments->rows;
     if (!st && is_gptq(c))
         st = woqi_gptq_prepare(name, k, moments->h, &gp, &gptq);
-    result->damping = gptq.damping;
-    result->dead = gptq.dead;
+    result->dead = 0;
+    for (uint64_t i = 0; i < k && !st; i++)
+        result->dead += moments->h[i * k + i] == 0;
     for (uint32_t i = 0; i < result->count && !st; i++) {
         st = work_begin(&result->part[i], params->jobs, &work[i]);
         if (st)
@@ -346,6 +347,7 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
             st = woqi_gptq_prepare(name, k, scaled, &gp, &gptq);
         }
     }
+    result->damping = gptq.damping;
     for (uint64_t i = 0; i < k && !st; i++)
         diagonal[i] = metric[i * k + i];
     for (uint32_t i = 0; i < result->count && !st; i++)
