@@ -98,6 +98,31 @@ WOQ_API enum woq_status woq_model_perplexity(struct woq_model *model, const int3
                                      woq_eval_progress_fn *progress, void *user,
                                      struct woq_perplexity *out);
 
+/* How far a model's predictions are from a baseline's over the tokens that woq_model_perplexity scores, as
+ * llama.cpp's --kl-divergence defines it: for each the Kullback-Leibler divergence KL(baseline ‖ model) =
+ * Σ p·ln(p/q) over the vocabulary, p the baseline's probabilities and q the model's, in binary64. In nats per
+ * token. Standard errors come from how the windows' means scatter, as those of paired differences do: tokens of
+ * one window are not independent. 0 with one window. */
+struct woq_divergence {
+    size_t struct_size;
+    double mean, standard_error;
+    double median, p90, p99, p999, max; /* of single tokens; between two of them in proportion */
+    double agreement, agreement_error;  /* share of tokens for which both have the same likeliest one */
+    double *window_kl, *window_agreement; /* [windows] means; malloc'ed, the caller's to free */
+};
+
+/* models [model_count ≥ 2], the first the baseline; perplexities [model_count]; out [model_count − 1], of those
+ * after the first. Arguments in between as for woq_model_perplexity. Each window runs through all models in turn,
+ * so that all must be loaded; what else is held is the baseline's logits of one window, (window/2 − 1) ×
+ * vocabulary floats, and 8 bytes a scored token and model. A model's seconds are those of its windows,
+ * comparison included. progress is called after each window of each model, with that model's perplexity.
+ * Returns as woq_model_perplexity; INVALID_ARGUMENT (vocabularies of different sizes). After a failure nothing
+ * is to be freed. */
+WOQ_API enum woq_status woq_model_divergence(struct woq_model *const *models, uint32_t model_count,
+                                     const int32_t *tokens, size_t count, uint32_t window, int32_t bos,
+                                     uint64_t max_windows, woq_eval_progress_fn *progress, void *user,
+                                     struct woq_perplexity *perplexities, struct woq_divergence *out);
+
 /* Greedy continuation: up to `max` ids to out, ending after eos (−1 = none); *made is their number. */
 WOQ_API enum woq_status woq_model_generate(struct woq_model *model, const int32_t *prompt, size_t count,
                                    int32_t eos, int32_t *out, size_t max, size_t *made);
