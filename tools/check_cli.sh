@@ -201,6 +201,9 @@ if "$woq" eval --help >/dev/null 2>&1; then
     expect 2 'must be even' eval "$dir/empty.gguf" --window 511 --prompt x
     expect 2 'below the window of 512' eval "$dir/empty.gguf" --stride 512 --prompt x
     expect 2 'exact, rounded or fixed16' eval "$dir/empty.gguf" --math exact,f16 --prompt x
+    expect 2 'give --text FILE' eval "$dir/empty.gguf" --weights f16,w8 --kl --prompt x
+    expect 2 'kl does not go with --stride' eval "$dir/empty.gguf" --weights f16,w8 --kl --stride 8 --text "$dir/none.txt"
+    expect 2 'give another one, or several --weights' eval "$dir/empty.gguf" --kl --text "$dir/none.txt"
     expect 2 "did you mean '--weights'" eval "$dir/empty.gguf" --weigths f16
     expect 1 'not UTF-8 at byte 3' eval "$dir/empty.gguf" --text "$dir/latin.txt"
     expect 1 'cannot read' eval "$dir/empty.gguf" --text "$dir/none.txt"
@@ -251,6 +254,16 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     expect 1 "'.*short.txt' gives 4 tokens; windows of 512 need 1024" eval "$original" --text "$dir/short.txt"
     expect 1 'Is a directory' eval "$original" --text "$dir"
     expect 0 '1 \+ 2 tokens' eval "$original" "$dir/small" --prompt '' -g 2
+    printf 'a b a a b c d a b a b a a a b b a c d e f g a b a b' >"$dir/long.txt"
+    compared=(--text "$dir/long.txt" --window 4 --kl)
+    expect 0 '^small .* baseline +– +– +– .*floor' eval "$dir/small" "$original" "${compared[@]}"
+    expect 0 '^llama3_freqs.gguf .* 100.00 ± 0.00 % .*floor' eval "$dir/small" "$original" "${compared[@]}"
+    expect 0 'f16: 1 \+ 2 tokens' eval "$original" --weights f16,w8 "${compared[@]}" --prompt '' -g 2
+    expect 0 '"p99_9": 0.0' eval "$original" --weights f16,w8 "${compared[@]}" --json -
+    expect 1 'makes other tokens of the text than that of the first' eval "$original" "$seeds/config/qwen3_sp.gguf" \
+        "${compared[@]}"
+    expect 1 'empty.gguf .*: ' eval "$original" "$dir/empty.gguf" "${compared[@]}"
+    expect 1 'not compared: the first model could not be loaded' eval "$dir/empty.gguf" "$original" "${compared[@]}"
 fi
 grep -q '</svg>' "$dir/x.svg" && python3 -m json.tool "$dir/x.json" >/dev/null || bad=$((bad + 1))
 exit $((bad > 0))

@@ -24,18 +24,20 @@ static const char help[] =
     "                      each window are scored, windows do not overlap\n"
     "      --math LIST     exact, rounded, fixed16, default (what the path prefers); each of the list\n"
     "      --stride S      instead: a window each S tokens, of which the last S are scored\n"
+    "      --kl            KL divergence of each model's predictions from the first one's, and how\n"
+    "                      often both have the same likeliest token; all models are in memory then\n"
     "  -p, --prompt TEXT   continue this text, always with the likeliest token\n"
     "  -g, --generate N    by so many tokens at most (default 64)\n"
     "  -j, --json FILE     also as JSON; - writes it to standard output in place of the table\n"
     "  -l, --log LEVEL     the library's messages on stderr: error, warning, info or debug\n"
     "  -h, --help          this text\n\n"
     "Examples:\n"
-    "  woq eval SmolLM2.gguf --weights f16,w8,w4g64 --text book.txt\n"
+    "  woq eval SmolLM2.gguf --weights f16,w8,w4g64 --text book.txt --kl\n"
     "  woq eval SmolLM2.gguf:f16 SmolLM2-w4 --text book.txt --tokens 0 --json result.json\n"
     "  woq eval SmolLM2-w4 --device opencl:0 --math exact,fixed16 --text book.txt\n"
     "  woq eval SmolLM2.gguf --device opencl:0 --prompt 'The capital of France is' -g 16\n";
 
-enum long_only { OPTION_WINDOW = 256, OPTION_STRIDE, OPTION_MATH };
+enum long_only { OPTION_WINDOW = 256, OPTION_STRIDE, OPTION_MATH, OPTION_KL };
 #define MOST_MATHS 8
 
 static const struct option options[] = {
@@ -46,6 +48,7 @@ static const struct option options[] = {
     {"window", required_argument, NULL, OPTION_WINDOW},
     {"stride", required_argument, NULL, OPTION_STRIDE},
     {"math", required_argument, NULL, OPTION_MATH},
+    {"kl", no_argument, NULL, OPTION_KL},
     {"prompt", required_argument, NULL, 'p'},
     {"generate", required_argument, NULL, 'g'},
     {"json", required_argument, NULL, 'j'},
@@ -114,6 +117,7 @@ static bool parse_option(struct request *r, int c, char *why)
     case OPTION_WINDOW:
         return tool_parse_window(optarg, &e->window, why);
     case OPTION_MATH: return parse_maths(r, optarg, why);
+    case OPTION_KL: e->kl = true; break;
     case OPTION_STRIDE:
         if (!tool_parse_number(optarg, 1, 1 << 20, &number, why))
             return false;
@@ -203,8 +207,11 @@ static int run(struct request *r)
     if (st)
         return tool_failed(command, "%s", woq_last_message());
     int result = TOOL_OK;
+    if (r->eval.kl)
+        eval_run_together(&r->eval, device, r->models, r->count);
     for (size_t i = 0; i < r->count; i++) {
-        eval_run(&r->eval, device, &r->models[i]);
+        if (!r->eval.kl)
+            eval_run(&r->eval, device, &r->models[i]);
         failed += !r->models[i].done;
     }
     eval_pair(r->models, r->count);
@@ -232,6 +239,12 @@ static int check(const struct request *r)
     if (e->stride >= e->window)
         return tool_usage(command, "--stride: %u must be below the window of %u", e->stride,
                           e->window);
+    if (e->kl && !e->text_file)
+        return tool_usage(command, "--kl compares predictions of a text: give --text FILE");
+    if (e->kl && e->stride)
+        return tool_usage(command, "--kl does not go with --stride: it is defined over disjoint windows");
+    if (e->kl && r->count < 2)
+        return tool_usage(command, "--kl compares with the first model: give another one, or several --weights");
     return TOOL_OK;
 }
 
@@ -241,6 +254,8 @@ static void request_free(struct request *r)
         free(r->models[i].path);
         free(r->models[i].ids);
         free(r->models[i].perplexity.window_nll);
+        free(r->models[i].divergence.window_kl);
+        free(r->models[i].divergence.window_agreement);
         free(r->models[i].generated);
     }
     free(r->models);

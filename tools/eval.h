@@ -12,6 +12,7 @@ struct eval_options {
     size_t text_size;
     uint64_t tokens; /* of the text at most; 0 = all */
     uint32_t window, stride; /* stride 0 = disjoint windows, second halves scored */
+    bool kl; /* divergence from the first model */
     const char *prompt;
     uint32_t generate;
     enum woq_log_level log;
@@ -34,6 +35,8 @@ struct eval_model {
     double rate;        /* tokens/s of perplexity, the first window aside; 0 = not measured */
     bool paired;        /* with the first model: the two below are set */
     double change, change_error; /* ln(PPL / PPL of the first) */
+    bool compared;      /* with the first model: divergence is set */
+    struct woq_divergence divergence;
     char *generated;    /* NULL = no prompt */
     size_t prompt_tokens, generated_tokens;
     double decode_rate; /* tokens/s, the first two aside; 0 = not measured */
@@ -42,6 +45,28 @@ struct eval_model {
 /* Loads, measures and releases one model; model->done says whether it went well, else reason. */
 void eval_run(const struct eval_options *options, struct woq_device *device,
               struct eval_model *model);
+/* The same of all models together, window by window through all of them, with divergences from the first. */
+void eval_run_together(const struct eval_options *options, struct woq_device *device,
+                       struct eval_model *models, size_t count);
+
+/* ---- eval_run.c: the steps of both; false: model->reason says why ---- */
+
+/* What belongs to a model while it is in memory. */
+struct eval_loaded {
+    struct woq_tokenizer *tokenizer;
+    struct woq_model *model;
+    int32_t *prompt; /* [prompt_tokens] */
+};
+/* *out is to be released, after a failure too. */
+bool eval_load(const struct eval_options *options, struct woq_device *device, struct eval_model *model,
+               struct eval_loaded *out);
+int32_t eval_bos(const struct eval_loaded *loaded); /* of a window; -1 = none */
+bool eval_measure(const struct eval_options *options, struct eval_loaded *loaded, struct eval_model *model);
+bool eval_continue(const struct eval_options *options, struct eval_loaded *loaded, struct eval_model *model);
+void eval_release(struct eval_loaded *loaded);
+bool eval_give_up(struct eval_model *model, const char *format, ...) TOOL_PRINTF(2, 3);
+bool eval_good(struct eval_model *model, enum woq_status status); /* else woq_last_message is the reason */
+
 /* Perplexity where each window begins `stride` tokens after the last and scores its last `stride`. */
 enum woq_status eval_strided(struct woq_model *model, const struct eval_options *options,
                              const int32_t *ids, size_t count, int32_t bos, uint32_t vocabulary,

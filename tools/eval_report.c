@@ -1,6 +1,7 @@
 /* eval_report.c: the table, the texts and the JSON of `woq eval`. */
 #include "eval.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,27 @@ static void rate(struct tool_table *table, double value)
         tool_table_add(table, "%.*f", value < 100 ? 1 : 0, value);
     else
         tool_table_add(table, "–");
+}
+
+/* With so many digits behind the point that `leading`, a number of its size, has two. */
+static int decimals(double leading)
+{
+    const int digits = leading > 0 && isfinite(leading) ? 1 - (int)floor(log10(leading)) : 1;
+    return digits < 0 ? 0 : digits > 9 ? 9 : digits;
+}
+
+static void print_divergence(const struct eval_model *m, struct tool_table *table)
+{
+    const struct woq_divergence *d = &m->divergence;
+    if (!m->compared) {
+        for (int i = 0; i < 3; i++)
+            tool_table_add(table, "–");
+        return;
+    }
+    const int n = decimals(d->standard_error > 0 ? d->standard_error : d->mean);
+    tool_table_add(table, "%.*f ± %.*f", n, d->mean, n, d->standard_error);
+    tool_table_add(table, "%.*f", decimals(d->p99), d->p99);
+    tool_table_add(table, "%.2f ± %.2f %%", 100 * d->agreement, 100 * d->agreement_error);
 }
 
 static void print_model(const struct eval_options *o, const struct eval_model *m, bool first,
@@ -33,6 +55,8 @@ static void print_model(const struct eval_options *o, const struct eval_model *m
             tool_table_add(table, "%+.4f ± %.4f", m->change, m->change_error);
         else
             tool_table_add(table, "%s", first ? "baseline" : "–");
+        if (o->kl)
+            print_divergence(m, table);
         rate(table, m->rate);
     }
     if (o->prompt)
@@ -48,6 +72,11 @@ static void print_heads(const struct eval_options *o, bool one_file, struct tool
     if (o->text_file) {
         tool_table_add(table, "perplexity");
         tool_table_add(table, "ln(PPL/first)");
+        if (o->kl) {
+            tool_table_add(table, "KL from first");
+            tool_table_add(table, "KL 99 %%");
+            tool_table_add(table, "same top-1");
+        }
         tool_table_add(table, "tokens/s");
     }
     if (o->prompt)
@@ -81,6 +110,10 @@ static void print_notes(const struct eval_options *o, const struct eval_model *m
     if (o->text_file)
         fputs(" ±: one standard error; that of ln(PPL/first) is of the\npaired windows, and so smaller "
               "than the perplexities' own.", out);
+    if (o->kl)
+        fputs("\nKL: KL(first ‖ model) of the predictions, nats a token; ± over windows, of top-1 too. KL 99 %: "
+              "of\n99 % of the tokens it is smaller. same top-1: both find the same token likeliest. tokens/s: "
+              "with\nthe comparison.", out);
     fputc('\n', out);
     const char *last = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -102,8 +135,8 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
     bool one_file = true;
     for (size_t i = 1; i < count; i++)
         one_file = one_file && !strcmp(models[i].path, models[0].path);
-    snprintf(align, sizeof align, "%sllrr%s%sl", one_file ? "" : "l", o->text_file ? "rrr" : "",
-             o->prompt ? "r" : "");
+    snprintf(align, sizeof align, "%sllrr%s%s%sl", one_file ? "" : "l", o->text_file ? "rrr" : "",
+             o->kl ? "rrr" : "", o->prompt ? "r" : "");
     fprintf(out, "%s  %s, %s\n", device->selector, device->name, device->driver);
     if (one_file)
         fprintf(out, "%s\n", tool_base_name(models[0].path));
@@ -119,6 +152,33 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
             fprintf(out, "\n%s, %s: %zu + %zu tokens\n%s%s\n", tool_base_name(models[i].path),
                     models[i].weights.name, models[i].prompt_tokens, models[i].generated_tokens,
                     o->prompt, models[i].generated);
+}
+
+static void json_reals(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, const double *x, uint64_t count)
+{
+    yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, object, key);
+    for (uint64_t i = 0; i < count; i++)
+        if (isfinite(x[i]))
+            yyjson_mut_arr_add_real(doc, list, x[i]);
+        else
+            yyjson_mut_arr_add_null(doc, list); /* as tool_json_real */
+}
+
+static void json_divergence(yyjson_mut_doc *doc, yyjson_mut_val *model, const struct eval_model *m)
+{
+    const struct woq_divergence *d = &m->divergence;
+    yyjson_mut_val *v = yyjson_mut_obj_add_obj(doc, model, "kl");
+    tool_json_real(doc, v, "mean", d->mean);
+    tool_json_real(doc, v, "standard_error", d->standard_error);
+    tool_json_real(doc, v, "median", d->median);
+    tool_json_real(doc, v, "p90", d->p90);
+    tool_json_real(doc, v, "p99", d->p99);
+    tool_json_real(doc, v, "p99_9", d->p999);
+    tool_json_real(doc, v, "max", d->max);
+    tool_json_real(doc, v, "top1_agreement", d->agreement);
+    tool_json_real(doc, v, "top1_agreement_error", d->agreement_error);
+    json_reals(doc, v, "window_mean", d->window_kl, m->perplexity.windows);
+    json_reals(doc, v, "window_top1_agreement", d->window_agreement, m->perplexity.windows);
 }
 
 static void json_model(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct eval_options *o,
@@ -153,9 +213,9 @@ static void json_model(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct e
             tool_json_real(doc, v, "ln_ratio", m->change);
             tool_json_real(doc, v, "ln_ratio_error", m->change_error);
         }
-        yyjson_mut_val *nll = yyjson_mut_obj_add_arr(doc, v, "window_nll");
-        for (uint64_t w = 0; w < p->windows; w++)
-            yyjson_mut_arr_add_real(doc, nll, p->window_nll[w]);
+        json_reals(doc, v, "window_nll", p->window_nll, p->windows);
+        if (m->compared)
+            json_divergence(doc, v, m);
     }
     if (o->prompt) {
         tool_json_text(doc, v, "generated", m->generated);

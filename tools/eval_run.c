@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool give_up(struct eval_model *m, const char *format, ...) TOOL_PRINTF(2, 3);
-
-static bool give_up(struct eval_model *m, const char *format, ...)
+bool eval_give_up(struct eval_model *m, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -16,81 +14,77 @@ static bool give_up(struct eval_model *m, const char *format, ...)
     return false;
 }
 
-static bool good(struct eval_model *m, enum woq_status st)
+bool eval_good(struct eval_model *m, enum woq_status st)
 {
-    return st ? give_up(m, "%s", woq_last_message()) : true;
+    return st ? eval_give_up(m, "%s", woq_last_message()) : true;
 }
 
-struct prompt {
-    int32_t *ids;
-    size_t count;
-};
-
 /* The text's ids, cut, and the prompt's; fewer ids than two windows are refused. */
-static bool encode(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
-                   struct eval_model *m, struct prompt *prompt)
+static bool encode(const struct eval_options *o, struct eval_model *m, struct eval_loaded *l)
 {
+    const struct woq_tokenizer *tokenizer = l->tokenizer;
     const uint32_t flags = woq_tokenizer_adds_bos(tokenizer) ? WOQ_ENCODE_BOS : 0;
     if (o->text_file) {
-        if (!good(m, woq_tokenizer_encode(tokenizer, o->text, o->text_size, flags, &m->ids,
+        if (!eval_good(m, woq_tokenizer_encode(tokenizer, o->text, o->text_size, flags, &m->ids,
                                           &m->id_count)))
             return false;
         if (o->tokens && o->tokens < m->id_count)
             m->id_count = (size_t)o->tokens;
         const uint64_t need = o->stride ? o->window : 2ull * o->window;
         if (m->id_count < need)
-            return give_up(m, "'%s' gives %zu tokens; windows of %u need %llu: take a longer text, "
+            return eval_give_up(m, "'%s' gives %zu tokens; windows of %u need %llu: take a longer text, "
                               "more --tokens or a smaller --window",
                            o->text_file, m->id_count, o->window, (unsigned long long)need);
     }
     if (!o->prompt)
         return true;
-    if (!good(m, woq_tokenizer_encode(tokenizer, o->prompt, strlen(o->prompt),
-                                      flags | WOQ_ENCODE_SPECIAL, &prompt->ids, &prompt->count)))
+    if (!eval_good(m, woq_tokenizer_encode(tokenizer, o->prompt, strlen(o->prompt),
+                                      flags | WOQ_ENCODE_SPECIAL, &l->prompt, &m->prompt_tokens)))
         return false;
-    m->prompt_tokens = prompt->count;
-    return prompt->count > 0 || give_up(m, "the prompt gives no token; write some text");
+    return m->prompt_tokens > 0 || eval_give_up(m, "the prompt gives no token; write some text");
 }
 
-static bool measure_text(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
-                         struct woq_model *model, struct eval_model *m)
+int32_t eval_bos(const struct eval_loaded *l)
+{
+    return woq_tokenizer_adds_bos(l->tokenizer) ? woq_tokenizer_bos(l->tokenizer) : -1;
+}
+
+bool eval_measure(const struct eval_options *o, struct eval_loaded *l, struct eval_model *m)
 {
     struct eval_bar bar;
-    const int32_t bos = woq_tokenizer_adds_bos(tokenizer) ? woq_tokenizer_bos(tokenizer) : -1;
+    const int32_t bos = eval_bos(l);
     enum woq_status st;
     eval_bar_begin(&bar, o->progress, o->window - 1, "%s: perplexity", m->weights.name);
     if (o->stride)
-        st = eval_strided(model, o, m->ids, m->id_count, bos, m->info.config.vocabulary,
+        st = eval_strided(l->model, o, m->ids, m->id_count, bos, m->info.config.vocabulary,
                           eval_bar_step, &bar, &m->perplexity);
     else
-        st = woq_model_perplexity(model, m->ids, m->id_count, o->window, bos, 0, eval_bar_step, &bar,
+        st = woq_model_perplexity(l->model, m->ids, m->id_count, o->window, bos, 0, eval_bar_step, &bar,
                                   &m->perplexity);
     m->rate = bar.rate;
     eval_bar_end(&bar);
-    return good(m, st);
+    return eval_good(m, st);
 }
 
 /* The prompt and the first token, the second (whose kernels may be compiled), then the others: these
  * are timed. In pieces, for the bar. */
-static bool continue_prompt(const struct eval_options *o, const struct woq_tokenizer *tokenizer,
-                            struct woq_model *model, const struct prompt *prompt,
-                            struct eval_model *m)
+bool eval_continue(const struct eval_options *o, struct eval_loaded *l, struct eval_model *m)
 {
-    const int32_t eos = woq_tokenizer_eos(tokenizer);
+    const int32_t eos = woq_tokenizer_eos(l->tokenizer);
     int32_t *ids = tool_alloc(o->generate, sizeof *ids);
     struct eval_bar bar;
     enum { PIECE = 8 };
     size_t n = 0, made = 1, size;
     double start = 0;
     eval_bar_begin(&bar, o->progress, 1, "%s: continuing the prompt", m->weights.name);
-    woq_model_reset(model);
-    enum woq_status st = woq_model_generate(model, prompt->ids, prompt->count, eos, ids, 1, &n);
+    woq_model_reset(l->model);
+    enum woq_status st = woq_model_generate(l->model, l->prompt, m->prompt_tokens, eos, ids, 1, &n);
     while (!st && made && n < o->generate && ids[n - 1] != eos) {
         eval_bar_step(&bar, n, o->generate, 0);
         if (n == 2)
             start = eval_seconds();
         const size_t left = o->generate - n, most = n < 2 ? 1 : left < PIECE ? left : PIECE;
-        st = woq_model_generate(model, &ids[n - 1], 1, eos, ids + n, most, &made);
+        st = woq_model_generate(l->model, &ids[n - 1], 1, eos, ids + n, most, &made);
         n += made;
     }
     if (n > 2)
@@ -100,19 +94,18 @@ static bool continue_prompt(const struct eval_options *o, const struct woq_token
     if (n && ids[n - 1] == eos)
         n--;
     if (!st)
-        st = woq_tokenizer_decode(tokenizer, ids, n, &m->generated, &size);
+        st = woq_tokenizer_decode(l->tokenizer, ids, n, &m->generated, &size);
     free(ids);
-    return good(m, st);
+    return eval_good(m, st);
 }
 
 static bool create(const struct eval_options *o, struct woq_device *device,
-                   const struct woq_checkpoint *checkpoint, const struct prompt *prompt,
-                   struct eval_model *m, struct woq_model **out)
+                   const struct woq_checkpoint *checkpoint, struct eval_model *m, struct woq_model **out)
 {
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     struct eval_bar bar;
     const double start = eval_seconds();
-    const uint64_t room = prompt->count + (uint64_t)o->generate;
+    const uint64_t room = m->prompt_tokens + (uint64_t)o->generate;
     p.weights = m->weights.mode;
     p.format = m->weights.format;
     p.math = m->math;
@@ -126,7 +119,7 @@ static bool create(const struct eval_options *o, struct woq_device *device,
     const enum woq_status st = woq_model_create(device, checkpoint, &p, out);
     eval_bar_end(&bar);
     m->load_seconds = eval_seconds() - start;
-    return good(m, st) && good(m, woq_model_get_info(*out, &m->info));
+    return eval_good(m, st) && eval_good(m, woq_model_get_info(*out, &m->info));
 }
 
 static const char *stored_type(const struct woq_checkpoint *checkpoint)
@@ -136,27 +129,34 @@ static const char *stored_type(const struct woq_checkpoint *checkpoint)
     return t ? woq_tensor_type_name(t->type) : NULL;
 }
 
-void eval_run(const struct eval_options *o, struct woq_device *device, struct eval_model *m)
+bool eval_load(const struct eval_options *o, struct woq_device *device, struct eval_model *m,
+               struct eval_loaded *out)
 {
     struct woq_checkpoint *checkpoint = NULL;
-    struct woq_tokenizer *tokenizer = NULL;
-    struct woq_model *model = NULL;
     struct woq_model_config config;
-    struct prompt prompt = {NULL, 0};
+    *out = (struct eval_loaded){0};
     /* The configuration first: a model that is none of ours may have a tokenizer that is none of ours too. */
-    bool right = good(m, woq_checkpoint_open(m->path, NULL, &checkpoint)) &&
-                 good(m, woq_checkpoint_config(checkpoint, &config)) &&
-                 good(m, woq_tokenizer_create(checkpoint, &tokenizer)) &&
-                 encode(o, tokenizer, m, &prompt) &&
-                 create(o, device, checkpoint, &prompt, m, &model);
+    const bool right = eval_good(m, woq_checkpoint_open(m->path, NULL, &checkpoint)) &&
+                       eval_good(m, woq_checkpoint_config(checkpoint, &config)) &&
+                       eval_good(m, woq_tokenizer_create(checkpoint, &out->tokenizer)) &&
+                       encode(o, m, out) && create(o, device, checkpoint, m, &out->model);
     m->stored = right ? stored_type(checkpoint) : NULL;
     woq_checkpoint_close(&checkpoint);
-    if (right && o->text_file)
-        right = measure_text(o, tokenizer, model, m);
-    if (right && o->prompt)
-        right = continue_prompt(o, tokenizer, model, &prompt, m);
-    m->done = right;
-    free(prompt.ids);
-    woq_model_destroy(&model);
-    woq_tokenizer_destroy(&tokenizer);
+    return right;
+}
+
+void eval_release(struct eval_loaded *l)
+{
+    free(l->prompt);
+    woq_model_destroy(&l->model);
+    woq_tokenizer_destroy(&l->tokenizer);
+    *l = (struct eval_loaded){0};
+}
+
+void eval_run(const struct eval_options *o, struct woq_device *device, struct eval_model *m)
+{
+    struct eval_loaded loaded;
+    m->done = eval_load(o, device, m, &loaded) && (!o->text_file || eval_measure(o, &loaded, m)) &&
+              (!o->prompt || eval_continue(o, &loaded, m));
+    eval_release(&loaded);
 }
