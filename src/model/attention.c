@@ -37,7 +37,7 @@ static size_t times(size_t a, size_t b)
  * where it is the device; with more it lets them sleep at once. Measured on two shared cores: a
  * third less CPU time. Loops hand out work in small pieces, so that the extra thread costs nothing.
  */
-static int host_threads(void)
+int woqi_host_threads(void)
 {
     const int most = omp_get_max_threads(), cpus = omp_get_num_procs();
     return most >= cpus && most > 1 ? cpus + 1 : most;
@@ -53,7 +53,7 @@ enum woq_status woqi_attention_create(struct woq_model *model)
     cache->value_stride = (size_t)positions * cache->value_row;
     const size_t heads = (size_t)c->layers * c->kv_heads;
     model->score_row = positions;
-    model->threads = host_threads();
+    model->threads = woqi_host_threads();
     /* A thread has four rows of scores, then of sums, then of queries. */
     const size_t thread = TILE * (model->score_row + 2 * (size_t)cache->value_row);
     const size_t keys = times(times(heads, cache->key_stride), sizeof(float));

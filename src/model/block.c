@@ -143,7 +143,7 @@ enum woq_status woqi_block_set(struct woqi_block *block, enum woqi_stage stage,
     if (!block->loaded)
         return no_layer();
     enum woq_status st = woqi_stage_describe(&block->config, block->layer, stage, &info);
-    for (uint32_t i = 0; i < info.count && !st; i++)
+    for (uint32_t i = 0; i < info.count && sources && !st; i++)
         if (sources[i].n != info.rows[i] || sources[i].k != info.columns)
             st = woq_report(WOQ_ERROR_INVALID_ARGUMENT, "weights of '%s' are %llu x %llu; must be %llu x %llu",
                             info.names[i], (unsigned long long)sources[i].n, (unsigned long long)sources[i].k,

@@ -38,8 +38,9 @@ const struct woq_model_config *woqi_block_config(const struct woqi_block *block)
  */
 enum woq_status woqi_block_load(struct woqi_block *block, uint32_t layer, bool weights);
 /*
- * Replaces a stage's weights: as many sources as the stage has matrices, of any formats (gate and up alike). Their
- * arrays are read during the call. After a failure the stage has the weights that it had.
+ * Replaces a stage's weights: as many sources as the stage has matrices, of any formats (gate and up alike); NULL: by
+ * the checkpoint's, as FP16. Their arrays are read during the call. After a failure the stage has the weights that it
+ * had.
  * Returns WOQ_OK; INVALID_ARGUMENT (a shape is not the stage's: named); INVALID_STATE (no layer is loaded); and what
  * woq_weights_create and woq_gemm_create return.
  */

@@ -52,41 +52,17 @@ enum woq_status woqi_check_config(const struct woq_model_config *c)
 static enum woq_status set_sizes(struct woq_model *m, const struct woq_model_params *p)
 {
     const struct woq_model_config *c = &m->config;
-    enum { LOGITS = 32 << 20, DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 512 };
+    enum { DEFAULT_CONTEXT = 4096, DEFAULT_BATCH = 512 };
     m->context = p->context;
     if (!m->context)
         m->context = c->context && c->context < DEFAULT_CONTEXT ? c->context : DEFAULT_CONTEXT;
     m->batch = p->batch ? p->batch : m->context < DEFAULT_BATCH ? m->context : DEFAULT_BATCH;
     if (m->batch > m->context)
         return bad("params->batch", "must not exceed the context");
-    /* A multiple of 16 rows of logits that takes about 32 MiB. */
-    const uint64_t rows = LOGITS / (c->vocabulary * UINT64_C(4)) / 16 * 16;
-    m->head_rows = rows < 16 ? 16 : rows > 256 ? 256 : (uint32_t)rows;
-    m->head_rows = m->head_rows < m->batch ? m->head_rows : m->batch;
+    m->head_rows = woqi_head_rows(c, m->batch);
     m->x_type = p->x_type ? p->x_type : WOQ_F16;
     m->math = p->math;
     return WOQ_OK;
-}
-
-static enum woq_status load_head(struct woqi_loader *loader)
-{
-    struct woq_model *m = loader->model;
-    const struct woq_model_config *c = &m->config;
-    const struct woqi_stack head = {
-        .names = {c->tied_embeddings ? "model.embed_tokens" : "lm_head"}, .rows = {c->vocabulary},
-        .count = 1, .columns = c->hidden};
-    const struct woqi_epilogue plain = {.y_type = WOQ_F32, .max_m = m->head_rows};
-    struct woqi_stacked stacked = {.count = 0};
-    enum woq_status st = woqi_load_vector(loader, "model.norm.weight", c->hidden, &m->final_norm);
-    if (!st)
-        st = woqi_load_embeddings(loader);
-    if (!st)
-        st = woqi_load_stack(loader, &head, &plain, &stacked);
-    const struct woqi_step step = {&stacked, &m->x, &m->logits, NULL, false};
-    if (!st)
-        st = woqi_product_record(m, &step, 1, m->head_rows, &m->head);
-    woqi_stacked_release(&stacked);
-    return st;
 }
 
 static enum woq_status report(const struct woqi_loader *loader, uint32_t done)
@@ -116,7 +92,9 @@ static enum woq_status load(struct woqi_loader *loader)
             st = report(loader, i + 1);
     }
     if (!st)
-        st = load_head(loader);
+        st = woqi_load_embeddings(loader);
+    if (!st)
+        st = woqi_head_load(loader);
     if (!st)
         st = report(loader, m->config.layers + 1);
     if (!st)

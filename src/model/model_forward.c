@@ -49,9 +49,7 @@ static enum woq_status run_layer(struct woq_model *m, uint32_t index, uint32_t f
     return woqi_on_device(m, &l->ffn, rows, &m->x, &m->h);
 }
 
-/* Logits of the `wanted` rows at the front of h, in equal pieces of at most head_rows. */
-static enum woq_status run_head(struct woq_model *m, uint32_t wanted, woqi_sink_fn *sink,
-                                void *user)
+enum woq_status woqi_run_head(struct woq_model *m, uint32_t wanted, woqi_sink_fn *sink, void *user)
 {
     const uint32_t pieces = (wanted + m->head_rows - 1) / m->head_rows;
     enum woq_status st = WOQ_OK;
@@ -103,7 +101,7 @@ enum woq_status woqi_forward(struct woq_model *m, const int32_t *tokens, uint32_
     for (uint32_t i = 0; i < m->config.layers && !st; i++)
         st = run_layer(m, i, i + 1 < m->config.layers ? 0 : count - wanted, count);
     if (!st)
-        st = run_head(m, wanted, sink, user);
+        st = woqi_run_head(m, wanted, sink, user);
     const enum woq_status left = woqi_host_leave(m);
     st = st ? st : left;
     if (!st)

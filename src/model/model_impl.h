@@ -53,6 +53,8 @@ struct woqi_cache {
     uint32_t value_row;           /* floats of one value */
 };
 
+struct woqi_loader;
+
 struct woq_model {
     struct woq_device *device; /* during creation; later its objects keep it */
     struct woq_model_config config;
@@ -82,6 +84,12 @@ struct woq_model {
 /* ---- model.c ---- */
 /* What the code divides by and allocates with. */
 enum woq_status woqi_check_config(const struct woq_model_config *config);
+
+/* ---- head.c ---- */
+/* Rows of logits made at once for a batch: a multiple of 16, or the batch, that takes about 32 MiB. */
+uint32_t woqi_head_rows(const struct woq_model_config *config, uint32_t batch);
+/* The final norm, and the product with lm_head, recorded for head_rows; the arena is there. */
+enum woq_status woqi_head_load(struct woqi_loader *loader);
 
 /* ---- model_weights.c: a checkpoint's tensors as weights and host arrays ---- */
 
@@ -176,6 +184,10 @@ typedef void woqi_sink_fn(void *user, uint32_t first, uint32_t count, float *log
 enum woq_status woqi_forward(struct woq_model *model, const int32_t *tokens, uint32_t count,
                              uint32_t wanted, woqi_sink_fn *sink, void *user);
 
+/* Logits of the `wanted` rows at the front of h in the arena, in equal pieces of at most head_rows; the host is within
+ * enter and leave. */
+enum woq_status woqi_run_head(struct woq_model *model, uint32_t wanted, woqi_sink_fn *sink, void *user);
+
 /* ---- Host operators ---- */
 
 /* rows of y = x / sqrt(mean(x²) + epsilon) · weight, in type `type`. */
@@ -192,6 +204,7 @@ enum woq_status woqi_rope_create(struct woq_model *model);
 /* Rotates one head of head_dim elements; table: [head_dim / 2][cos, sin] of its position. */
 void woqi_rope_rotate(float *x, const float *table, uint32_t head_dim);
 
+int woqi_host_threads(void); /* of OpenMP, for what the host computes between products */
 enum woq_status woqi_attention_create(struct woq_model *model);
 /* Norms and rotates q and k of `count` rows in the arena, and appends k and v to the cache. */
 void woqi_attention_append(struct woq_model *model, uint32_t layer, uint32_t count);
