@@ -52,22 +52,29 @@ struct woq_calibrate_params {
     uint64_t memory;        /* bytes of activations above which they lie in a file */
     const char *spill;      /* directory of that file; NULL = the output's */
     const char *statistics; /* a file to be written, as by woq_calibrate_statistics; NULL = none */
-    const char *report;     /* likewise, JSON: each layer's errors, scales and times */
+    const char *report;     /* likewise, JSON: each layer's errors, scales and times, and its sensitivity if measured */
     woq_calibrate_progress_fn *progress;
     void *progress_user;
     woq_log_fn *log;        /* what was unusual: damping raised, dead channels, an earlier run taken up */
     void *log_user;
+    /* Above 0: bits a weight of the decoder's linear layers, scales and zeros included. Stages of layers whose rounding
+     * changes the output most get 8 bits a channel or stay FP16, until these bits are spent; see sensitivity.h and
+     * budget.h in src/calibrate. At least what the format itself needs, below 16. */
+    float budget;
+    uint32_t sensitivity_tokens; /* of the samples, by which that is measured; from 2 on */
+    bool sensitivity;            /* measure it, for the report, without a budget too */
 };
 #define WOQ_CALIBRATE_PARAMS_INIT                                                                     \
     {sizeof(struct woq_calibrate_params), WOQ_METHOD_GPTQ, NULL, 128, 512, 0, 0.01f, false, 0.5f, 0.5f, \
-     WOQ_MATH_DEFAULT, UINT64_C(1) << 30, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+     WOQ_MATH_DEFAULT, UINT64_C(1) << 30, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 2048, false}
 
 /*
  * Writes `directory` as woq_quantize_checkpoint does, whole or not at all. Finished layers lie meanwhile beside it in
  * ".NAME.woq-work"; when the same call is made after a kill it goes on behind them and ends with the same bytes, which
  * depend on the device, its driver and the number of threads. The folder is removed at the end, and after a failure
  * before the first layer was finished.
- * Returns what woq_quantize_checkpoint, woq_device and woq_tokenizer functions return; INVALID_ARGUMENT; INVALID_DATA
+ * Returns what woq_quantize_checkpoint, woq_device and woq_tokenizer functions return; INVALID_ARGUMENT (a budget that
+ * cannot be met or leaves nothing to quantize: the least and the most are named); INVALID_DATA
  * (text too short; activations not finite: layer named; no damping made a Hessian positive definite); UNSUPPORTED (this
  * build has no OpenBLAS; architecture); TIMEOUT (stopped by progress: finished layers stay).
  */

@@ -1,4 +1,5 @@
 /* calibrate.c: a calibrated quantization from its arguments to the written checkpoint, layer by layer. */
+#include "budget.h"
 #include "calibration.h"
 
 #include <math.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 #include <yyjson.h>
+
+static const char sensitivity_note[] = "sensitivity";
 
 struct run {
     struct woq_device *device;
@@ -17,10 +20,12 @@ struct run {
     struct woqi_statistics statistics;
     struct woqi_streams streams;
     struct woqi_results *results;
+    struct woqi_sensitivity sensitivity; /* without units if it is not asked for */
     uint32_t layers, layer, jobs;
     uint32_t finished; /* layers on the disk */
     const char *what; /* is being done */
     uint64_t before, steps; /* steps of streams that are gone; of all there will be */
+    double measuring; /* the part of everything that measuring sensitivity is, 0 … 1 */
     double start;
 };
 
@@ -41,6 +46,11 @@ static bool is_share(float v)
     return v >= 0 && v <= 1;
 }
 
+static bool wants_sensitivity(const struct woq_calibrate_params *p)
+{
+    return p->budget > 0 || p->sensitivity;
+}
+
 static enum woq_status check(const struct woq_calibrate_params *p)
 {
     if (!p)
@@ -59,6 +69,10 @@ static enum woq_status check(const struct woq_calibrate_params *p)
         return bad("damping", "must be above 0, at most 1");
     if (!is_share(p->input_share) || !is_share(p->residual_share))
         return bad("input_share and residual_share", "must be 0 to 1");
+    if (p->budget != 0 && !(p->budget > 0 && isfinite(p->budget)))
+        return bad("budget", "must be a number of bits a weight, or 0 for none");
+    if (wants_sensitivity(p) && p->sensitivity_tokens < 2)
+        return bad("sensitivity_tokens", "must be 2 or more");
     return WOQ_OK;
 }
 
@@ -72,7 +86,8 @@ static bool step(void *user)
 {
     const struct run *r = user;
     const struct woq_calibrate_params *p = r->params;
-    const double done = (double)(r->before + r->streams.steps) / (double)r->steps;
+    const double steps = (double)(r->before + r->streams.steps) / (double)r->steps;
+    const double done = r->measuring + (1 - r->measuring) * steps;
     return !p->progress || p->progress(p->progress_user, r->what, r->layer, r->layers, done < 1 ? done : 1);
 }
 
@@ -138,6 +153,9 @@ static enum woq_status identify(const struct run *r, char **out)
                 yyjson_mut_obj_add_str(doc, root, "device", device->name) &&
                 yyjson_mut_obj_add_str(doc, root, "driver", device->driver) &&
                 yyjson_mut_obj_add_uint(doc, root, "jobs", r->jobs) &&
+                /* Formats by budget follow from what is measured, which lies with the layers. */
+                yyjson_mut_obj_add_real(doc, root, "budget", (double)p->budget) &&
+                yyjson_mut_obj_add_uint(doc, root, "sensitivity_tokens", p->budget > 0 ? p->sensitivity_tokens : 0) &&
                 yyjson_mut_obj_add_val(doc, root, "formats", formats);
     for (size_t i = 0; i < woq_checkpoint_tensor_count(r->checkpoint) && fine; i++) {
         snprintf(name, sizeof name, "-");
@@ -201,6 +219,7 @@ static void release(struct run *r)
     woqi_streams_release(&r->streams);
     woqi_statistics_release(&r->statistics);
     woqi_samples_release(&r->samples);
+    woqi_sensitivity_release(&r->sensitivity);
     woqi_plan_free(&r->plan);
 }
 
@@ -452,15 +471,106 @@ static enum woq_status begin_apart(struct run *r)
     return begin_statistics(r, &config);
 }
 
+/* ---- Formats by sensitivity ---- */
+
+static bool sensitivity_step(void *user, uint32_t layer, double done)
+{
+    const struct run *r = user;
+    const struct woq_calibrate_params *p = r->params;
+    return !p->progress || p->progress(p->progress_user, "sensitivity", layer, r->layers, r->measuring * done);
+}
+
+/* How much of the run measuring is: passes of a layer over a sample, against those that quantizing takes, whose
+ * algebra counts as much again. */
+static double share_of_sensitivity(const struct run *r)
+{
+    const double layers = r->layers, tokens = (double)r->samples.count * r->samples.window;
+    uint32_t count, rows;
+    woqi_sensitivity_extent(r->params, &r->samples, &count, &rows);
+    const double measuring = (double)count * rows * 4 * (layers + 3) / 2;
+    return measuring / (measuring + tokens * (corrects(r->params) ? 4 : 2));
+}
+
+static enum woq_status note_sensitivity(struct run *r)
+{
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc), *list = yyjson_mut_arr(doc);
+    yyjson_mut_doc_set_root(doc, root);
+    bool fine = yyjson_mut_obj_add_uint(doc, root, "tokens", r->params->sensitivity_tokens) &&
+                yyjson_mut_obj_add_val(doc, root, "units", list);
+    for (uint32_t i = 0; i < r->sensitivity.count && fine; i++)
+        fine = yyjson_mut_arr_add_real(doc, list, r->sensitivity.units[i].kl) &&
+               yyjson_mut_arr_add_real(doc, list, r->sensitivity.units[i].relative_error);
+    enum woq_status st = fine ? woqi_results_put_note(r->results, sensitivity_note, doc)
+                              : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for the sensitivity of layers");
+    yyjson_mut_doc_free(doc);
+    return st;
+}
+
+/* What an earlier run measured; *found is false where there is nothing of use. */
+static enum woq_status recall_sensitivity(struct run *r, bool *found)
+{
+    yyjson_doc *doc;
+    enum woq_status st = woqi_results_note(r->results, sensitivity_note, &doc);
+    yyjson_val *root = yyjson_doc_get_root(doc), *list = yyjson_obj_get(root, "units");
+    *found = yyjson_get_uint(yyjson_obj_get(root, "tokens")) == r->params->sensitivity_tokens &&
+             yyjson_arr_size(list) == 2 * (size_t)r->sensitivity.count;
+    for (uint32_t i = 0; i < r->sensitivity.count && *found; i++) {
+        r->sensitivity.units[i].kl = yyjson_get_num(yyjson_arr_get(list, 2 * (size_t)i));
+        r->sensitivity.units[i].relative_error = yyjson_get_num(yyjson_arr_get(list, 2 * (size_t)i + 1));
+    }
+    yyjson_doc_free(doc);
+    return st;
+}
+
+/* Measures or recalls, and changes the plan by the budget. */
+static enum woq_status choose_formats(struct run *r, const char *spill)
+{
+    uint32_t eights, kept;
+    bool found;
+    char text[160];
+    enum woq_status st = recall_sensitivity(r, &found);
+    if (!st && !found) {
+        r->measuring = share_of_sensitivity(r);
+        st = woqi_sensitivity_measure(r->device, &r->plan, &r->samples, r->params, spill, r->jobs, sensitivity_step, r,
+                                      &r->sensitivity);
+        if (!st)
+            st = note_sensitivity(r);
+    }
+    if (st || !(r->params->budget > 0))
+        return st;
+    st = woqi_budget_apply(&r->sensitivity, (double)r->params->budget, &r->plan, &eights, &kept);
+    if (st)
+        return st;
+    snprintf(text, sizeof text, "of %u stages the budget takes %u to 8 bits and leaves %u FP16", r->sensitivity.count,
+             eights, kept);
+    if (r->params->log)
+        r->params->log(r->params->log_user, WOQ_LOG_INFO, text);
+    return WOQ_OK;
+}
+
+/* The units, and whether the budget is one for them: before anything takes long. */
+static enum woq_status list_units(struct run *r)
+{
+    if (!wants_sensitivity(r->params))
+        return WOQ_OK;
+    enum woq_status st = woqi_sensitivity_list(&r->plan, &r->sensitivity);
+    return st || !(r->params->budget > 0) ? st : woqi_budget_check(&r->sensitivity, (double)r->params->budget);
+}
+
 static enum woq_status quantize_layers(struct run *r, const char *directory)
 {
     const bool paired = corrects(r->params), apart = r->params->statistics && !paired;
     char *identity = NULL, *parent = r->params->spill ? NULL : parent_of(directory);
     const char *spill = r->params->spill ? r->params->spill : parent;
     r->steps = steps_of(r, paired) + (apart ? steps_of(r, false) : 0);
-    enum woq_status st = identify(r, &identity);
+    enum woq_status st = list_units(r);
+    if (!st)
+        st = identify(r, &identity);
     if (!st)
         st = woqi_results_open(directory, identity, r->params->log, r->params->log_user, &r->results, &r->finished);
+    if (!st && r->sensitivity.count)
+        st = choose_formats(r, spill);
     if (!st)
         st = start_streams(r, spill, paired);
     const uint32_t done = r->finished;
@@ -490,7 +600,7 @@ static enum woq_status write_all(struct run *r, const char *directory)
     if (r->params->statistics)
         st = woqi_statistics_write(&r->statistics, r->params->statistics);
     if (!st && r->params->report)
-        st = woqi_report_write(&r->plan, r->params, &r->samples, r->results, now() - r->start);
+        st = woqi_report_write(&r->plan, r->params, &r->samples, &r->sensitivity, r->results, now() - r->start);
     return st ? st : woqi_quantize_write(&r->plan, directory, WOQI_SHARD_BYTES);
 }
 

@@ -4,6 +4,7 @@
  *     calibrate.c   the public functions: checks, order of layers and stages, results, report
  *     streams.c     the activations of all samples, of the quantized model and beside it the original's
  *     stage.c       the matrices of one stage: targets, scales, codes, errors
+ *     sensitivity.c what each stage alone does to the output (sensitivity.h), budget.c formats by that (budget.h)
  *     report.c      what is told of them, as JSON
  */
 #ifndef WOQI_CALIBRATION_H
@@ -16,6 +17,7 @@
 #include "activations.h"
 #include "moments.h"
 #include "samples.h"
+#include "sensitivity.h"
 #include "statistics.h"
 
 #include <woq/calibrate.h>
@@ -110,8 +112,10 @@ void woqi_stage_release(struct woqi_stage_result *result); /* accepts a zeroed o
 struct yyjson_mut_doc;
 /* One layer's stages as JSON text, malloc'ed. */
 enum woq_status woqi_report_layer(uint32_t layer, const struct woqi_stage_result stages[WOQI_STAGES], char **out);
-/* All layers' texts in one document, to calibration->report, whole or not at all. */
+/* All layers' texts in one document, to calibration->report, whole or not at all. sensitivity: without units if it was
+ * not measured. */
 enum woq_status woqi_report_write(const struct woqi_plan *plan, const struct woq_calibrate_params *calibration,
-                                  const struct woqi_samples *samples, struct woqi_results *results, double seconds);
+                                  const struct woqi_samples *samples, const struct woqi_sensitivity *sensitivity,
+                                  struct woqi_results *results, double seconds);
 
 #endif

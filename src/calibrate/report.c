@@ -70,14 +70,13 @@ static yyjson_mut_val *stage(yyjson_mut_doc *doc, const char *name, const struct
 
 enum woq_status woqi_report_layer(uint32_t layer, const struct woqi_stage_result stages[WOQI_STAGES], char **out)
 {
-    static const char *const names[] = {"qkv", "o", "gate_up", "down"};
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
     yyjson_mut_val *root = yyjson_mut_obj(doc), *list = yyjson_mut_arr(doc);
     yyjson_mut_doc_set_root(doc, root);
     bool fine = yyjson_mut_obj_add_uint(doc, root, "layer", layer) &&
                 yyjson_mut_obj_add_val(doc, root, "stages", list);
     for (int i = 0; i < WOQI_STAGES && fine; i++)
-        fine = yyjson_mut_arr_add_val(list, stage(doc, names[i], &stages[i]));
+        fine = yyjson_mut_arr_add_val(list, stage(doc, woqi_stage_name((enum woqi_stage)i), &stages[i]));
     *out = fine ? yyjson_mut_write(doc, 0, NULL) : NULL;
     yyjson_mut_doc_free(doc);
     return *out ? WOQ_OK : no_memory();
@@ -98,6 +97,26 @@ static bool add_layers(yyjson_mut_doc *doc, yyjson_mut_val *list, struct woqi_re
             return false;
     }
     return true;
+}
+
+/* bits: of the codes that it got. */
+static bool add_sensitivity(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct woqi_plan *plan,
+                            const struct woqi_sensitivity *s)
+{
+    yyjson_mut_val *list = yyjson_mut_arr(doc);
+    bool fine = yyjson_mut_obj_add_val(doc, root, "sensitivity", list);
+    for (uint32_t i = 0; i < s->count && fine; i++) {
+        const struct woqi_unit *u = &s->units[i];
+        const size_t at = u->tensors[0];
+        const uint64_t bits = plan->use[at] != WOQI_USE_QUANTIZE ? 16 : plan->formats[at].code == WOQ_CODE_U4 ? 4 : 8;
+        yyjson_mut_val *o = yyjson_mut_obj(doc);
+        fine = yyjson_mut_obj_add_uint(doc, o, "layer", u->layer) &&
+               yyjson_mut_obj_add_str(doc, o, "stage", woqi_stage_name(u->stage)) &&
+               yyjson_mut_obj_add_uint(doc, o, "bits", bits) && add_real(doc, o, "kl", u->kl) &&
+               add_real(doc, o, "relative_error", u->relative_error) &&
+               yyjson_mut_obj_add_uint(doc, o, "weights", u->weights) && yyjson_mut_arr_add_val(list, o);
+    }
+    return fine;
 }
 
 /* Of the decoder's linear layers, scales and zeros included; FP16 ones with 16. */
@@ -138,7 +157,8 @@ static enum woq_status write_json(const char *path, yyjson_mut_doc *doc)
 }
 
 enum woq_status woqi_report_write(const struct woqi_plan *plan, const struct woq_calibrate_params *c,
-                                  const struct woqi_samples *samples, struct woqi_results *results, double seconds)
+                                  const struct woqi_samples *samples, const struct woqi_sensitivity *sensitivity,
+                                  struct woqi_results *results, double seconds)
 {
     enum woq_status st = WOQ_OK;
     yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -156,6 +176,8 @@ enum woq_status woqi_report_write(const struct woqi_plan *plan, const struct woq
                       add_real(doc, root, "residual_share", (double)c->residual_share) &&
                       add_real(doc, root, "bits_per_weight", bits_per_weight(plan)) &&
                       add_real(doc, root, "seconds", seconds) &&
+                      (!(c->budget > 0) || add_real(doc, root, "budget", (double)c->budget)) &&
+                      (!sensitivity->count || add_sensitivity(doc, root, plan, sensitivity)) &&
                       yyjson_mut_obj_add_val(doc, root, "layers", list) &&
                       add_layers(doc, list, results, plan->config.layers, &st);
     if (!fine)

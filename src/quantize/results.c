@@ -286,3 +286,25 @@ enum woq_status woqi_results_report(struct woqi_results *results, uint32_t layer
     *out = strndup(text, size);
     return *out ? WOQ_OK : no_memory();
 }
+
+/* ---- Notes ---- */
+
+enum woq_status woqi_results_put_note(struct woqi_results *results, const char *name, yyjson_mut_doc *doc)
+{
+    char file[64];
+    snprintf(file, sizeof file, "%s.json", name);
+    enum woq_status st = woqi_work_dir_remove(&results->dir, aside_name);
+    if (!st)
+        st = woqi_atomic_dir_json(&results->dir, aside_name, doc);
+    return st ? st : woqi_work_dir_rename(&results->dir, aside_name, file);
+}
+
+enum woq_status woqi_results_note(struct woqi_results *results, const char *name, yyjson_doc **out)
+{
+    char file[64];
+    snprintf(file, sizeof file, "%s.json", name);
+    char *path = path_of(results, file);
+    *out = path ? yyjson_read_file(path, 0, NULL, NULL) : NULL;
+    free(path);
+    return path ? WOQ_OK : no_memory();
+}

@@ -3,8 +3,8 @@
  *
  * Beside the output NAME lies the folder ".NAME.woq-work", locked while a process works in it: run.json says what run it
  * is (the text `identity`), layer-00012.safetensors holds the layer's tensors in the form of compressed-tensors, as
- * they will stand in the checkpoint, and what was noted of them in __metadata__ ("woq.report", JSON). Each file appears
- * whole or not at all (written aside, synced, renamed).
+ * they will stand in the checkpoint, and what was noted of them in __metadata__ ("woq.report", JSON); NAME.json is what
+ * was noted of the whole. Each file appears whole or not at all (written aside, synced, renamed).
  */
 #ifndef WOQI_RESULTS_H
 #define WOQI_RESULTS_H
@@ -42,5 +42,12 @@ enum woq_status woqi_results_layer(struct woqi_results *results, uint32_t layer,
                                    const struct woq_checkpoint **out);
 /* The text given to woqi_results_put, malloc'ed. */
 enum woq_status woqi_results_report(struct woqi_results *results, uint32_t layer, char **out);
+
+/* What belongs to no layer: a JSON document under a name ("sensitivity"), whole or not at all; it goes with the run as
+ * layers do. Reading gives NULL where there is none, or none that can be read; *out is freed by yyjson_doc_free. */
+struct yyjson_doc;
+struct yyjson_mut_doc;
+enum woq_status woqi_results_put_note(struct woqi_results *results, const char *name, struct yyjson_mut_doc *doc);
+enum woq_status woqi_results_note(struct woqi_results *results, const char *name, struct yyjson_doc **out);
 
 #endif
