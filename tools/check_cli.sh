@@ -234,6 +234,10 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     expect 2 "bits of 'down' are '5'; must be 4, 8 or 16" quantize a b --override down=5
     expect 2 "'down': 'row' must be gN, as in g32, channel or tensor" quantize a b --override down=8:row
     expect 2 "'down' stays 16-bit and has no 'g32'" quantize a b --override down=16:g32
+    expect 2 "'17' must be a number from 1 to 16" quantize a b --budget 17
+    expect 2 'budget is for calibration; choose a --method' quantize a b --budget 5
+    expect 2 '2 to 16777216' quantize a b --sensitivity-tokens 1
+    expect 2 '--report FILE is missing' quantize a b --method mse --text "$0" --sensitivity
     expect 1 "pattern 'layers.7' matches no linear layer" "${small[@]}" --override layers.7=8
     expect 1 "override 'o_proj': groups of 2 columns: vLLM" "${small[@]}" --override o_proj=8:g2
     [ "$(echo "$dir"/small*)" = "$dir/small*" ] || bad=$((bad + 1))

@@ -44,6 +44,11 @@ static const char help[] =
     "      --share X         of the error of the layers before that GPTQ makes up for, 0 to 1 (default\n"
     "                        0.5); 0 needs half the time\n"
     "      --memory MIB      activations beyond it lie in a file beside OUT (default 1024)\n"
+    "      --budget B        bits a weight, scales included: layers whose rounding changes the output most\n"
+    "                        get 8 bits or stay 16-bit, until they are spent\n"
+    "      --sensitivity     without a budget too: how much each layer's rounding changes the output,\n"
+    "                        into the report\n"
+    "      --sensitivity-tokens N  of the samples, by which that is measured (default 2048)\n"
     "      --report FILE     errors, scales and times of each layer, as JSON; woq report makes a page\n"
     "                        of it\n"
     "      --statistics FILE the layers' inputs, channel by channel; see woq inspect\n\n"
@@ -52,7 +57,8 @@ static const char help[] =
     "  woq quantize Qwen3-0.6B Qwen3-w8 --bits 8 --channel\n"
     "  woq quantize Llama-3.2-1B Llama-w4 --group 128 --keep 'layers\\.0\\.'\n"
     "  woq quantize Qwen3-0.6B Qwen3-mixed --override down_proj=8 --override 'layers\\.0\\.=4:g32'\n"
-    "  woq quantize SmolLM2-135M-Instruct.Q4_1.gguf SmolLM2-gptq --method gptq --text book.txt\n";
+    "  woq quantize SmolLM2-135M-Instruct.Q4_1.gguf SmolLM2-gptq --method gptq --text book.txt\n"
+    "  woq quantize Qwen3-0.6B Qwen3-5bits --method gptq --text book.txt --budget 5\n";
 
 enum long_only {
     OPTION_CHANNEL = 256,
@@ -315,9 +321,12 @@ static int run(struct request *r, const char *model, const char *out)
                            r->calibrated.method ? ", finished layers are kept for the next run" : "");
     if (st)
         return tool_failed(command, "%s", woq_last_message());
-    char grain[40], others[40] = "";
+    char grain[40], others[80] = "";
     if (r->override_count)
         snprintf(others, sizeof others, ", %zu override%s", r->override_count, r->override_count > 1 ? "s" : "");
+    if (r->calibrated.params.budget > 0)
+        snprintf(others + strlen(others), sizeof others - strlen(others), ", a budget of %g bits a weight",
+                 (double)r->calibrated.params.budget);
     if (r->group == WOQ_GROUP_CHANNEL || r->group == WOQ_GROUP_TENSOR)
         snprintf(grain, sizeof grain, "per %s", r->group == WOQ_GROUP_CHANNEL ? "channel" : "tensor");
     else

@@ -73,6 +73,15 @@ bool calibrated_parse(struct calibrated_options *o, int option, bool *known, cha
         p->memory = number << 20, name = "memory";
         break;
     case CALIBRATED_DEVICE: o->device = optarg, name = "device"; break;
+    case CALIBRATED_BUDGET:
+        good = parse_real(optarg, 1, 16, &p->budget, why);
+        name = "budget";
+        break;
+    case CALIBRATED_SENSITIVITY: p->sensitivity = true, name = "sensitivity"; break;
+    case CALIBRATED_SENSITIVITY_TOKENS:
+        good = tool_parse_number(optarg, 2, 1 << 24, &number, why);
+        p->sensitivity_tokens = (uint32_t)number, name = "sensitivity-tokens";
+        break;
     default: *known = false;
     }
     o->named = o->named ? o->named : name;
@@ -88,6 +97,8 @@ int calibrated_check(const struct calibrated_options *o, const char *command)
     if (!o->params.text)
         return tool_usage(command, "--method %s looks at what the model's layers are given: --text FILE is missing",
                           woq_method_name(o->method));
+    if (o->params.sensitivity && !o->params.report)
+        return tool_usage(command, "--sensitivity goes into the report: --report FILE is missing");
     if (access(o->params.text, R_OK))
         return tool_usage(command, "--text: cannot read '%s'", o->params.text);
     const int code = tool_check_writable(command, o->params.report);

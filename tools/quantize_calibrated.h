@@ -27,7 +27,10 @@ enum calibrated_option {
     CALIBRATED_REPORT,
     CALIBRATED_MATH,
     CALIBRATED_MEMORY,
-    CALIBRATED_DEVICE
+    CALIBRATED_DEVICE,
+    CALIBRATED_BUDGET,
+    CALIBRATED_SENSITIVITY,
+    CALIBRATED_SENSITIVITY_TOKENS
 };
 #define CALIBRATED_OPTIONS                                                                                     \
     {"method", required_argument, NULL, CALIBRATED_METHOD}, {"text", required_argument, NULL, CALIBRATED_TEXT}, \
@@ -37,7 +40,10 @@ enum calibrated_option {
     {"share", required_argument, NULL, CALIBRATED_SHARE},                                                      \
     {"statistics", required_argument, NULL, CALIBRATED_STATISTICS},                                            \
     {"report", required_argument, NULL, CALIBRATED_REPORT}, {"math", required_argument, NULL, CALIBRATED_MATH}, \
-    {"memory", required_argument, NULL, CALIBRATED_MEMORY}, {"device", required_argument, NULL, CALIBRATED_DEVICE}
+    {"memory", required_argument, NULL, CALIBRATED_MEMORY}, {"device", required_argument, NULL, CALIBRATED_DEVICE}, \
+    {"budget", required_argument, NULL, CALIBRATED_BUDGET},                                                    \
+    {"sensitivity", no_argument, NULL, CALIBRATED_SENSITIVITY},                                                \
+    {"sensitivity-tokens", required_argument, NULL, CALIBRATED_SENSITIVITY_TOKENS}
 
 #define CALIBRATED_INIT {.params = WOQ_CALIBRATE_PARAMS_INIT}
 
