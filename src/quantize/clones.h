@@ -6,6 +6,8 @@
 #ifndef WOQI_CLONES_H
 #define WOQI_CLONES_H
 
+#include <stdint.h> /* defines __GLIBC__ where it is the C library */
+
 /* What picks is run by the loader, before a sanitizer is ready for it. */
 #if defined __x86_64__ && defined __gnu_linux__ && defined __GLIBC__ && !defined __clang__ && \
     !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
