@@ -539,6 +539,7 @@ static void test_budget(void **state)
     for (size_t i = 0; i < sizeof budgets / sizeof *budgets; i++) {
         struct woq_calibrate_params p = calibration(budgets[i], &w);
         double unit, chosen = 0, weights = 0;
+        p.method = i % 2 ? WOQ_METHOD_AWQ_GPTQ : WOQ_METHOD_MSE;
         EXPECT_OK(woq_quantize_calibrated(dev, c, in_root("out"), &q, &p));
         test_expectations_met();
         assert_true(w.measured > 0);

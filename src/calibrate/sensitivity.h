@@ -13,7 +13,7 @@
  * SmolLM2-135M (L 30, W 3.5e6, V·H 28e6), T 2048: 3.6e13.
  *
  * Memory: the device holds the whole model as FP16, and host or file (woqi_activations, limit `memory`) the residual
- * stream at each layer's input, 4·T·H·(L + 1) bytes, and the original's logits, 2·T·V: 146 and 201 MB for SmolLM2.
+ * stream at each layer's input, 4·T·H·L bytes, and the original's logits, 2·T·V: 142 and 201 MB for SmolLM2.
  */
 #ifndef WOQI_SENSITIVITY_H
 #define WOQI_SENSITIVITY_H
