@@ -10,7 +10,9 @@
  * quantized already, so later ones can make up for errors of earlier ones. Products run on the device, the algebra on
  * the host (OpenBLAS, OpenMP).
  *
- * Threading: functions may be called from any thread; a device's own rules hold.
+ * Threading: functions may be called from any thread; a device's own rules hold. OpenMP's and OpenBLAS's threads take
+ * turns: OMP_WAIT_POLICY=passive in the environment keeps the first from the cores of the second (`woq quantize` sees to
+ * that itself).
  */
 #ifndef WOQ_CALIBRATE_H
 #define WOQ_CALIBRATE_H

@@ -36,7 +36,9 @@ struct woqi_streams {
     struct woqi_stream quantized, original;
     bool paired;          /* the original runs beside it */
     uint64_t width;       /* of a row of x */
-    float *a, *b, *c;     /* scratch: [window][width] floats */
+    uint32_t batch;       /* samples whose rows are gathered before they are added up */
+    float *x, *x0, *d;    /* [batch][window][width]: rows of the quantized model, of the original, between the two */
+    uint16_t *norm;       /* [window][width]: of one sample */
     bool (*step)(void *user); /* after each sample; false stops. NULL = none */
     void *step_user;
     uint64_t steps;       /* samples that were run through a stage */

@@ -4,7 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 5 }; /* passes over the samples a layer takes: see woqi_streams_gather and _finish */
+enum {
+    STEPS = 5, /* passes over the samples a layer takes: see woqi_streams_gather and _finish */
+    /* Of samples whose moments are added at once: BLAS has threads of its own, and finds those of OpenMP, which ran the
+     * model, still turning. */
+    BATCH_ROWS = 2048
+};
 
 uint32_t woqi_streams_steps(bool paired)
 {
@@ -56,11 +61,14 @@ enum woq_status woqi_streams_create(struct woq_device *device, const struct woq_
         st = create_stream(out, device, checkpoint, params, spill, &out->original);
     if (st)
         return st;
-    float **scratch[] = {&out->a, &out->b, &out->c};
+    float **scratch[] = {&out->x, &out->x0, &out->d};
+    out->batch = samples->window < BATCH_ROWS ? BATCH_ROWS / samples->window : 1;
+    out->norm = malloc(samples->window * out->width * sizeof *out->norm);
     for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
-        if (!(*scratch[i] = malloc(samples->window * out->width * sizeof(float))))
-            return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for one sample's activations");
-    return WOQ_OK;
+        *scratch[i] = malloc((uint64_t)out->batch * samples->window * out->width * sizeof(float));
+    return out->x && out->x0 && out->d && out->norm
+               ? WOQ_OK
+               : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for %u samples' activations", out->batch);
 }
 
 static void release_stream(struct woqi_stream *stream)
@@ -74,9 +82,10 @@ void woqi_streams_release(struct woqi_streams *s)
 {
     release_stream(&s->quantized);
     release_stream(&s->original);
-    free(s->a);
-    free(s->b);
-    free(s->c);
+    free(s->x);
+    free(s->x0);
+    free(s->d);
+    free(s->norm);
     *s = (struct woqi_streams){.steps = 0};
 }
 
@@ -95,17 +104,16 @@ static enum woq_status advance(const struct woqi_streams *s, const struct woqi_s
     float *h = h_of(s, stream, sample);
     uint16_t *kept = x_of(s, stream, sample);
     /* A norm is made anew where it is needed; what o and down take is kept until they have run. */
-    uint16_t *norm = (uint16_t *)(void *)s->c;
     enum woq_status st = WOQ_OK;
     if (stage == WOQI_STAGE_GATE_UP)
         st = woqi_block_add(b, WOQI_STAGE_O, rows, kept, h);
     if (!st)
-        st = woqi_block_input(b, stage <= WOQI_STAGE_O ? WOQI_STAGE_QKV : WOQI_STAGE_GATE_UP, rows, h, norm);
+        st = woqi_block_input(b, stage <= WOQI_STAGE_O ? WOQI_STAGE_QKV : WOQI_STAGE_GATE_UP, rows, h, s->norm);
     if (!st && stage == WOQI_STAGE_O)
-        st = woqi_block_attention(b, rows, norm, kept);
+        st = woqi_block_attention(b, rows, s->norm, kept);
     if (!st && stage == WOQI_STAGE_DOWN)
-        st = woqi_block_gate_up(b, rows, norm, kept);
-    *x = stage == WOQI_STAGE_O || stage == WOQI_STAGE_DOWN ? kept : norm;
+        st = woqi_block_gate_up(b, rows, s->norm, kept);
+    *x = stage == WOQI_STAGE_O || stage == WOQI_STAGE_DOWN ? kept : s->norm;
     return st;
 }
 
@@ -136,30 +144,46 @@ static enum woq_status stepped(struct woqi_streams *s)
     return woq_report(WOQ_ERROR_TIMEOUT, "stopped");
 }
 
-enum woq_status woqi_streams_gather(struct woqi_streams *s, enum woqi_stage stage, struct woqi_moments *moments,
-                                    struct woqi_channel_statistics *statistics)
+/* One sample's rows of the stage's input, of both models, to row `at` of the batch. */
+static enum woq_status gather_sample(struct woqi_streams *s, enum woqi_stage stage, uint32_t sample, uint64_t at,
+                                     bool residual)
 {
     const uint32_t rows = s->samples->window;
     const uint64_t k = columns_of(s, stage), hidden = columns_of(s, WOQI_STAGE_QKV);
+    uint16_t *x;
+    enum woq_status st = advance(s, &s->quantized, stage, sample, &x);
+    if (!st)
+        st = stepped(s);
+    if (st)
+        return st;
+    to_floats(x, s->x + at * k, rows * k);
+    if (!s->paired)
+        return WOQ_OK;
+    st = advance(s, &s->original, stage, sample, &x);
+    if (!st)
+        st = stepped(s);
+    if (st)
+        return st;
+    to_floats(x, s->x0 + at * k, rows * k);
+    if (residual)
+        subtract(h_of(s, &s->original, sample), h_of(s, &s->quantized, sample), s->d + at * hidden, rows * hidden);
+    return WOQ_OK;
+}
+
+enum woq_status woqi_streams_gather(struct woqi_streams *s, enum woqi_stage stage, struct woqi_moments *moments,
+                                    struct woqi_channel_statistics *statistics)
+{
+    const bool cross = moments && moments->c, residual = moments && moments->r;
     enum woq_status st = WOQ_OK;
-    for (uint32_t i = 0; i < s->samples->count && !st; i++) {
-        uint16_t *x;
-        st = advance(s, &s->quantized, stage, i, &x);
-        if (st || (st = stepped(s)))
-            break;
-        to_floats(x, s->a, rows * k);
-        if (s->paired) {
-            st = advance(s, &s->original, stage, i, &x);
-            if (st || (st = stepped(s)))
-                break;
-            to_floats(x, s->b, rows * k);
-        }
-        if (statistics)
-            woqi_statistics_add(statistics, rows, s->paired ? s->b : s->a);
-        if (moments && moments->r)
-            subtract(h_of(s, &s->original, i), h_of(s, &s->quantized, i), s->c, rows * hidden);
-        if (moments)
-            woqi_moments_add(moments, rows, s->a, moments->c ? s->b : NULL, moments->r ? s->c : NULL);
+    for (uint32_t first = 0; first < s->samples->count && !st; first += s->batch) {
+        const uint32_t left = s->samples->count - first, count = left < s->batch ? left : s->batch;
+        const uint64_t rows = (uint64_t)count * s->samples->window;
+        for (uint32_t i = 0; i < count && !st; i++)
+            st = gather_sample(s, stage, first + i, (uint64_t)i * s->samples->window, residual);
+        if (!st && statistics)
+            woqi_statistics_add(statistics, rows, s->paired ? s->x0 : s->x);
+        if (!st && moments)
+            woqi_moments_add(moments, rows, s->x, cross ? s->x0 : NULL, residual ? s->d : NULL);
     }
     return st;
 }
