@@ -211,7 +211,7 @@ static void test_search_rounds(void **state)
 
 /* ---- A tiny model ---- */
 
-enum { LAYERS = 3, WINDOW = 48, SAMPLES = 2 };
+enum { LAYERS = 3, WINDOW = 24, SAMPLES = 2 };
 static const struct tiny_model llama = {.architecture = "llama", .layers = LAYERS, .hidden = 64, .heads = 4,
                                         .kv_heads = 2, .head_dim = 16, .intermediate = 96, .tied = true};
 static int32_t tokens[SAMPLES * WINDOW];
