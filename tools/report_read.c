@@ -198,7 +198,7 @@ static bool read_matrices(struct reader *r, struct report *p, size_t layer, stru
 static bool read_layer(struct reader *r, struct report *p, size_t layer, yyjson_val *object)
 {
     static const struct field fields[] = {{"layer", COUNT, 0}, {NULL, TEXT, 0}};
-    uint64_t number;
+    uint64_t number = 0;
     size_t i, size;
     yyjson_val *value;
     snprintf(r->place, sizeof r->place, "layers[%zu].", layer);
