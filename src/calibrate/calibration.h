@@ -1,7 +1,7 @@
 /*
  * calibration.h: what the files of a calibrated quantization share.
  *
- *     calibrate.c   the public functions: checks, order of layers and stages, results, report
+ *     run.h         a calibration that is going on, and the files that lead it
  *     streams.c     the activations of all samples, of the quantized model and beside it the original's
  *     stage.c       the matrices of one stage: targets, scales, codes, errors
  *     sensitivity.c what each stage alone does to the output (sensitivity.h), budget.c formats by that (budget.h)
