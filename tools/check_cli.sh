@@ -240,7 +240,42 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     expect 2 '--report FILE is missing' quantize a b --method mse --text "$0" --sensitivity
     expect 1 "pattern 'layers.7' matches no linear layer" "${small[@]}" --override layers.7=8
     expect 1 "override 'o_proj': groups of 2 columns: vLLM" "${small[@]}" --override o_proj=8:g2
+    expect 2 "'best' must be rtn, mse, awq, gptq or awq\+gptq" quantize a b --method best
+    expect 2 '--method gptq looks at .* --text FILE is missing' quantize a b --method gptq
+    expect 2 "cannot read '.*none.txt'" quantize a b --method mse --text "$dir/none.txt"
+    expect 2 '--samples: 0 is out of range' quantize a b --method gptq --samples 0
+    expect 2 '--damping: .0. must be a number from 1e-06 to 1' quantize a b --method gptq --damping 0
+    expect 2 "--share: '1.5' must be a number from 0 to 1" quantize a b --method gptq --share 1.5
+    expect 2 "--share: 'half' must be a number" quantize a b --method gptq --share half
+    expect 2 'exact, rounded or fixed16' quantize a b --method gptq --math exactly
+    expect 2 "did you mean '--method'" quantize a b --metod gptq
+    for given in text=t samples=9 window=64 seed=9 damping=0.1 share=1 statistics=s report=r memory=9 device=d; do
+        option=${given%=*}
+        expect 2 "--$option is for calibration; choose a --method" quantize a b "--$given"
+        expect 2 "--$option is for calibration" quantize a b --method rtn "--$given"
+        expect 0 "^      --$option [A-Z]" quantize --help
+    done
+    for i in {1..60}; do printf 'a b b a %s\n' "$i"; done >"$dir/long.txt"
     [ "$(echo "$dir"/small*)" = "$dir/small*" ] || bad=$((bad + 1))
+    if ! "$woq" quantize "$original" "$dir/small" --channel --method mse --text "$dir/long.txt" 2>&1 |
+        grep -q 'no calibration'; then
+        rm -rf "$dir/small"
+        calibrated=(quantize "$original" "$dir/small" --channel --text "$dir/long.txt" --samples 4 --window 8)
+        expect 1 'tokens, but 9999 samples of 16 need 159984' "${calibrated[@]}" --samples 9999 --window 16 --method mse
+        expect 1 "window is 18; the model's context ends at 16" "${calibrated[@]}" --window 18 --method mse
+        expect 1 'layers.7' "${calibrated[@]}" --method gptq --keep layers.7
+        expect 1 'none/r.json' "${calibrated[@]}" --method gptq --report "$dir/none/r.json"
+        [ "$(echo "$dir"/small* "$dir"/.small*)" = "$dir/small* $dir/.small*" ] || bad=$((bad + 1))
+        for method in mse awq gptq awq+gptq; do
+            expect 0 "small: ${method/+/\\+}, 4 bits, per channel, symmetric, in" "${calibrated[@]}" \
+                --method "$method" --report "$dir/r.json" --statistics "$dir/r.stats" --force --seed 3 --memory 0 \
+                --share 0.25
+            grep -q "\"method\": \"$method\"" "$dir/r.json" || bad=$((bad + 1))
+        done
+        expect 1 "small' exists" "${calibrated[@]}" --method gptq
+        expect 0 'q_proj' inspect "$dir/r.stats"
+        rm -rf "$dir/small"
+    fi
     expect 0 '4 bits, per channel, symmetric' "${small[@]}" --jobs 1 --keep k_proj
     expect 1 "small' exists; name another, or replace it by --force" "${small[@]}"
     expect 0 '4 bits, per channel, symmetric, 3 overrides, in' "${small[@]}" --force --override o_proj=16 \

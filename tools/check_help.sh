@@ -69,6 +69,12 @@ for format in $(offered 'explain --format ') $(offered 'bench --formats '); do
 done
 if grep -qx eval <<<"$commands"; then
     expect 'quantize --bits ' '4 8'
+    expect 'quantize --method ' 'rtn mse awq gptq awq+gptq'
+    expect 'quantize --method=awq' 'awq awq+gptq'
+    for method in $(offered 'quantize --method '); do
+        "$woq" quantize "$dir/none.gguf" "$dir/out" --method "$method" 2>&1 | grep -q 'must be' &&
+            fail "the completion offers '$method' as a method"
+    done
     touch "$dir/m.gguf"
     expect "eval $dir/m.gguf:w4g3" w4g32
     expect "bench --model $dir/m.gguf:f" f16

@@ -17,6 +17,7 @@ _woq_values() { # program, long option, its value's name in the help
     --math) echo default exact rounded fixed16 ;;
     --path) echo gemv gemm skinny expand floor ;;
     --zero) echo symmetric point offset ;;
+    --method) echo rtn mse awq gptq awq+gptq ;;
     --activation) echo none relu gelu_tanh gelu_erf silu silu_mul ;;
     --format | --formats) echo w4g32 w4g64 w4g128 w4g64z w4g128z w8 w8t f16 bf16 ;;
     --for) echo device architecture vendor ;;
