@@ -74,7 +74,7 @@ struct woq_calibrate_params {
  * Writes `directory` as woq_quantize_checkpoint does, whole or not at all. Finished layers lie meanwhile beside it in
  * ".NAME.woq-work"; when the same call is made after a kill it goes on behind them and ends with the same bytes, which
  * depend on the device, its driver and the number of threads. The folder is removed at the end, and after a failure
- * before the first layer was finished.
+ * before anything was finished.
  * Returns what woq_quantize_checkpoint, woq_device and woq_tokenizer functions return; INVALID_ARGUMENT (a budget that
  * cannot be met or leaves nothing to quantize: the least and the most are named); INVALID_DATA
  * (text too short; activations not finite: layer named; no damping made a Hessian positive definite); UNSUPPORTED (this

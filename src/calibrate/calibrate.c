@@ -246,7 +246,7 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
     woqi_streams_release(&r.streams);
     if (!st)
         st = write_all(&r, directory);
-    woqi_results_close(&r.results, st == WOQ_OK || !r.finished);
+    woqi_results_close(&r.results, st == WOQ_OK || (!r.finished && !r.noted));
     release(&r);
     return st;
 }

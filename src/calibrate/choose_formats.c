@@ -70,6 +70,7 @@ enum woq_status woqi_run_choose_formats(struct woqi_run *r, const char *spill)
         if (!st)
             st = note_sensitivity(r);
     }
+    r->noted = !st;
     if (st || !(r->params->budget > 0))
         return st;
     st = woqi_budget_apply(&r->sensitivity, (double)r->params->budget, &r->plan, &eights, &kept);

@@ -24,6 +24,7 @@ struct woqi_run {
     struct woqi_sensitivity sensitivity; /* without units if it is not asked for */
     uint32_t layers, layer, jobs;
     uint32_t finished; /* layers on the disk */
+    bool noted;        /* the sensitivity is, too */
     const char *what; /* is being done */
     uint64_t before, steps; /* steps of streams that are gone; of all there will be */
     double measuring; /* the part of everything that measuring sensitivity is, 0 … 1 */
