@@ -341,9 +341,12 @@ static int run(struct request *r, const char *model, const char *out)
  * cores calibration takes two thirds of the time when they sleep. They read this when the program begins. */
 static void sleep_between_loops(char **program)
 {
-    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 0))
+    char path[4096];
+    const ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (size < 0 || getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 0))
         return;
-    execv("/proc/self/exe", program); /* where that cannot be, it only takes longer */
+    path[size] = 0;
+    execv(path, program); /* where that cannot be, it only takes longer */
 }
 
 int cmd_quantize(int argc, char **argv)
