@@ -1,7 +1,8 @@
 /* sensitivity.c: each stage of each layer quantized by itself, and what that does to the output. */
 #include "sensitivity.h"
 
-#include "../model/head.h"
+#include "model/head.h"
+
 #include "calibration.h"
 #include "divergence.h"
 
