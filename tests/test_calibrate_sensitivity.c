@@ -1,6 +1,6 @@
 /*
- * test_calibrate_sensitivity.c: divergences against plain sums in long double; the search of a budget against all
- * choices; what units of a tiny model do to its output, on WOQ_DEVICE or the reference; a checkpoint under a budget.
+ * test_calibrate_sensitivity.c: the search of a budget against all choices; what units of a tiny model do to its output,
+ * on WOQ_DEVICE or the reference; a checkpoint under a budget.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,11 +19,10 @@
 #include <yyjson.h>
 
 #include "calibrate/budget.h"
-#include "calibrate/divergence.h"
-#include "quantize/results.h"
 #include "calibrate/sensitivity.h"
 #include "model/block.h"
 #include "model/head.h"
+#include "quantize/results.h"
 #include "support/device.h"
 #include "support/expect.h"
 #include "support/tiny_model.h"
@@ -40,57 +39,6 @@ static uint64_t next(uint64_t *state)
 static float uniform(uint64_t *state)
 {
     return (float)next(state) / (float)(UINT64_C(1) << 31);
-}
-
-/* ---- Divergences ---- */
-
-static long double plain_divergence(size_t count, const float *a, const float *b)
-{
-    long double p = 0, q = 0, sum = 0;
-    float a_top = -INFINITY, b_top = -INFINITY;
-    for (size_t i = 0; i < count; i++) {
-        a_top = a[i] > a_top ? a[i] : a_top;
-        b_top = b[i] > b_top ? b[i] : b_top;
-    }
-    for (size_t i = 0; i < count; i++) {
-        p += expl((long double)a[i] - a_top);
-        q += expl((long double)b[i] - b_top);
-    }
-    for (size_t i = 0; i < count; i++)
-        sum += expl((long double)a[i] - a_top) / p *
-               ((long double)a[i] - a_top - logl(p) - ((long double)b[i] - b_top - logl(q)));
-    return sum;
-}
-
-static void test_divergence(void **state)
-{
-    static const size_t counts[] = {1, 2, 7, 8, 9, 64, 1001};
-    static const float changes[] = {0, 1e-4f, 1e-2f, 1, 30}, tops[] = {0, 500, -500};
-    static float a[1001], b[1001];
-    uint64_t seed = 1;
-    (void)state;
-    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
-        for (size_t k = 0; k < sizeof changes / sizeof *changes; k++) {
-            for (size_t i = 0; i < counts[c]; i++) {
-                a[i] = 20 * uniform(&seed) + tops[k % 3];
-                b[i] = a[i] + changes[k] * (uniform(&seed) - 0.5f);
-            }
-            const long double want = plain_divergence(counts[c], a, b);
-            const double got = woqi_divergence(counts[c], a, b);
-            if (!(fabsl(want - (long double)got) <= 1e-13L * (1 + (long double)changes[k])) || got < 0)
-                fail_msg("%zu logits, changed by %g: %.17g; must be %.17Lg", counts[c], (double)changes[k], got, want);
-        }
-    assert_true(woqi_divergence(1001, a, a) == 0);
-    /* A certain one against an even one: ln 2. */
-    const float sure[] = {0, -1000}, even[] = {5, 5};
-    assert_true(fabs(woqi_divergence(2, sure, even) - log(2)) < 1e-14);
-    for (size_t i = 0; i < 9; i += 8) {
-        b[i] = NAN;
-        assert_true(isnan(woqi_divergence(9, a, b)));
-        b[i] = INFINITY;
-        assert_true(isnan(woqi_divergence(9, b, a)));
-        b[i] = a[i];
-    }
 }
 
 /* ---- The search ---- */
@@ -671,7 +619,7 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_divergence), cmocka_unit_test(test_search), cmocka_unit_test(test_search_rounds),
+        cmocka_unit_test(test_search), cmocka_unit_test(test_search_rounds),
         cmocka_unit_test(test_head),       cmocka_unit_test(test_units),  cmocka_unit_test(test_stops),
         cmocka_unit_test(test_budget),     cmocka_unit_test(test_budget_refused), cmocka_unit_test(test_resumes)};
     return cmocka_run_group_tests(tests, begin, end);

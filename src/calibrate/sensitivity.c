@@ -1,10 +1,10 @@
 /* sensitivity.c: each stage of each layer quantized by itself, and what that does to the output. */
 #include "sensitivity.h"
 
+#include "model/divergence_row.h"
 #include "model/head.h"
 
 #include "calibration.h"
-#include "divergence.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -101,6 +101,7 @@ struct probe {
     float *run, *tail;                  /* [rows][hidden]; [scored][hidden] */
     uint16_t *x, *y;                    /* [rows][widest] */
     float *floats;                      /* the same, as moments take it */
+    struct woqi_row *measured;           /* [count][scored] of the reference */
     double *kl;                         /* [count][scored] */
     woqi_sensitivity_step_fn *step;
     void *user;
@@ -120,6 +121,7 @@ static void probe_release(struct probe *p)
     free(p->x);
     free(p->y);
     free(p->floats);
+    free(p->measured);
     free(p->kl);
 }
 
@@ -140,8 +142,9 @@ static enum woq_status probe_create(struct probe *p, struct woq_device *device, 
     p->x = malloc(p->rows * widest * sizeof *p->x);
     p->y = malloc(p->rows * widest * sizeof *p->y);
     p->floats = malloc(p->rows * widest * sizeof *p->floats);
+    p->measured = calloc((size_t)p->count * p->scored, sizeof *p->measured);
     p->kl = calloc((size_t)p->count * p->scored, sizeof *p->kl);
-    if (!p->blocks || !p->run || !p->tail || !p->x || !p->y || !p->floats || !p->kl)
+    if (!p->blocks || !p->run || !p->tail || !p->x || !p->y || !p->floats || !p->measured || !p->kl)
         return no_memory();
     const uint64_t share = p->params->memory / 2;
     enum woq_status st = woqi_activations_create((uint64_t)p->layers * p->count * p->rows, p->hidden * sizeof(float),
@@ -227,15 +230,20 @@ static void take_logits(void *user, uint32_t first, uint32_t count, float *logit
     const struct probe *p = s->probe;
     const uint64_t at = (uint64_t)s->sample * p->scored + first, width = p->vocabulary;
     float *reference = (float *)p->reference.data + at * width;
-    if (s->original) {
+    if (s->original)
         memcpy(reference, logits, count * width * sizeof *logits);
-        return;
-    }
 #ifdef _OPENMP
 #pragma omp parallel for num_threads((int)p->jobs) if (p->jobs > 1) schedule(dynamic, 4)
 #endif
-    for (uint32_t i = 0; i < count; i++)
-        p->kl[at + i] = woqi_divergence(width, reference + i * width, logits + i * width);
+    for (uint32_t i = 0; i < count; i++) {
+        struct woqi_row row;
+        woqi_row_measure(logits + i * width, width, &row);
+        if (s->original)
+            p->measured[at + i] = row;
+        else
+            p->kl[at + i] = woqi_row_divergence(reference + i * width, &p->measured[at + i], logits + i * width, &row,
+                                                width);
+    }
 }
 
 /* From p->run behind the last layer. */
