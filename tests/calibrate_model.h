@@ -21,6 +21,7 @@
 
 #include "support/device.h"
 #include "support/expect.h"
+#include "support/folder.h"
 #include "support/tiny_model.h"
 
 enum { LAYERS = 2, HIDDEN = 64, INNER = 96, WINDOW = 24, SAMPLES = 8, LETTERS = 28, TEXT = 800 };
@@ -28,30 +29,7 @@ enum { LAYERS = 2, HIDDEN = 64, INNER = 96, WINDOW = 24, SAMPLES = 8, LETTERS = 
 static const struct tiny_model tiny = {.architecture = "llama", .layers = LAYERS, .hidden = HIDDEN, .heads = 4,
                                        .kv_heads = 2, .head_dim = 16, .intermediate = INNER};
 
-static char root[64] = "/tmp/woq-calibrate-XXXXXX";
 static struct woq_device *device;
-
-static inline const char *in_root(const char *name)
-{
-    static char paths[512][160]; /* calls hold some for long */
-    static unsigned next;
-    char *path = paths[next++ % 512];
-    snprintf(path, sizeof paths[0], "%s/%.90s", root, name);
-    return path;
-}
-
-static inline bool exists(const char *name)
-{
-    struct stat info;
-    return !lstat(in_root(name), &info);
-}
-
-static inline void delete(const char *name)
-{
-    char line[192];
-    snprintf(line, sizeof line, "rm -rf '%s'", in_root(name));
-    assert_int_equal(system(line), 0);
-}
 
 /* Of the folder: what is left behind is one more. */
 static inline unsigned count_entries(void)

@@ -7,12 +7,7 @@
 #include <string.h>
 
 #include "quantize/grid.h"
-
-static inline void assert_says(const char *text)
-{
-    if (!strstr(woq_last_message(), text))
-        fail_msg("'%s' does not say '%s'", woq_last_message(), text);
-}
+#include "support/folder.h"
 
 static inline struct woq_format make_format(enum woq_code code, enum woq_zero zero, enum woq_type scale,
                                             uint64_t group)

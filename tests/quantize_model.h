@@ -16,38 +16,9 @@
 #include <unistd.h>
 
 #include "quantize/quantizer.h"
+#include "support/folder.h"
 
 enum { HIDDEN = 64, INNER = 96, WORDS = 40 };
-
-static char root[] = "/tmp/woq-quantize-XXXXXX";
-
-static inline const char *in_root(const char *name)
-{
-    static char paths[8][128];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", root, name);
-    return path;
-}
-
-static inline bool exists(const char *name)
-{
-    struct stat info;
-    return !lstat(in_root(name), &info);
-}
-
-static inline void delete(const char *name)
-{
-    char line[192];
-    snprintf(line, sizeof line, "rm -rf '%s'", in_root(name));
-    assert_int_equal(system(line), 0);
-}
-
-static inline void assert_says(const char *text)
-{
-    if (!strstr(woq_last_message(), text))
-        fail_msg("'%s' does not say '%s'", woq_last_message(), text);
-}
 
 /* Multiples of 2^-8 in −2 … 2: exact in binary16, mostly rounded in bfloat16. */
 static inline float weight(uint64_t seed, uint64_t i)
