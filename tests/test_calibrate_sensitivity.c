@@ -1,6 +1,6 @@
 /*
- * test_calibrate_sensitivity.c: the search of a budget against all choices; what units of a tiny model do to its output,
- * on WOQ_DEVICE or the reference; a checkpoint under a budget.
+ * test_calibrate_sensitivity.c: the search of a budget against all choices; what units of a tiny model do to its
+ * output, on WOQ_DEVICE or the reference; a checkpoint under a budget.
  */
 #include <setjmp.h>
 #include <stdarg.h>

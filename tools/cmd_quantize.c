@@ -332,8 +332,9 @@ static int run(struct request *r, const char *model, const char *out)
     else
         snprintf(grain, sizeof grain, "groups of %llu", (unsigned long long)r->group);
     printf("%s: %s, %llu bits, %s, %s%s, in %.1f s\n", out,
-           r->calibrated.method ? woq_method_name(r->calibrated.method) : "round to nearest", (unsigned long long)r->bits, grain,
-           r->asymmetric ? "asymmetric" : "symmetric", others, seconds() - bar.start);
+           r->calibrated.method ? woq_method_name(r->calibrated.method) : "round to nearest",
+           (unsigned long long)r->bits, grain, r->asymmetric ? "asymmetric" : "symmetric", others,
+           seconds() - bar.start);
     return TOOL_OK;
 }
 

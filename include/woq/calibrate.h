@@ -11,8 +11,8 @@
  * the host (OpenBLAS, OpenMP).
  *
  * Threading: functions may be called from any thread; a device's own rules hold. OpenMP's and OpenBLAS's threads take
- * turns: OMP_WAIT_POLICY=passive in the environment keeps the first from the cores of the second (`woq quantize` sees to
- * that itself).
+ * turns: OMP_WAIT_POLICY=passive in the environment keeps the first from the cores of the second (`woq quantize` sees
+ * to that itself).
  */
 #ifndef WOQ_CALIBRATE_H
 #define WOQ_CALIBRATE_H

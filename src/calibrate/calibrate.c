@@ -101,8 +101,9 @@ static enum woq_status read_samples(struct woqi_run *r)
     struct woq_model_config config = {.struct_size = sizeof config};
     enum woq_status st = woq_checkpoint_config(r->checkpoint, &config);
     if (!st && config.context && p->window > config.context)
-        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "calibration: window is %u; the model's context ends at %u tokens",
-                          p->window, config.context);
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT,
+                          "calibration: window is %u; the model's context ends at %u tokens", p->window,
+                          config.context);
     if (!st)
         st = woq_tokenizer_create(r->checkpoint, &tokenizer);
     if (!st)

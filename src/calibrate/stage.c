@@ -66,7 +66,7 @@ enum woq_status woqi_stage_begin(const struct woqi_plan *plan, const struct woqi
 
 /* The matrices while they are worked on. */
 struct work {
-    float *original, *w, *v; /* [n][k]: as read; what is quantized; what codes stand for, later on the original's scale */
+    float *original, *w, *v; /* [n][k]: as read; what is quantized; what codes stand for, in the end as the original */
     struct woqi_grid *grids;
     uint8_t *codes; /* [n][k] */
     struct woq_format_sizes sizes;

@@ -1,4 +1,4 @@
-/* streams.c: all samples through a decoder layer, stage by stage, of the quantized model and beside it the original's. */
+/* streams.c: all samples through a decoder layer, stage by stage, of the quantized model and beside it the original. */
 #include "calibration.h"
 
 #include <stdlib.h>

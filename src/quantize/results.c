@@ -229,7 +229,8 @@ static enum woq_status write_all(struct woqi_results *r, struct woqi_st_writer *
         if (m && !(st = check_matrix(t)))
             st = woqi_ct_add(w, t->name, strlen(t->name), &m->format, m->n, m->k, &matrices[i]);
         else if (!m)
-            st = woqi_st_add(w, t->name, "", woqi_st_type_of(t->type), rank, shape + 2 - rank, true, &matrices[i].packed);
+            st = woqi_st_add(w, t->name, "", woqi_st_type_of(t->type), rank, shape + 2 - rank, true,
+                             &matrices[i].packed);
     }
     if (!st)
         st = woqi_st_open(w, &r->dir, 0);

@@ -1,8 +1,8 @@
 /*
  * results.h: what calibration made of each decoder layer, on the disk, so that a killed run goes on where it was.
  *
- * Beside the output NAME lies the folder ".NAME.woq-work", locked while a process works in it: run.json says what run it
- * is (the text `identity`), layer-00012.safetensors holds the layer's tensors in the form of compressed-tensors, as
+ * Beside the output NAME lies the folder ".NAME.woq-work", locked while a process works in it: run.json says what run
+ * it is (the text `identity`), layer-00012.safetensors holds the layer's tensors in the form of compressed-tensors, as
  * they will stand in the checkpoint, and what was noted of them in __metadata__ ("woq.report", JSON); NAME.json is what
  * was noted of the whole. Each file appears whole or not at all (written aside, synced, renamed).
  */
@@ -32,8 +32,8 @@ enum woq_status woqi_results_open(const char *output, const char *identity, woq_
 void woqi_results_close(struct woqi_results **results, bool remove); /* remove: the folder too */
 
 /* A tensor's scale is stored for each row, so that it comes back as one for a channel. report: JSON text.
- * Returns WOQ_OK; INVALID_ARGUMENT (not what a checkpoint can say); DRIVER (the message has the system's words; what was
- * there of the layer stays); OUT_OF_MEMORY. */
+ * Returns WOQ_OK; INVALID_ARGUMENT (not what a checkpoint can say); DRIVER (the message has the system's words; what
+ * was there of the layer stays); OUT_OF_MEMORY. */
 enum woq_status woqi_results_put(struct woqi_results *results, uint32_t layer, const struct woqi_result *tensors,
                                  uint32_t count, const char *report);
 /* The layer's file as a checkpoint that lives as long as `results`, or until the layer is put again; matrices by
