@@ -1,18 +1,12 @@
 /* calibrate.c: a calibrated quantization from its arguments to the written checkpoint. */
+#include "model/windows.h"
+
 #include "run.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static enum woq_status bad(const char *what, const char *why)
 {
@@ -220,7 +214,7 @@ static enum woq_status write_all(struct woqi_run *r, const char *directory)
     if (r->params->statistics)
         st = woqi_statistics_write(&r->statistics, r->params->statistics);
     if (!st && r->params->report)
-        st = woqi_report_write(&r->plan, r->params, &r->samples, &r->sensitivity, r->results, now() - r->start);
+        st = woqi_report_write(&r->plan, r->params, &r->samples, &r->sensitivity, r->results, woqi_seconds() - r->start);
     return st ? st : woqi_quantize_write(&r->plan, directory, WOQI_SHARD_BYTES);
 }
 
@@ -228,7 +222,7 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
                                         const char *directory, const struct woq_quantize_params *params,
                                         const struct woq_calibrate_params *calibration)
 {
-    struct woqi_run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = now()};
+    struct woqi_run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = woqi_seconds()};
     if (!device || !checkpoint || !directory || !params)
         return bad(!device ? "device" : !checkpoint ? "checkpoint" : !directory ? "directory" : "params", "is NULL");
     if (params->struct_size < sizeof *params)
@@ -255,7 +249,7 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
 enum woq_status woq_calibrate_statistics(struct woq_device *device, const struct woq_checkpoint *checkpoint,
                                          const struct woq_calibrate_params *calibration)
 {
-    struct woqi_run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = now()};
+    struct woqi_run r = {.device = device, .checkpoint = checkpoint, .params = calibration, .start = woqi_seconds()};
     if (!device || !checkpoint)
         return bad(!device ? "device" : "checkpoint", "is NULL");
     enum woq_status st = check(calibration);

@@ -37,7 +37,7 @@ struct woqi_streams {
     bool paired;          /* the original runs beside it */
     uint64_t width;       /* of a row of x */
     uint32_t batch;       /* samples whose rows are gathered before they are added up */
-    float *x, *x0, *d;    /* [batch][window][width]: rows of the quantized model, of the original, between the two */
+    float *x, *x0, *d;    /* [batch][window][width]: rows of the quantized model; if paired, the original's and between */
     uint16_t *norm;       /* [window][width]: of one sample */
     bool (*step)(void *user); /* after each sample; false stops. NULL = none */
     void *step_user;

@@ -24,18 +24,6 @@ const char *woqi_stage_name(enum woqi_stage stage)
 
 /* ---- Units ---- */
 
-static enum woq_status find_matrix(const struct woqi_plan *plan, const char *matrix, size_t *out)
-{
-    const size_t count = woq_checkpoint_tensor_count(plan->checkpoint);
-    char name[136];
-    snprintf(name, sizeof name, "%s.weight", matrix);
-    for (*out = 0; *out < count; ++*out)
-        if (!strcmp(woq_checkpoint_tensor(plan->checkpoint, *out)->name, name))
-            return WOQ_OK;
-    return woq_report(WOQ_ERROR_INVALID_DATA, "%s: tensor '%s' is missing", woq_checkpoint_path(plan->checkpoint),
-                      name);
-}
-
 static enum woq_status describe_unit(const struct woqi_plan *plan, struct woqi_unit *u)
 {
     struct woqi_stage_info info;
@@ -43,7 +31,7 @@ static enum woq_status describe_unit(const struct woqi_plan *plan, struct woqi_u
     u->count = info.count;
     for (uint32_t i = 0; i < info.count && !st; i++) {
         struct woq_format_sizes sizes;
-        st = find_matrix(plan, info.names[i], &u->tensors[i]);
+        st = woqi_plan_find(plan, info.names[i], &u->tensors[i]);
         u->weights += info.rows[i] * info.columns;
         if (!st && plan->use[u->tensors[i]] != WOQI_USE_QUANTIZE)
             u->kept = true;

@@ -1,4 +1,5 @@
 /* stage.c: the matrices of one stage: targets, channel scales, grids, codes, and what became of the output's error. */
+#include "model/windows.h"
 #include "quantize/awq.h"
 #include "quantize/gptq.h"
 
@@ -8,18 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static enum woq_status no_memory(const char *name)
 {
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for '%s'", name);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static bool is_gptq(const struct woq_calibrate_params *c)
@@ -38,16 +31,11 @@ enum woq_status woqi_stage_begin(const struct woqi_plan *plan, const struct woqi
     *out = (struct woqi_stage_result){.count = 0};
     for (uint32_t i = 0; i < info->count; i++) {
         struct woqi_quantized *part = &out->part[i];
-        char name[sizeof part->name + 8];
+        size_t at;
+        const enum woq_status st = woqi_plan_find(plan, info->names[i], &at);
+        if (st)
+            return st;
         snprintf(part->name, sizeof part->name, "%s", info->names[i]);
-        snprintf(name, sizeof name, "%s.weight", info->names[i]);
-        const size_t count = woq_checkpoint_tensor_count(plan->checkpoint);
-        size_t at = 0;
-        while (at < count && strcmp(woq_checkpoint_tensor(plan->checkpoint, at)->name, name))
-            at++;
-        if (at == count)
-            return woq_report(WOQ_ERROR_INVALID_DATA, "%s: tensor '%s' is missing",
-                              woq_checkpoint_path(plan->checkpoint), name);
         if (plan->use[at] != WOQI_USE_QUANTIZE)
             return WOQ_OK; /* the parts of a stage are alike: it stays as it is */
         part->tensor = woq_checkpoint_tensor(plan->checkpoint, at);
@@ -56,7 +44,7 @@ enum woq_status woqi_stage_begin(const struct woqi_plan *plan, const struct woqi
         part->k = part->tensor->shape[1];
         if (part->n != info->rows[i] || part->k != info->columns)
             return woq_report(WOQ_ERROR_INVALID_DATA, "%s: '%s' is %llu x %llu; the model's configuration makes it "
-                              "%llu x %llu", woq_checkpoint_path(plan->checkpoint), name,
+                              "%llu x %llu", woq_checkpoint_path(plan->checkpoint), part->tensor->name,
                               (unsigned long long)part->n, (unsigned long long)part->k,
                               (unsigned long long)info->rows[i], (unsigned long long)info->columns);
     }
@@ -283,7 +271,7 @@ static enum woq_status make_codes(const struct woqi_stage_params *params, const 
                                   const float *hessian, const float *diagonal, const float *channel_scale,
                                   struct woqi_quantized *part, struct work *t)
 {
-    const double start = now();
+    const double start = woqi_seconds();
     enum woq_status st =
         woqi_grids_search(&part->format, part->n, part->k, t->w, diagonal, params->jobs, t->grids);
     if (st)
@@ -298,7 +286,7 @@ static enum woq_status make_codes(const struct woqi_stage_params *params, const 
         scale_columns(part->n, part->k, t->v, channel_scale, true);
     part->error = woqi_output_error(part->n, part->k, hessian, t->original, t->v, params->jobs);
     st = keep(part, t);
-    part->seconds = now() - start;
+    part->seconds = woqi_seconds() - start;
     return st;
 }
 
@@ -319,14 +307,14 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
     result->dead = 0;
     for (uint64_t i = 0; i < k && !st; i++)
         result->dead += moments->h[i * k + i] == 0;
+    for (uint64_t e = 0; e < moments->n * k && !st; e++) /* n is 0 where r is not wanted */
+        moments->r[e] *= c->residual_share;
     for (uint32_t i = 0; i < result->count && !st; i++) {
         st = work_begin(&result->part[i], params->jobs, &work[i]);
         if (st)
             break;
         count_weights(&result->part[i], work[i].original);
         st = measure_rtn(&result->part[i], &work[i], moments->h, params->jobs);
-        for (uint64_t e = 0; moments->r && e < result->part[i].n * k; e++)
-            moments->r[e] *= c->residual_share;
         if (!st && is_gptq(c) && (moments->c || moments->r))
             st = woqi_gptq_target(&gptq, result->part[i].n, work[i].w, c->input_share, moments->c, moments->r);
     }

@@ -61,12 +61,13 @@ enum woq_status woqi_streams_create(struct woq_device *device, const struct woq_
         st = create_stream(out, device, checkpoint, params, spill, &out->original);
     if (st)
         return st;
-    float **scratch[] = {&out->x, &out->x0, &out->d};
     out->batch = samples->window < BATCH_ROWS ? BATCH_ROWS / samples->window : 1;
     out->norm = malloc(samples->window * out->width * sizeof *out->norm);
-    for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++)
-        *scratch[i] = malloc((uint64_t)out->batch * samples->window * out->width * sizeof(float));
-    return out->x && out->x0 && out->d && out->norm
+    const uint64_t bytes = (uint64_t)out->batch * samples->window * out->width * sizeof(float);
+    out->x = malloc(bytes);
+    out->x0 = paired ? malloc(bytes) : NULL;
+    out->d = paired ? malloc(bytes) : NULL;
+    return out->x && out->norm && (!paired || (out->x0 && out->d))
                ? WOQ_OK
                : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for %u samples' activations", out->batch);
 }

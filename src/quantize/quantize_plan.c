@@ -186,3 +186,17 @@ void woqi_plan_free(struct woqi_plan *plan)
     plan->use = NULL;
     plan->formats = NULL;
 }
+
+enum woq_status woqi_plan_find(const struct woqi_plan *plan, const char *layer, size_t *out)
+{
+    const size_t count = woq_checkpoint_tensor_count(plan->checkpoint), size = strlen(layer);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = woq_checkpoint_tensor(plan->checkpoint, i)->name;
+        if (!strncmp(name, layer, size) && !strcmp(name + size, ".weight")) {
+            *out = i;
+            return WOQ_OK;
+        }
+    }
+    return woq_report(WOQ_ERROR_INVALID_DATA, "%s: tensor '%s.weight' is missing",
+                      woq_checkpoint_path(plan->checkpoint), layer);
+}

@@ -215,6 +215,8 @@ struct woqi_plan {
 enum woq_status woqi_plan_make(const struct woq_checkpoint *checkpoint, const struct woq_quantize_params *params,
                                struct woqi_plan *out);
 void woqi_plan_free(struct woqi_plan *plan);
+/* The checkpoint's index of the weight of "model.layers.0.mlp.up_proj". INVALID_DATA: it has none. */
+enum woq_status woqi_plan_find(const struct woqi_plan *plan, const char *layer, size_t *out);
 
 /* ---- ct_writer.c, ct_config.c, ct_tokenizer.c ---- */
 enum woq_status woqi_ct_write_tensors(const struct woqi_plan *plan, struct woqi_atomic_dir *dir,
