@@ -8,17 +8,7 @@
 
 #include "quantize/grid.h"
 #include "support/folder.h"
-
-static inline struct woq_format make_format(enum woq_code code, enum woq_zero zero, enum woq_type scale,
-                                            uint64_t group)
-{
-    struct woq_format f = WOQ_FORMAT_INIT;
-    f.code = code;
-    f.zero = zero;
-    f.scale = scale;
-    f.group = group;
-    return f;
-}
+#include "support/make_format.h"
 
 /* Nearly normal, mean 0, standard deviation 0.06. */
 static inline void fill(float *w, uint64_t count, uint64_t seed)

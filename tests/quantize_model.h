@@ -17,6 +17,7 @@
 
 #include "quantize/quantizer.h"
 #include "support/folder.h"
+#include "support/make_format.h"
 
 enum { HIDDEN = 64, INNER = 96, WORDS = 40 };
 
@@ -29,16 +30,6 @@ static inline float weight(uint64_t seed, uint64_t i)
 }
 
 /* ---- A model of one layer ---- */
-
-static inline struct woq_format make(enum woq_code code, enum woq_zero zero, enum woq_type scale, uint64_t group)
-{
-    struct woq_format f = WOQ_FORMAT_INIT;
-    f.code = code;
-    f.zero = zero;
-    f.scale = scale;
-    f.group = group;
-    return f;
-}
 
 static inline float rounded(enum woq_type type, float v)
 {
@@ -125,7 +116,7 @@ static inline void check_packed(const struct woq_checkpoint *out, int source, ui
     char stem[128];
     for (uint64_t i = 0; i < n * k; i++)
         w[i] = weight((uint64_t)source, i);
-    struct woq_format f = make(bits == 4 ? WOQ_CODE_U4 : WOQ_CODE_U8, symmetric ? WOQ_ZERO_SYMMETRIC : WOQ_ZERO_POINT,
+    struct woq_format f = make_format(bits == 4 ? WOQ_CODE_U4 : WOQ_CODE_U8, symmetric ? WOQ_ZERO_SYMMETRIC : WOQ_ZERO_POINT,
                                WOQ_BF16, group);
     struct woq_weights_source a, b;
     assert_int_equal(woq_quantize_rtn(&f, n, k, w, &a), WOQ_OK);

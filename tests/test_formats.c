@@ -10,18 +10,8 @@
 #include <woq/format.h>
 
 #include "support/data.h"
+#include "support/make_format.h"
 #include "support/oracle.h"
-
-static struct woq_format make(enum woq_code code, enum woq_zero zero, enum woq_type scale,
-                              uint64_t group)
-{
-    struct woq_format f = WOQ_FORMAT_INIT;
-    f.code = code;
-    f.zero = zero;
-    f.scale = scale;
-    f.group = group;
-    return f;
-}
 
 /* ---- docs/formats.md ---- */
 
@@ -43,7 +33,7 @@ static void test_worked_example(void **state)
         {0,     4.5f,   9,     13.5f,  18,     22.5f,  3,      7.5f,   12,     16.5f,  21,
          1.5f,  6,      10.5f, 15,     19.5f,  1.5f,   1.125f, 0.75f,  0.375f, 0,      -0.375f,
          1.25f, 0.875f, 0.5f,  0.125f, -0.25f, 1.375f, 1,      0.625f, 0.25f,  -0.125f}};
-    const struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, 16);
+    const struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, 16);
     (void)state;
     struct woq_format_sizes sizes;
     assert_int_equal(woq_format_get_sizes(&f, 2, 32, &sizes), WOQ_OK);
@@ -238,7 +228,7 @@ static void test_names(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         char name[64];
-        struct woq_format f = make(table[i].code, table[i].zero, table[i].scale, table[i].group);
+        struct woq_format f = make_format(table[i].code, table[i].zero, table[i].scale, table[i].group);
         f.g_idx = table[i].index;
         assert_int_equal(woq_format_name(&f, name, sizeof(name)), strlen(table[i].name));
         assert_string_equal(name, table[i].name);
@@ -261,21 +251,21 @@ static void refused(struct woq_format f, const char *field)
 
 static void test_refused(void **state)
 {
-    const struct woq_format good = make(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, 16);
+    const struct woq_format good = make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, 16);
     struct woq_format_sizes sizes;
     struct woq_format f;
     (void)state;
-    refused(make(WOQ_CODE_NONE, WOQ_ZERO_POINT, WOQ_F16, 16), "code");
-    refused(make((enum woq_code)77, WOQ_ZERO_POINT, WOQ_F16, 16), "code");
-    refused(make(WOQ_CODE_U4, WOQ_ZERO_NONE, WOQ_F16, 16), "zero");
-    refused(make(WOQ_CODE_U4, (enum woq_zero)77, WOQ_F16, 16), "zero");
-    refused(make(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_TYPE_NONE, 16), "scale");
-    refused(make(WOQ_CODE_U4, WOQ_ZERO_POINT, (enum woq_type)77, 16), "scale");
-    refused(make(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, (UINT64_C(1) << 31) + 1), "group");
-    refused(make(WOQ_CODE_F16, WOQ_ZERO_SYMMETRIC, WOQ_TYPE_NONE, 0), "zero");
-    refused(make(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_F16, 0), "scale");
-    refused(make(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_TYPE_NONE, 32), "group");
-    f = make(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, WOQ_GROUP_TENSOR);
+    refused(make_format(WOQ_CODE_NONE, WOQ_ZERO_POINT, WOQ_F16, 16), "code");
+    refused(make_format((enum woq_code)77, WOQ_ZERO_POINT, WOQ_F16, 16), "code");
+    refused(make_format(WOQ_CODE_U4, WOQ_ZERO_NONE, WOQ_F16, 16), "zero");
+    refused(make_format(WOQ_CODE_U4, (enum woq_zero)77, WOQ_F16, 16), "zero");
+    refused(make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_TYPE_NONE, 16), "scale");
+    refused(make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, (enum woq_type)77, 16), "scale");
+    refused(make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, (UINT64_C(1) << 31) + 1), "group");
+    refused(make_format(WOQ_CODE_F16, WOQ_ZERO_SYMMETRIC, WOQ_TYPE_NONE, 0), "zero");
+    refused(make_format(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_F16, 0), "scale");
+    refused(make_format(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_TYPE_NONE, 32), "group");
+    f = make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F16, WOQ_GROUP_TENSOR);
     f.g_idx = true;
     refused(f, "g_idx");
     f = good;
@@ -289,9 +279,9 @@ static void test_refused(void **state)
     assert_int_equal(woq_format_get_sizes(&good, 2, 32, NULL), WOQ_ERROR_INVALID_ARGUMENT);
     assert_int_equal(woq_format_get_sizes(&good, UINT64_MAX, UINT64_MAX, &sizes),
                      WOQ_ERROR_OVERFLOW);
-    f = make(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_TYPE_NONE, 0);
+    f = make_format(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_TYPE_NONE, 0);
     assert_int_equal(woq_format_get_sizes(&f, 1, UINT64_C(1) << 63, &sizes), WOQ_ERROR_OVERFLOW);
-    f = make(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F32, 1); /* 2^62 groups of 4 bytes */
+    f = make_format(WOQ_CODE_U4, WOQ_ZERO_POINT, WOQ_F32, 1); /* 2^62 groups of 4 bytes */
     assert_int_equal(woq_format_get_sizes(&f, 1, UINT64_C(1) << 62, &sizes), WOQ_ERROR_OVERFLOW);
 }
 

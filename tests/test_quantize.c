@@ -40,7 +40,7 @@ static void test_rtn(void **state)
     for (int i = 0; i < N * K; i++)
         w[i] = i / K == 2 ? 0 : weight(1, (uint64_t)i) * (i % 11 == 3 ? 1e-7f : 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups * 12; i++) {
-        struct woq_format f = make(i % 2 ? WOQ_CODE_U4 : WOQ_CODE_U8, i / 2 % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC,
+        struct woq_format f = make_format(i % 2 ? WOQ_CODE_U4 : WOQ_CODE_U8, i / 2 % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC,
                                    types[i / 4 % 3], groups[i / 12]);
         struct woq_weights_source s;
         assert_int_equal(woq_quantize_rtn(&f, N, K, w, &s), WOQ_OK);
@@ -59,7 +59,7 @@ static void test_rtn_refusals(void **state)
 {
     float w[4 * 32];
     struct woq_weights_source s;
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
     (void)state;
     for (int i = 0; i < 128; i++)
         w[i] = weight(2, (uint64_t)i);
@@ -74,7 +74,7 @@ static void test_rtn_refusals(void **state)
     assert_says("row 2, column 16");
     f.zero = WOQ_ZERO_OFFSET;
     assert_int_equal(woq_quantize_rtn(&f, 4, 32, w, &s), WOQ_ERROR_INVALID_ARGUMENT);
-    f = make(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_TYPE_NONE, 0);
+    f = make_format(WOQ_CODE_F16, WOQ_ZERO_NONE, WOQ_TYPE_NONE, 0);
     assert_int_equal(woq_quantize_rtn(&f, 4, 32, w, &s), WOQ_ERROR_INVALID_ARGUMENT);
     assert_int_equal(woq_quantize_rtn(NULL, 4, 32, w, &s), WOQ_ERROR_INVALID_ARGUMENT);
     assert_int_equal(woq_quantize_rtn(&f, 4, 32, NULL, &s), WOQ_ERROR_INVALID_ARGUMENT);

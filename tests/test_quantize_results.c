@@ -43,7 +43,7 @@ static struct woq_weights_source rtn(const struct woq_format *f, uint64_t n, uin
 /* Another matrix in each layer, so that they cannot be taken for each other. */
 static void put_layer(struct woqi_results *r, uint32_t layer)
 {
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
     struct woq_weights_source s = rtn(&f, 64, 64, layer);
     char report[32];
     const struct woqi_result t = {.name = "w", .matrix = &s};
@@ -55,7 +55,7 @@ static void put_layer(struct woqi_results *r, uint32_t layer)
 
 static void check_layer(struct woqi_results *r, uint32_t layer)
 {
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
     struct woq_weights_source a = rtn(&f, 64, 64, layer), b;
     const struct woq_checkpoint *c;
     char *text, report[32];
@@ -119,7 +119,7 @@ static void test_round_trip(void **state)
     (void)state;
     struct woqi_results *r = open_results("run", "a", 0);
     for (size_t i = 0; i < 48; i++) {
-        struct woq_format f = make(i % 2 ? WOQ_CODE_U4 : WOQ_CODE_U8, i / 2 % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC,
+        struct woq_format f = make_format(i % 2 ? WOQ_CODE_U4 : WOQ_CODE_U8, i / 2 % 2 ? WOQ_ZERO_POINT : WOQ_ZERO_SYMMETRIC,
                                    types[i / 16], groups[i / 4 % 4]);
         check_round_trip(r, f, 37, f.group == 5 ? 35 : 96, i % 3);
         check_round_trip(r, f, 1100, f.group == 5 ? 10 : 64, 0); /* several blocks of rows */
@@ -159,7 +159,7 @@ static void test_plain(void **state)
 static void test_refusals(void **state)
 {
     const uint32_t index[32] = {0};
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
     struct woq_weights_source s = rtn(&f, 4, 32, 1), bad = s;
     struct woqi_result t = {.name = "w", .matrix = &bad};
     (void)state;
@@ -283,7 +283,7 @@ static void open_second(void)
 
 static void test_interrupted(void **state)
 {
-    struct woq_format f = make(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 32);
     (void)state;
     waiting = rtn(&f, 64, 64, 1);
     struct woqi_results *r = open_results("run", "one", 0);

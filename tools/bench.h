@@ -66,7 +66,6 @@ struct bench_times {
     uint32_t batches;
     bool device_clock; /* timestamps of the device, else the host's clock around pipelined runs */
 };
-double bench_now(void); /* seconds since some moment */
 void bench_sort(double *values, size_t count); /* the least first */
 
 /* Runs ended commands that hold `count` operations, between timestamps 0 and 1 if the device has

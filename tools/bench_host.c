@@ -75,7 +75,7 @@ static double clock_cost(void)
 {
     double least = 1;
     for (int i = 0; i < 100; i++) {
-        const double begin = bench_now(), cost = bench_now() - begin;
+        const double begin = tool_seconds(), cost = tool_seconds() - begin;
         least = cost < least ? cost : least;
     }
     return least;
@@ -89,9 +89,9 @@ static enum woq_status submit(struct product *p, enum bench_host_kind kind, uint
     const struct woq_binding all[] = {{p->slot_m, i + 1, {NULL, 0, 0}}, {p->slot_x, 0, {p->x[i], 0, 0}},
                                       {p->slot_y, 0, {p->y[i], 0, 0}}};
     const size_t count = kind == BENCH_HOST_NOTHING ? 0 : kind == BENCH_HOST_M ? 1 : 3;
-    const double begin = bench_now();
+    const double begin = tool_seconds();
     const enum woq_status st = woq_commands_run(p->commands, all, count, ticket);
-    *seconds = bench_now() - begin;
+    *seconds = tool_seconds() - begin;
     return st;
 }
 
@@ -99,7 +99,7 @@ static enum woq_status submit(struct product *p, enum bench_host_kind kind, uint
 static enum woq_status measure(struct product *p, enum bench_host_kind kind, double *seconds,
                                struct bench_host_time *out)
 {
-    const double cost = clock_cost(), begin = bench_now();
+    const double cost = clock_cost(), begin = tool_seconds();
     uint64_t ticket = 0;
     uint32_t done = 0;
     double ignored;
@@ -109,7 +109,7 @@ static enum woq_status measure(struct product *p, enum bench_host_kind kind, dou
         if (!st)
             st = woq_commands_wait(p->commands, ticket, WOQ_FOREVER);
     }
-    while (!st && done < BENCH_HOST_RUNS && (done < LEAST || bench_now() - begin < LONGEST)) {
+    while (!st && done < BENCH_HOST_RUNS && (done < LEAST || tool_seconds() - begin < LONGEST)) {
         st = submit(p, kind, done, &ticket, &seconds[done]);
         seconds[done] -= cost;
         done++;

@@ -49,7 +49,7 @@ static bool enough(uint32_t count, double spent, double seconds)
 static bool note_window(void *user, uint64_t done, uint64_t total, double perplexity)
 {
     struct windows *w = user;
-    const double now = bench_now();
+    const double now = tool_seconds();
     (void)total;
     (void)perplexity;
     if (done == 1)
@@ -91,16 +91,16 @@ static enum woq_status measure_decoding(const struct bench_model_options *o, str
     size_t made;
     woq_model_reset(model);
     enum woq_status st = woq_model_generate(model, ids, BENCH_PROMPT, -1, &last, 1, &made);
-    double begin = bench_now();
+    double begin = tool_seconds();
     for (uint32_t i = 0; i < o->generate + ASIDE && !st; i++) {
-        const double start = bench_now();
+        const double start = tool_seconds();
         st = woq_model_generate(model, &last, 1, -1, &last, 1, &made);
         if (i < ASIDE) {
-            begin = bench_now();
+            begin = tool_seconds();
             continue;
         }
-        taken[row->tokens++] = bench_now() - start;
-        if (bench_now() - begin > 4 * o->bench->seconds)
+        taken[row->tokens++] = tool_seconds() - start;
+        if (tool_seconds() - begin > 4 * o->bench->seconds)
             break; /* slow, and not to be waited for */
     }
     if (!st)
@@ -118,7 +118,7 @@ static enum woq_status load(const struct task *task, struct woq_device *device, 
     const struct bench_model_options *o = task->options;
     struct woq_checkpoint *checkpoint = NULL;
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
-    const double start = bench_now();
+    const double start = tool_seconds();
     const uint32_t room = BENCH_PROMPT + ASIDE + o->generate;
     p.weights = task->model->weights.mode;
     p.format = task->model->weights.format;
@@ -130,7 +130,7 @@ static enum woq_status load(const struct task *task, struct woq_device *device, 
     if (!st)
         st = woq_model_create(device, checkpoint, &p, out);
     woq_checkpoint_close(&checkpoint);
-    row->load_seconds = bench_now() - start;
+    row->load_seconds = tool_seconds() - start;
     row->info.struct_size = sizeof row->info;
     return st ? st : woq_model_get_info(*out, &row->info);
 }
@@ -145,9 +145,9 @@ static void measure(const void *argument, void *result)
     struct woq_device *device = NULL;
     struct woq_model *model = NULL;
     struct rusage usage;
-    const double start = bench_now();
+    const double start = tool_seconds();
     enum woq_status st = woq_device_open(task->selector, &params, &device);
-    row->open_seconds = bench_now() - start;
+    row->open_seconds = tool_seconds() - start;
     row->usage = st == WOQ_ERROR_INVALID_ARGUMENT;
     if (!st) {
         row->device = *woq_device_get_info(device);

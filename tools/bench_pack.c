@@ -15,9 +15,9 @@ static enum woq_status create_once(struct woq_device *device, const struct woq_w
 {
     struct woq_weights_info info = {.struct_size = sizeof info};
     struct woq_weights *weights = NULL;
-    const double begin = bench_now();
+    const double begin = tool_seconds();
     enum woq_status st = woq_weights_create(device, params, &weights);
-    *create = bench_now() - begin;
+    *create = tool_seconds() - begin;
     if (!st)
         st = woq_weights_get_info(weights, &info);
     *pack = (double)info.pack_ns * 1e-9;
@@ -31,9 +31,9 @@ static enum woq_status create_once(struct woq_device *device, const struct woq_w
 static enum woq_status write_once(struct woq_buffer *buffer, const struct bench_matrix *matrix, uint64_t size,
                                   double *seconds)
 {
-    const double begin = bench_now();
+    const double begin = tool_seconds();
     const enum woq_status st = woq_buffer_write(buffer, 0, matrix->codes, size);
-    *seconds = bench_now() - begin;
+    *seconds = tool_seconds() - begin;
     return st;
 }
 
@@ -57,9 +57,9 @@ static enum woq_status measure(const struct bench_options *options, struct woq_d
         st = write_once(buffer, matrix, size, &s->write[0]);
     if (!st) /* what the first one alone needs: kernels, memory for transfers */
         st = create_once(device, &params, row, &s->create[0], &s->pack[0]);
-    const double begin = bench_now();
+    const double begin = tool_seconds();
     uint32_t n = 0;
-    while (!st && n < MOST && (n < LEAST || bench_now() - begin < options->seconds)) {
+    while (!st && n < MOST && (n < LEAST || tool_seconds() - begin < options->seconds)) {
         st = create_once(device, &params, row, &s->create[n], &s->pack[n]);
         if (!st)
             st = write_once(buffer, matrix, size, &s->write[n]);

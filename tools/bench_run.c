@@ -83,12 +83,12 @@ static void measure_copy(const struct bench_options *options, struct bench_devic
         struct woq_binding b[2] = {{slot[0], 0, {buffer[0], 0, 0}},
                                    {slot[1], 0, {buffer[1], 0, 0}}};
         uint64_t ticket;
-        double begin = bench_now();
+        double begin = tool_seconds();
         st = woq_commands_run(cmds, b, 2, &ticket);
         if (!st)
             st = woq_commands_wait(cmds, ticket, WOQ_FOREVER);
         if (!st)
-            st = bench_measure(d->device, cmds, COPIES, bench_now() - begin, options->seconds,
+            st = bench_measure(d->device, cmds, COPIES, tool_seconds() - begin, options->seconds,
                                false, &times);
     }
     if (!st) {

@@ -99,14 +99,14 @@ static void measure(const void *argument, void *result)
     char *own = tool_text("%s/woq", task->caches);
     setenv("XDG_CACHE_HOME", task->caches, 1);
     params.cache_dir = own;
-    const double start = bench_now();
+    const double start = tool_seconds();
     enum woq_status st = woq_device_open(task->selector, &params, &device);
-    sample->times.open = bench_now() - start;
+    sample->times.open = tool_seconds() - start;
     sample->usage = st == WOQ_ERROR_INVALID_ARGUMENT;
     if (!st) {
         sample->device = *woq_device_get_info(device);
         st = run_product(task, device);
-        sample->times.first = bench_now() - start;
+        sample->times.first = tool_seconds() - start;
     }
     if (st)
         snprintf(sample->reason, sizeof sample->reason, "%s", woq_last_message());

@@ -2,14 +2,6 @@
 #include "bench.h"
 
 #include <stdlib.h>
-#include <time.h>
-
-double bench_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 #define CLOCKS_RISE 0.7 /* seconds */
 
@@ -45,7 +37,7 @@ static enum woq_status host_batch(struct woq_commands *commands, uint32_t runs, 
 {
     uint64_t oldest = 0, last = 0, ticket;
     enum woq_status st = WOQ_OK;
-    double begin = bench_now();
+    double begin = tool_seconds();
     for (uint32_t i = 0; i < runs && !st; i++) {
         st = woq_commands_run(commands, NULL, 0, &ticket);
         while (st == WOQ_ERROR_BUSY && oldest <= last) {
@@ -58,7 +50,7 @@ static enum woq_status host_batch(struct woq_commands *commands, uint32_t runs, 
     }
     if (!st)
         st = woq_commands_wait(commands, last, WOQ_FOREVER);
-    *seconds = (bench_now() - begin) / runs;
+    *seconds = (tool_seconds() - begin) / runs;
     return st;
 }
 
@@ -67,10 +59,10 @@ static enum woq_status collect(struct woq_commands *commands, bool device_clock,
                                double seconds, double *batch, uint32_t *done)
 {
     enum woq_status st = WOQ_OK;
-    double begin = bench_now();
+    double begin = tool_seconds();
     *done = 0;
     while (!st && *done < MOST_BATCHES) {
-        double spent = bench_now() - begin;
+        double spent = tool_seconds() - begin;
         if (*done >= LEAST_BATCHES ? spent >= seconds : *done && spent > 4 * seconds)
             break; /* enough, or each batch takes far longer than all were to take */
         st = device_clock ? device_batch(commands, &batch[*done])
@@ -85,10 +77,10 @@ static enum woq_status collect(struct woq_commands *commands, bool device_clock,
 static enum woq_status raise_clocks(struct woq_device *device, struct woq_commands *commands)
 {
     enum woq_status st = WOQ_OK;
-    double begin = bench_now(), ignored;
+    double begin = tool_seconds(), ignored;
     if (woq_device_get_info(device)->kind == WOQ_DEVICE_KIND_CPU)
         return st;
-    while (!st && bench_now() - begin < CLOCKS_RISE)
+    while (!st && tool_seconds() - begin < CLOCKS_RISE)
         st = host_batch(commands, 8, &ignored);
     return st;
 }

@@ -155,11 +155,11 @@ static enum woq_status run_once(struct bench_work *w, struct woq_commands *cmds,
     const struct woq_binding bindings[SLOTS] = {
         {slot[0], m, {NULL, 0, 0}}, {slot[1], 0, {w->x, 0, 0}}, {slot[2], 0, {w->y, 0, 0}}};
     uint64_t ticket;
-    double begin = bench_now();
+    double begin = tool_seconds();
     enum woq_status st = woq_commands_run(cmds, bindings, SLOTS, &ticket);
     if (!st)
         st = woq_commands_wait(cmds, ticket, WOQ_FOREVER);
-    *seconds = bench_now() - begin;
+    *seconds = tool_seconds() - begin;
     return st;
 }
 

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const char command[] = "woq quantize";
@@ -109,18 +108,11 @@ static void on_signal(int number)
     stopped = number;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static bool progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
     enum { WIDTH = 24 };
     struct bar *bar = user;
-    const double now = seconds();
+    const double now = tool_seconds();
     char cells[WIDTH + 1] = "", rate_text[24];
     (void)what;
     if (stopped)
@@ -290,7 +282,7 @@ static int run(struct request *r, const char *model, const char *out)
     struct woq_quantize_params p = WOQ_QUANTIZE_PARAMS_INIT;
     struct woq_checkpoint_params opening = WOQ_CHECKPOINT_PARAMS_INIT;
     struct woq_checkpoint *checkpoint = NULL;
-    struct bar bar = {isatty(STDERR_FILENO), seconds(), 0};
+    struct bar bar = {isatty(STDERR_FILENO), tool_seconds(), 0};
     p.bits = (uint32_t)r->bits;
     p.group = r->group;
     p.symmetric = !r->asymmetric;
@@ -334,7 +326,7 @@ static int run(struct request *r, const char *model, const char *out)
     printf("%s: %s, %llu bits, %s, %s%s, in %.1f s\n", out,
            r->calibrated.method ? woq_method_name(r->calibrated.method) : "round to nearest",
            (unsigned long long)r->bits, grain, r->asymmetric ? "asymmetric" : "symmetric", others,
-           seconds() - bar.start);
+           tool_seconds() - bar.start);
     return TOOL_OK;
 }
 

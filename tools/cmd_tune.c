@@ -218,7 +218,7 @@ static int tune(struct request *r, struct bench_device *d)
     const struct bench_options *o = &r->bench;
     const size_t cells = o->shape_count * o->format_count;
     struct tune_point *points = tool_alloc(cells * o->m_count, sizeof *points);
-    struct tune_clock clock = {.begin = bench_now(), .points = cells * o->m_count};
+    struct tune_clock clock = {.begin = tool_seconds(), .points = cells * o->m_count};
     struct records records = {NULL, 0};
     char line[WOQ_TUNING_LINE];
     clock.end = clock.begin + r->budget;
@@ -238,7 +238,7 @@ static int tune(struct request *r, struct bench_device *d)
             add_record(&records, line);
     }
     bench_progress(o, "%s", "");
-    printf("%s  %s, %s\n%.0f s\n", d->info.selector, d->info.name, d->info.driver, bench_now() - clock.begin);
+    printf("%s  %s, %s\n%.0f s\n", d->info.selector, d->info.name, d->info.driver, tool_seconds() - clock.begin);
     print_points(points, cells * o->m_count);
     const int result = save(r, &records);
     free(records.text);

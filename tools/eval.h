@@ -74,7 +74,6 @@ enum woq_status eval_strided(struct woq_model *model, const struct eval_options 
                              struct woq_perplexity *out);
 /* Fills paired, change and change_error of all models but the first. */
 void eval_pair(struct eval_model *models, size_t count);
-double eval_seconds(void); /* since an arbitrary moment */
 
 /* A bar on stderr: what is going on, and how far. */
 struct eval_bar {

@@ -3,19 +3,11 @@
 
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
-
-double eval_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char *format, ...)
 {
     va_list args;
-    *bar = (struct eval_bar){.shown = shown, .name = "tokens", .unit = unit, .start = eval_seconds()};
+    *bar = (struct eval_bar){.shown = shown, .name = "tokens", .unit = unit, .start = tool_seconds()};
     va_start(args, format);
     vsnprintf(bar->what, sizeof bar->what, format, args);
     va_end(args);
@@ -27,7 +19,7 @@ bool eval_bar_step(void *user, uint64_t done, uint64_t total, double perplexity)
 {
     enum { WIDTH = 24 };
     struct eval_bar *bar = user;
-    const double now = eval_seconds();
+    const double now = tool_seconds();
     char cells[WIDTH + 1] = "";
     /* The first step may compile kernels, so the rate is that of the others once there are any. */
     if (done == 1)

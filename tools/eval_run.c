@@ -82,13 +82,13 @@ bool eval_continue(const struct eval_options *o, struct eval_loaded *l, struct e
     while (!st && made && n < o->generate && ids[n - 1] != eos) {
         eval_bar_step(&bar, n, o->generate, 0);
         if (n == 2)
-            start = eval_seconds();
+            start = tool_seconds();
         const size_t left = o->generate - n, most = n < 2 ? 1 : left < PIECE ? left : PIECE;
         st = woq_model_generate(l->model, &ids[n - 1], 1, eos, ids + n, most, &made);
         n += made;
     }
     if (n > 2)
-        m->decode_rate = (double)(n - 2) / (eval_seconds() - start);
+        m->decode_rate = (double)(n - 2) / (tool_seconds() - start);
     eval_bar_end(&bar);
     m->generated_tokens = n;
     if (n && ids[n - 1] == eos)
@@ -104,7 +104,7 @@ static bool create(const struct eval_options *o, struct woq_device *device,
 {
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     struct eval_bar bar;
-    const double start = eval_seconds();
+    const double start = tool_seconds();
     const uint64_t room = m->prompt_tokens + (uint64_t)o->generate;
     p.weights = m->weights.mode;
     p.format = m->weights.format;
@@ -118,7 +118,7 @@ static bool create(const struct eval_options *o, struct woq_device *device,
     eval_bar_begin(&bar, o->progress, 1, "%s: packing weights", m->weights.name);
     const enum woq_status st = woq_model_create(device, checkpoint, &p, out);
     eval_bar_end(&bar);
-    m->load_seconds = eval_seconds() - start;
+    m->load_seconds = tool_seconds() - start;
     return eval_good(m, st) && eval_good(m, woq_model_get_info(*out, &m->info));
 }
 

@@ -27,7 +27,7 @@ enum woq_status eval_strided(struct woq_model *model, const struct eval_options 
     float *logits = tool_alloc((size_t)stride * vocabulary, sizeof *logits);
     int32_t *input = tool_alloc(window, sizeof *input);
     double *means = tool_alloc(windows, sizeof *means), sum = 0, squares = 0;
-    const double start = eval_seconds();
+    const double start = tool_seconds();
     uint64_t scored = 0;
     enum woq_status st = WOQ_OK;
     for (uint64_t w = 0; w < windows && !st; w++) {
@@ -60,7 +60,7 @@ enum woq_status eval_strided(struct woq_model *model, const struct eval_options 
     out->scored = scored;
     out->windows = windows;
     out->window_nll = means;
-    out->seconds = eval_seconds() - start;
+    out->seconds = tool_seconds() - start;
     return WOQ_OK;
 }
 

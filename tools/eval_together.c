@@ -23,7 +23,7 @@ struct times {
 static bool step(void *user, uint64_t done, uint64_t total, double perplexity)
 {
     struct times *t = user;
-    const double now = eval_seconds();
+    const double now = tool_seconds();
     (void)perplexity; /* of another model each time */
     if (done > t->models)
         t->warm[(done - 1) % t->models] += now - t->last;

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static bool parse_real(const char *text, double least, double most, float *out, char *why)
@@ -111,18 +110,11 @@ struct bar {
     const volatile sig_atomic_t *stop;
 };
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static bool progress(void *user, const char *what, uint32_t layer, uint32_t layers, double done)
 {
     enum { WIDTH = 24 };
     struct bar *bar = user;
-    const double now = seconds();
+    const double now = tool_seconds();
     char cells[WIDTH + 1] = "", left[32] = "";
     if (*bar->stop)
         return false;
@@ -153,7 +145,7 @@ enum woq_status calibrated_run(struct calibrated_options *o, const char *command
 {
     struct woq_device_params device_params = tool_device_params(0);
     struct woq_device *device = NULL;
-    struct bar bar = {.shown = shown, .start = seconds(), .stop = stop};
+    struct bar bar = {.shown = shown, .start = tool_seconds(), .stop = stop};
     o->params.method = o->method;
     o->params.progress = progress;
     o->params.progress_user = &bar;

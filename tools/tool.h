@@ -96,6 +96,9 @@ void tool_table_add(struct tool_table *table, const char *format, ...) TOOL_PRIN
 void tool_table_span(struct tool_table *table, const char *format, ...) TOOL_PRINTF(2, 3);
 void tool_table_end(struct tool_table *table, FILE *out); /* prints and frees */
 
+/* ---- Time ---- */
+double tool_seconds(void); /* since an arbitrary moment */
+
 /* ---- Devices and JSON ---- */
 /* `level` 0: the library is silent; else its messages of that level and above go to stderr. */
 struct woq_device_params tool_device_params(enum woq_log_level level);

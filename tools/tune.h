@@ -14,7 +14,7 @@
 
 /* When to be done, and how far it is. Interrupts count as being done. */
 struct tune_clock {
-    double begin, end;   /* as bench_now */
+    double begin, end;   /* as tool_seconds */
     double last;         /* when the device was last at work */
     size_t points, done; /* to measure in all */
 };

@@ -21,14 +21,14 @@ static const double host_noise = 1e-3; /* seconds that the host may add to one r
 
 double tune_left(const struct tune_clock *clock)
 {
-    const double left = clock->end - bench_now();
+    const double left = clock->end - tool_seconds();
     return bench_interrupted() || left < 0 ? 0 : left;
 }
 
 bool tune_warm(struct tune_clock *clock)
 {
     const double before = clock->last;
-    clock->last = bench_now();
+    clock->last = tool_seconds();
     return before > 0 && clock->last - before < 0.2;
 }
 
@@ -129,7 +129,7 @@ static struct runner *screen(const struct tune_bed *bed, struct tune_point *poin
             known = are_alike(variant, taken[i]);
         if (known)
             continue;
-        if (tune_left(bed->clock) <= 0 || bench_now() > until) {
+        if (tune_left(bed->clock) <= 0 || tool_seconds() > until) {
             point->cut = true;
             break;
         }
@@ -158,7 +158,7 @@ static struct runner *screen(const struct tune_bed *bed, struct tune_point *poin
 void tune_point_measure(const struct tune_bed *bed, double seconds, struct tune_point *point)
 {
     struct runner *chosen = tool_alloc(1, sizeof *chosen), *best = NULL;
-    const double begun = bench_now(), brief = fmin(fmax(seconds / MOST_VARIANTS, 0.01), 0.3);
+    const double begun = tool_seconds(), brief = fmin(fmax(seconds / MOST_VARIANTS, 0.01), 0.3);
     const double turn = fmin(fmax(seconds / 25, 0.01), 1);
     bool faster = false;
     say(bed, point, "as planned");
