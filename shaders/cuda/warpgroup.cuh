@@ -111,6 +111,33 @@ static __device__ __forceinline__ void woq_barrier_arrive(woq_u32 at)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
 }
 
+/* ---- a cluster of blocks: what lies at an address in one's shared memory has the same one in the other's ---- */
+
+static __device__ __forceinline__ woq_u32 woq_cluster_size()
+{
+    woq_u32 size;
+    asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(size));
+    return size;
+}
+
+/* At a barrier in block `rank` of the cluster. */
+static __device__ __forceinline__ void woq_barrier_arrive_at(woq_u32 at, woq_u32 rank)
+{
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
+                 "}" ::"r"(at), "r"(rank)
+                 : "memory");
+}
+
+/* Until all threads of the cluster that have not ended are here; what they stored before is seen. */
+static __device__ __forceinline__ void woq_cluster_barrier()
+{
+    asm volatile("barrier.cluster.arrive.release;\n"
+                 "barrier.cluster.wait.acquire;" ::: "memory");
+}
+
 /* What this thread has stored in shared memory is what products see that begin after others know of it. */
 static __device__ __forceinline__ void woq_products_see()
 {
@@ -137,6 +164,15 @@ static __device__ __forceinline__ void woq_bulk_copy(woq_u32 to, const woq_u8 *f
                  : "memory");
 }
 
+/* The same to both blocks of a cluster of two, each of whose barriers counts them. */
+static __device__ __forceinline__ void woq_bulk_copy_both(woq_u32 to, const woq_u8 *from, woq_u32 bytes, woq_u32 barrier)
+{
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+                 "[%0], [%1], %2, [%3], %4;" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier), "h"((unsigned short)3)
+                 : "memory");
+}
+
 /* A matrix in memory, as cuTensorMapEncodeTiled describes it: 64 columns of 16 bits and so many rows are a box. */
 struct __align__(64) woq_tensor_map {
     unsigned long long opaque[16];
@@ -150,6 +186,16 @@ static __device__ __forceinline__ void woq_tensor_copy(woq_u32 to, const woq_ten
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                  "[%0], [%1, {%2, %3}], [%4];" ::"r"(to),
                  "l"(&map), "r"(column), "r"(row), "r"(barrier)
+                 : "memory");
+}
+
+/* The same to both blocks of a cluster of two. */
+static __device__ __forceinline__ void woq_tensor_copy_both(woq_u32 to, const woq_tensor_map &map, woq_u32 column,
+                                                            woq_u32 row, woq_u32 barrier)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
+                 "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(to),
+                 "l"(&map), "r"(column), "r"(row), "r"(barrier), "h"((unsigned short)3)
                  : "memory");
 }
 

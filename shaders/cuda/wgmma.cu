@@ -12,6 +12,9 @@
  * that has the tile's end adds them, in order (wgmma_sums.cuh). It does that last and stores such sums first, and waits
  * for blocks of lower number only, which have begun before it: no wait is long, and none for ever.
  *
+ * Blocks may be launched in clusters of two, if tiles have 256 rows of X: they take neighbouring tiles of the weights at
+ * the same time, and each fetches half of what both need of X, for both.
+ *
  * Of a block, the last warpgroup's first thread fetches X, a stage of 64 columns at a time, by bulk copies, or by a
  * tensor map of it. The others multiply. Each of their warps fetches the codes, scales and zeros of its strip, into a
  * ring of its own in shared memory, slots of a pair of blocks, where each lane finds what it copied itself. While the
@@ -39,7 +42,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
 {
     using S = shape<ROWS>;
     const woq_u32 warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0);
-    const bool elected = threadIdx.x % 128u == 0;
+    const bool elected = says_empty<ROWS>();
     const woq_magic<BITS, BF16> magic(a);
     weights_ring<ROWS, SETS, SCALING, NATURAL> ring(weights, a, base, warp, threadIdx.x & 31u);
 #pragma unroll 1
@@ -78,7 +81,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
                     ring.fetch(weights, a);
                 woq_products_wait<1>();
                 if (elected && (half == 1 || left != count))
-                    woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
+                    say_empty<ROWS>(previous + (S::EMPTY - S::FULL));
                 previous = full;
                 full += 8u;
                 matrix += S::STAGE / 16u;
@@ -88,7 +91,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
         }
         woq_products_wait<0>();
         if (elected && (!SMALL || part.last < blocks_of(here(a.k))))
-            woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
+            say_empty<ROWS>(previous + (S::EMPTY - S::FULL));
         if (part.last < blocks_of(here(a.k))) {
             store_sums<ROWS>(tiles, sums);
             continue;
@@ -113,7 +116,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
             woq_products_see(); /* so do bulk copies, which write there next */
             warpgroup_barrier(warpgroup);
             if (elected)
-                woq_barrier_arrive(previous + (S::EMPTY - S::FULL));
+                say_empty<ROWS>(previous + (S::EMPTY - S::FULL));
         }
     }
 }
@@ -125,12 +128,15 @@ template <int ROWS> static __device__ __forceinline__ void prepare(const woq_arg
     if (threadIdx.x == 0) {
         for (int i = 0; i < S::STAGES; i++) {
             woq_barrier_make(base + S::FULL + i * 8, fetchers);
-            woq_barrier_make(base + S::EMPTY + i * 8, warpgroups<ROWS>());
+            woq_barrier_make(base + S::EMPTY + i * 8, warpgroups<ROWS>() * cluster_size<ROWS>());
         }
         woq_barriers_made();
     }
-    list_parts(a, base + S::PARTS);
-    __syncthreads();
+    list_parts<ROWS>(a, base + S::PARTS);
+    if (cluster_size<ROWS>() > 1)
+        woq_cluster_barrier(); /* others write to barriers here */
+    else
+        __syncthreads();
 }
 
 static __device__ __forceinline__ void begin_fetching(const woq_args &a)
@@ -163,7 +169,7 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
     if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
         begin_fetching(a);
         if (threadIdx.x % 128u == 0)
-            fetch_x<ROWS>(x, a, base);
+            cluster_size<ROWS>() > 1 ? fetch_x_for_both<ROWS>(x, a, base) : fetch_x<ROWS>(x, a, base);
         return;
     }
     begin_multiplying<ROWS>();
@@ -208,7 +214,7 @@ static __device__ __forceinline__ void run_direct(const woq_u8 *weights, const w
         if (!aligned)
             gather_rows<ROWS>(x, a, base);
         else if (threadIdx.x % 128u == 0)
-            fetch_rows<ROWS>(map, base);
+            cluster_size<ROWS>() > 1 ? fetch_rows_for_both<ROWS>(map, base) : fetch_rows<ROWS>(map, base);
         return;
     }
     begin_multiplying<ENTRY_ROWS>();
@@ -262,6 +268,8 @@ SMALL_ENTRY(WOQ_WGMMA_SMALL_ROWS)
         WOQ_WINDOWS                                                                                \
         const shared_tiles tiles = {sums, flags};                                                  \
         run_any<rows>(weights, x, y, bias, residual, a, map, tiles);                               \
+        if (cluster_size<rows>() > 1) /* others still write to barriers here */                    \
+            woq_cluster_barrier();                                                                 \
     }
 #define SHAPE(rows) ENTRY(rows, CODES, X_TYPE)
 WOQ_WGMMA_SHAPES(SHAPE)

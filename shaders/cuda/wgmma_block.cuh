@@ -6,6 +6,7 @@
 #define WOQ_WGMMA_BLOCK_CUH
 
 #include "common.cuh"
+#include "warpgroup.cuh"
 #include "wgmma_kernels.inc"
 #define WOQ_PARTS_FUNCTION static __device__ __forceinline__
 #include "wgmma_parts.inc"
@@ -74,6 +75,36 @@ template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
     return shape<ROWS>::WARPGROUPS == 2 ? 2u : blockDim.x / 128u - 1u;
 }
 
+/* Blocks of a cluster: 1, or 2 where tiles are large; the block's place in its cluster, and the cluster's number. */
+template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_size()
+{
+    return ROWS == 256 ? woq_cluster_size() : 1u;
+}
+
+template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_rank()
+{
+    return blockIdx.x & cluster_size<ROWS>() - 1u;
+}
+
+template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_number()
+{
+    return blockIdx.x >> (cluster_size<ROWS>() - 1u);
+}
+
+/* The threads of a warpgroup that say that a stage was read, one to each block of the cluster. */
+template <int ROWS> static __device__ __forceinline__ bool says_empty()
+{
+    return threadIdx.x % 32u == 0 && threadIdx.x % 128u < 32u * cluster_size<ROWS>();
+}
+
+template <int ROWS> static __device__ __forceinline__ void say_empty(woq_u32 barrier)
+{
+    if (ROWS == 256)
+        woq_barrier_arrive_at(barrier, threadIdx.x / 32u % 4u);
+    else
+        woq_barrier_arrive(barrier);
+}
+
 /* Of a warpgroup. */
 static __device__ __forceinline__ void warpgroup_barrier(woq_u32 warpgroup)
 {
@@ -107,17 +138,18 @@ static __device__ __forceinline__ woq_u32 group_of(const woq_args &a)
 
 /* What a block does one after the other, in shared memory, WOQ_WGMMA_PARTS of 16 bytes: tile of the weights | tile of X
  * << 16; first block | end << 16, 0 behind the last part; group of the first column, and its place there. */
-static __device__ void list_parts(const woq_args &a, woq_u32 table)
+template <int ROWS> static __device__ void list_parts(const woq_args &a, woq_u32 table)
 {
     for (woq_u32 i = threadIdx.x; i < WOQ_WGMMA_PARTS; i += blockDim.x) {
-        const woq_part p =
-            woq_part_of(i, blockIdx.x, gridDim.x, a.rounds, a.share, a.tiles_w * a.tiles_x, blocks_of(a.k));
+        const woq_u32 shift = cluster_size<ROWS>() - 1u; /* clusters count as one */
+        const woq_part p = woq_part_of(i, cluster_number<ROWS>(), gridDim.x >> shift, a.rounds, a.share,
+                                       a.tiles_w * a.tiles_x, blocks_of(a.k));
         /* Up to 8 tiles of X walk through the weights side by side: what one of them has read of W, and all of X that
          * they need, is then still in the cache for the others. */
         const woq_u32 band = p.tile / (8u * a.tiles_w), in_band = p.tile - band * 8u * a.tiles_w;
         const woq_u32 deep = max(min(a.tiles_x - band * 8u, 8u), 1u), column = p.first * 64u;
         asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(table + i * 16u),
-                     "r"(in_band / deep | (band * 8u + in_band % deep) << 16),
+                     "r"((in_band / deep << shift) + cluster_rank<ROWS>() | (band * 8u + in_band % deep) << 16),
                      "r"(p.last ? p.first | p.last << 16 : 0u),
                      "r"(column / group_of(a)), "r"(column % group_of(a))
                      : "memory");

@@ -66,12 +66,13 @@ template <int ROWS>
 static __device__ __forceinline__ void add_sums(const shared_tiles &tiles, const woq_args &a, woq_u32 first,
                                                 float (&sums)[ROWS / 2])
 {
-    const woq_u32 warpgroup = threadIdx.x / 128u, begin = (blockIdx.x * a.share - first) / a.share;
+    const woq_u32 warpgroup = threadIdx.x / 128u, cluster = cluster_size<ROWS>();
+    const woq_u32 begin = (cluster_number<ROWS>() * a.share - first) / a.share * cluster + cluster_rank<ROWS>();
     if (ROWS == 256) /* which takes fewer registers there, and more elsewhere */
-        for (woq_u32 block = begin; block < blockIdx.x; block++)
+        for (woq_u32 block = begin; block < blockIdx.x; block += cluster)
             await_sums(tiles, block, warpgroup);
 #pragma unroll 1
-    for (woq_u32 block = begin; block < blockIdx.x; block++) {
+    for (woq_u32 block = begin; block < blockIdx.x; block += cluster) {
         const float4 *from = stored_sums<ROWS>(tiles, block);
         if (ROWS != 256)
             await_sums(tiles, block, warpgroup);
@@ -84,7 +85,7 @@ static __device__ __forceinline__ void add_sums(const shared_tiles &tiles, const
             release_sums(tiles, block, warpgroup);
     }
     if (ROWS == 256)
-        for (woq_u32 block = begin; block < blockIdx.x; block++)
+        for (woq_u32 block = begin; block < blockIdx.x; block += cluster)
             release_sums(tiles, block, warpgroup);
 }
 

@@ -28,14 +28,27 @@ template <int ROWS, class FETCH> static __device__ __forceinline__ void each_sta
     }
 }
 
-/* From the workspace. One thread does it. */
+/* From the workspace. One thread does it. Of rows that are missing nothing is stored. */
 template <int ROWS> static __device__ void fetch_x(const woq_u8 *x, const woq_args &a, woq_u32 base)
 {
     const woq_u32 rows = (a.m + 7u) & ~7u;
     each_stage<ROWS>(base, [&](woq_u32 row, woq_u32 b, woq_u32 at, woq_u32 full) {
-        const woq_u32 bytes = min((woq_u32)ROWS, rows - row) * 128u; /* of rows that are missing nothing is stored */
+        const woq_u32 bytes = min((woq_u32)ROWS, rows - row) * 128u;
         woq_barrier_expect(full, bytes);
         woq_bulk_copy(at, x + (a.x_off + ((size_t)b * rows + row) * 128u), bytes, full);
+    });
+}
+
+/* The same in a cluster: each block fetches its half of a stage, for both. */
+template <int ROWS> static __device__ void fetch_x_for_both(const woq_u8 *x, const woq_args &a, woq_u32 base)
+{
+    const woq_u32 rows = (a.m + 7u) & ~7u, half = ROWS / 2u, mine = cluster_rank<ROWS>() * half;
+    each_stage<ROWS>(base, [&](woq_u32 row, woq_u32 b, woq_u32 at, woq_u32 full) {
+        woq_barrier_expect(full, min((woq_u32)ROWS, rows - row) * 128u);
+        row += mine;
+        if (row < rows)
+            woq_bulk_copy_both(at + mine * 128u, x + (a.x_off + ((size_t)b * rows + row) * 128u),
+                               min(half, rows - row) * 128u, full);
     });
 }
 
@@ -45,6 +58,15 @@ template <int ROWS> static __device__ void fetch_rows(const woq_tensor_map &map,
     each_stage<ROWS>(base, [&](woq_u32 row, woq_u32 b, woq_u32 at, woq_u32 full) {
         woq_barrier_expect(full, shape<ROWS>::STAGE);
         woq_tensor_copy(at, map, b * 64u, row, full);
+    });
+}
+
+template <int ROWS> static __device__ void fetch_rows_for_both(const woq_tensor_map &map, woq_u32 base)
+{
+    const woq_u32 mine = cluster_rank<ROWS>() * (ROWS / 2u);
+    each_stage<ROWS>(base, [&](woq_u32 row, woq_u32 b, woq_u32 at, woq_u32 full) {
+        woq_barrier_expect(full, shape<ROWS>::STAGE);
+        woq_tensor_copy_both(at + mine * 128u, map, b * 64u, row + mine, full);
     });
 }
 

@@ -137,14 +137,23 @@ uint32_t woqi_tile_block_shared(const struct woqi_tile_block *b)
     return stages > sums ? stages : sums;
 }
 
+static const struct {
+    bool direct;
+    uint32_t cluster;
+} wgmma_blocks[WOQI_BLOCK_COUNT] = {
+#define WGMMA_ENTRY(id, rows_w, rows_x, direct, cluster) [WOQI_BLOCK_##id] = {direct, cluster},
+    WOQI_WGMMA_BLOCKS(WGMMA_ENTRY)
+#undef WGMMA_ENTRY
+};
+
 bool woqi_block_is_direct(enum woqi_block_id block)
 {
-    static const bool direct[WOQI_BLOCK_COUNT] = {
-#define DIRECT(id, rows_w, rows_x, direct) [WOQI_BLOCK_##id] = direct,
-        WOQI_WGMMA_BLOCKS(DIRECT)
-#undef DIRECT
-    };
-    return direct[block];
+    return wgmma_blocks[block].direct;
+}
+
+uint32_t woqi_block_cluster(enum woqi_block_id block)
+{
+    return wgmma_blocks[block].cluster;
 }
 
 /* Of the blocks of all tables: names, rows of the weights and of X in a work-group. */

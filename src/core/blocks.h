@@ -153,25 +153,28 @@
     P(V32X32, "gemm", 0)
 
 /*
- * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct), of the kernel wgmma: rows of the weights and of X in a tile;
- * direct: X is taken as it is bound, else kernel xtile puts it in order. S128X64 is for work-groups of 48 KiB of shared
- * memory at most; groups are whole pairs of blocks there, and K is.
+ * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct, cluster), of the kernel wgmma: rows of the weights and of X in a
+ * tile; direct: X is taken as it is bound, else kernel xtile puts it in order; cluster: so many neighbouring work-groups
+ * take tiles side by side, of the same rows of X, which they fetch once (C). S128X64 is for work-groups of 48 KiB of
+ * shared memory at most; groups are whole pairs of blocks there, and K is.
  *
  * WOQI_WGMMA_PATHS(P, D): P(block, min_m, max_m, use), and D for direct ones, in order of preference, as above; math is
  * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute
- * unit; for those that keep each busy with tall tiles for long; or for a short product, of which smaller tiles leave
- * fewer sums to be added.
+ * unit; for those that keep each busy with tall tiles for long; for a short product, of which smaller tiles leave fewer
+ * sums to be added; or for a long one.
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
-    B(G192X64, 192, 64, false)                                                                     \
-    B(G128X64, 128, 64, false)                                                                     \
-    B(G192X128, 192, 128, false)                                                                   \
-    B(G128X128, 128, 128, false)                                                                   \
-    B(G128X256, 128, 256, false)                                                                   \
-    B(D128X64, 128, 64, true)                                                                      \
-    B(D128X128, 128, 128, true)                                                                    \
-    B(D128X256, 128, 256, true)                                                                    \
-    B(S128X64, 128, 64, false)
+    B(G192X64, 192, 64, false, 1)                                                                     \
+    B(G128X64, 128, 64, false, 1)                                                                     \
+    B(G192X128, 192, 128, false, 1)                                                                   \
+    B(G128X128, 128, 128, false, 1)                                                                   \
+    B(G128X256, 128, 256, false, 1)                                                                   \
+    B(D128X64, 128, 64, true, 1)                                                                      \
+    B(D128X128, 128, 128, true, 1)                                                                    \
+    B(D128X256, 128, 256, true, 1)                                                                 \
+    B(G128X256C, 128, 256, false, 2)                                                               \
+    B(D128X256C, 128, 256, true, 2)                                                                \
+    B(S128X64, 128, 64, false, 1)
 
 #define WOQI_WGMMA_PATHS(P, D)                                                                     \
     P(G192X64, 17, 64, tall)                                                                       \
@@ -183,7 +186,15 @@
     D(D128X128, 33, 128, any)                                                                      \
     P(G128X128, 33, 128, any)                                                                      \
     D(D128X128, 129, 256, short)                                                                   \
+    D(D128X256C, 2049, 0, long)                                                                    \
+    D(D128X256C, 1025, 2048, long)                                                                 \
+    D(D128X256C, 513, 1024, long)                                                                  \
+    D(D128X256C, 257, 512, long)                                                                   \
     D(D128X256, 33, 0, any)                                                                        \
+    P(G128X256C, 2049, 0, long)                                                                    \
+    P(G128X256C, 1025, 2048, long)                                                                 \
+    P(G128X256C, 513, 1024, long)                                                                  \
+    P(G128X256C, 257, 512, long)                                                                   \
     P(G128X256, 33, 0, any)                                                                        \
     P(S128X64, 17, 0, pairs)
 
@@ -328,6 +339,9 @@ uint32_t woqi_tile_block_shared(const struct woqi_tile_block *block);
 
 /* block: of any table. Is it one of WOQI_WGMMA_BLOCKS that takes X as it is bound? */
 bool woqi_block_is_direct(enum woqi_block_id block);
+
+/* block: of WOQI_WGMMA_BLOCKS. Work-groups that share tiles of X; a multiple of them is to be launched. */
+uint32_t woqi_block_cluster(enum woqi_block_id block);
 
 /* Likewise: one for little shared memory? */
 static inline bool woqi_block_is_small(enum woqi_block_id block)

@@ -65,9 +65,10 @@
  * wgmma   Layout FRAG16, weights quantized or of X's type, groups of a multiple of 8 columns or all, math ROUNDED. X is
  *         what xtile made of it. Built for one kind of codes, one type of X and one block (WOQI_WGMMA_BLOCKS).
  *         groups[0] work-groups compute the tiles_w · tiles_x tiles of the product in parts
- *         (shaders/cuda/wgmma_parts.inc); where they share tiles, no more than the device runs at once, bindings
- *         SUMS and FLAGS (backend.h) have a place for the sums of each, a tile of FP32, and 4 words, which are 0 before
- *         and after. Work-groups must begin in the order of their numbers.
+ *         (shaders/cuda/wgmma_parts.inc). With a block C they are launched in clusters, each of which counts as one
+ *         there and takes a tile for each of its work-groups, side by side in the weights. Where they share tiles, no
+ *         more than the device runs at once, bindings SUMS and FLAGS (backend.h) have a place for the sums of each, a
+ *         tile of FP32, and 4 words, which are 0 before and after. Work-groups must begin in the order of their numbers.
  *         direct other than 0: X is as bound by the caller, columns in order, and scales are of its type; no offsets,
  *         and groups of a multiple of 32 columns or all.
  * xtile   X, FP16 or BF16, any alignment, gathered through perm, to the workspace, binding Y, y_off 0: for each block

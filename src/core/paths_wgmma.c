@@ -29,6 +29,10 @@
 /* Blocks of K that a compute unit has to do at most for 256 rows of X to be cut into tiles of 128 (H200, µs of tiles of
  * 256 and 128: 4096 × 4096, 31 blocks, 21.7, 19.6; 6144 × 4096, 47, 27.5, 27.9; 4096 × 14336, 109, 52.6, 58.1). */
 #define SHORT_BLOCKS   32
+/* Likewise at least, with the path's fewest rows of X, for clusters, which wait for one another, but spare the cache
+ * half of X's traffic (H200, µs without and with clusters: 28672 × 8192, 434 blocks, 325, 316; 8192 × 8192, 124 blocks,
+ * 89.6, 90.8; 186, M = 1024, 188, 184; M = 4096, 772, 731). */
+#define LONG_BLOCKS    130
 
 struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t units, bool alone)
 {
@@ -144,6 +148,23 @@ bool woqi_wgmma_tall_accepts(const struct woq_gemm *gemm, const struct woqi_path
     return false;
 }
 
+/* Is the product long enough for clusters? */
+static bool is_long(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    uint32_t tile_w, tile_x;
+    woqi_block_tile(path->block, &tile_w, &tile_x);
+    const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w) * woqi_div_up(path->min_m, tile_x);
+    if (tiles * blocks_of(gemm) >= LONG_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
+        return true;
+    snprintf(reason, size, "too few weights for clusters of work-groups");
+    return false;
+}
+
+bool woqi_wgmma_long_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    return is_long(gemm, path, reason, size) && woqi_wgmma_any_accepts(gemm, path, reason, size);
+}
+
 bool woqi_wgmma_pairs_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
@@ -185,14 +206,15 @@ static void set_tiles(const struct woq_gemm *gemm, const struct woqi_path *path,
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
     const bool shares = may_share(gemm, path);
-    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w);
+    const uint32_t cluster = woqi_block_cluster(path->block), units = woqi_gpu_units(gemm);
+    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w * (uint64_t)cluster);
     a->tiles_x = (uint32_t)woqi_div_up(a->m, tile_x);
     a->direct = woqi_block_is_direct(path->block) ? tile_x : 0;
     const struct woqi_shares shared = woqi_wgmma_shares((uint64_t)a->tiles_w * a->tiles_x, blocks_of(gemm),
-                                                        woqi_gpu_units(gemm), !shares);
+                                                        units > cluster ? units / cluster : 1, !shares);
     a->rounds = shared.rounds;
     a->share = shared.share;
-    s->groups[0] = shared.groups;
+    s->groups[0] = shared.groups * cluster;
     s->groups[1] = s->groups[2] = 1;
     if (!shares)
         return;
@@ -266,6 +288,12 @@ bool woqi_wgmma_direct_short_accepts(const struct woq_gemm *gemm, const struct w
         return woqi_wgmma_direct_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "too much to do for tiles of %u rows of X", tile_x);
     return false;
+}
+
+bool woqi_wgmma_direct_long_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
+                                    size_t size)
+{
+    return is_long(gemm, path, reason, size) && woqi_wgmma_direct_any_accepts(gemm, path, reason, size);
 }
 
 uint32_t woqi_wgmma_direct_slice(const struct woq_gemm *gemm, const struct woqi_path *path)

@@ -92,6 +92,8 @@ woqi_accepts_fn woqi_wgmma_any_accepts;
 woqi_accepts_fn woqi_wgmma_wide_accepts;
 woqi_accepts_fn woqi_wgmma_tall_accepts;
 woqi_accepts_fn woqi_wgmma_pairs_accepts;
+woqi_accepts_fn woqi_wgmma_long_accepts;
+woqi_accepts_fn woqi_wgmma_direct_long_accepts;
 woqi_accepts_fn woqi_wgmma_direct_any_accepts;
 woqi_accepts_fn woqi_wgmma_direct_wide_accepts;
 woqi_accepts_fn woqi_wgmma_direct_short_accepts;

@@ -44,7 +44,8 @@ struct woqi_cu_device {
 struct woqi_cu_kernel {
     CUfunction function; /* of one of the device's modules */
     uint32_t block[3], shared; /* threads; bytes of dynamic shared memory */
-    bool maps_x;               /* takes a tensor map of X, see woqi_cu_map_x */
+    uint32_t cluster;          /* as in struct woqi_nv_entry */
+    uint32_t map_rows;         /* of a box of the tensor map of X that it takes, see woqi_cu_map_x; 0 = none */
     bool awaits; /* its code is for 9.0 or later, where woq_await_steps waits */
 };
 

@@ -78,7 +78,8 @@ static enum woq_status find_function(struct woqi_kernel *kernel, const struct wo
                          (unsigned)needed);
     memcpy(impl->block, found->block, sizeof(impl->block));
     impl->shared = found->shared;
-    impl->maps_x = found->maps_x;
+    impl->cluster = found->cluster;
+    impl->map_rows = found->map_rows;
     if (impl->shared <= DEFAULT_SHARED)
         return WOQ_OK;
     /* Other kernels of ours share the function: each sets the same, which is the most there is. */
@@ -120,7 +121,7 @@ void woqi_cu_kernel_destroy(struct woqi_kernel *kernel)
 /* Its blocks, of which a multiprocessor holds one, do not crowd on those that are free first. */
 static bool begins_early(const struct woqi_step *step)
 {
-    return step->kind == WOQI_STEP_DISPATCH && ((const struct woqi_cu_kernel *)step->kernel->impl)->maps_x;
+    return step->kind == WOQI_STEP_DISPATCH && ((const struct woqi_cu_kernel *)step->kernel->impl)->map_rows != 0;
 }
 
 void woqi_cu_resolve(const struct woqi_step *step, uint32_t behind, struct woqi_cu_launch *out)
@@ -143,12 +144,13 @@ enum woq_status woqi_cu_map_x(struct woq_device *device, const struct woqi_kerne
 {
     const struct woqi_args *a = &launch->args;
     const CUdeviceptr from = launch->bind[WOQ_BIND_X] + a->x_off;
-    if (!((const struct woqi_cu_kernel *)kernel->impl)->maps_x || !from || (from | a->x_stride) % MAP_ALIGNMENT)
+    const uint32_t rows = ((const struct woqi_cu_kernel *)kernel->impl)->map_rows;
+    if (!rows || !from || (from | a->x_stride) % MAP_ALIGNMENT)
         return WOQ_OK;
     CUtensorMap map;
     const cuuint64_t sizes[2] = {a->k, a->m};
     const cuuint64_t stride = a->x_stride ? a->x_stride : woqi_div_up(a->k * 2ull, MAP_ALIGNMENT) * MAP_ALIGNMENT;
-    const cuuint32_t box[2] = {64, a->direct}, steps[2] = {1, 1};
+    const cuuint32_t box[2] = {64, rows}, steps[2] = {1, 1};
     const CUresult result = woqi_cu_device(device)->api->tensor_map_encode(
         &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2, (void *)(uintptr_t)from, sizes, &stride, box, steps,
         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
@@ -186,8 +188,14 @@ static enum woq_status record_step(struct woq_device *device, const struct woqi_
         return result ? woqi_cu_fail(device, result, "cuMemcpyDtoDAsync, recording") : WOQ_OK;
     }
     const struct woqi_cu_kernel *kernel = step->kernel->impl;
-    CUlaunchAttribute overlap = {.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-                                 .value.programmaticStreamSerializationAllowed = 1};
+    CUlaunchAttribute attributes[2];
+    unsigned count = 0;
+    if (follows && woqi_cu_may_overlap(device, step))
+        attributes[count++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                                                  .value.programmaticStreamSerializationAllowed = 1};
+    if (kernel->cluster > 1)
+        attributes[count++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+                                                  .value.clusterDim = {kernel->cluster, 1, 1}};
     const CUlaunchConfig config = {
         .gridDimX = launch.groups[0],
         .gridDimY = launch.groups[1],
@@ -197,8 +205,8 @@ static enum woq_status record_step(struct woq_device *device, const struct woqi_
         .blockDimZ = kernel->block[2],
         .sharedMemBytes = kernel->shared,
         .hStream = stream,
-        .attrs = &overlap,
-        .numAttrs = follows && woqi_cu_may_overlap(device, step) ? 1 : 0,
+        .attrs = attributes,
+        .numAttrs = count,
     };
     const enum woq_status st = woqi_cu_map_x(device, step->kernel, &launch);
     if (st)

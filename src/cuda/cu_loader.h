@@ -58,6 +58,7 @@
     F(graph_create, "cuGraphCreate", PFN_cuGraphCreate_v10000)                                     \
     F(graph_destroy, "cuGraphDestroy", PFN_cuGraphDestroy_v10000)                                  \
     F(graph_add_kernel_node, "cuGraphAddKernelNode_v2", PFN_cuGraphAddKernelNode_v12000)           \
+    F(graph_kernel_node_set_attribute, "cuGraphKernelNodeSetAttribute", PFN_cuGraphKernelNodeSetAttribute_v11000)  \
     F(graph_add_memcpy_node, "cuGraphAddMemcpyNode", PFN_cuGraphAddMemcpyNode_v10000)              \
     F(graph_add_event_node, "cuGraphAddEventRecordNode", PFN_cuGraphAddEventRecordNode_v11010)     \
     F(graph_add_empty_node, "cuGraphAddEmptyNode", PFN_cuGraphAddEmptyNode_v10000)                 \

@@ -51,7 +51,7 @@ static const struct module *find_module(struct woqi_kernel_key key)
 /* Beyond the module. If the device has not got it, why. */
 typedef bool probe_fn(const struct woq_device *device, struct woqi_nv_target target, struct woqi_kernel_key key,
                       char *reason, size_t size);
-/* Sets entry, block, shared and maps_x; the block is (local_x, 1, 1) already. */
+/* Sets entry, block, shared and map_rows; the block is (local_x, 1, 1) already. */
 typedef void launch_fn(const struct woqi_kernel *kernel, struct woqi_nv_entry *out);
 
 static const char *code_name(struct woqi_kernel_key key)
@@ -237,9 +237,11 @@ static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry 
     out->block[0] = wgmma_threads(key);
     out->shared = wgmma_shared(key);
     out->shares = true;
-    out->maps_x = woqi_block_is_direct((enum woqi_block_id)key.block);
-    if (out->maps_x) /* the entry point says which tiles it runs without XTILE */
-        rows = WOQ_WGMMA_DIRECT_ENTRY(rows);
+    out->cluster = woqi_block_cluster((enum woqi_block_id)key.block);
+    if (woqi_block_is_direct((enum woqi_block_id)key.block)) {
+        out->map_rows = rows / out->cluster; /* of a cluster, each fetches its part */
+        rows = WOQ_WGMMA_DIRECT_ENTRY(rows); /* which runs tiles of so many rows without XTILE */
+    }
     snprintf(out->entry, sizeof out->entry, "woq_wgmma_%u_%s_%s", rows, code_name(key),
              key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
 }

@@ -16,7 +16,8 @@ struct woqi_nv_entry {
     uint32_t module; /* its number */
     char entry[48];
     uint32_t block[3], shared; /* threads; bytes of dynamic shared memory */
-    bool maps_x;               /* takes a tensor map of X, not through OpenCL */
+    uint32_t cluster;          /* work-groups of a cluster, which are one after the other in x; 0 or 1 = none */
+    uint32_t map_rows;         /* of a box of the tensor map of X that it takes; 0 = none; not through OpenCL */
     bool shares;               /* takes windows WOQI_BIND_SUMS and WOQI_BIND_FLAGS */
 };
 
