@@ -42,7 +42,7 @@ static void make_weights(struct chain *c)
     for (size_t i = 0; i < sizeof codes; i++)
         codes[i] = (unsigned char)((random = random * 1664525u + 1013904223u) >> 24);
     for (uint32_t i = 0; i < SIZE * GROUPS; i++)
-        woqi_store(WOQ_F16, scales, i, 0.0095f + 0.0001f * (float)(i % 5));
+        woqi_element_store(WOQ_F16, scales, i, 0.0095f + 0.0001f * (float)(i % 5));
     const struct woq_weights_source source = {
         .struct_size = sizeof source,
         .format = {sizeof source.format, WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, GROUP, false},
@@ -90,7 +90,7 @@ static void run(const struct chain *c, struct woq_commands *commands, uint32_t m
 static void set_input(const struct chain *c, uint32_t seed)
 {
     for (uint32_t i = 0; i < MOST_M * SIZE; i++)
-        woqi_store(WOQ_F16, input, i, (float)((i * 7 + seed * 13) % 31) * 0.0625f - 0.9375f);
+        woqi_element_store(WOQ_F16, input, i, (float)((i * 7 + seed * 13) % 31) * 0.0625f - 0.9375f);
     assert_int_equal(woq_buffer_write(c->buffers[0], 0, input, sizeof input), WOQ_OK);
 }
 

@@ -1,4 +1,6 @@
 /* layer.c: one decoder layer: quantized stage by stage, or run again as an earlier run left it. */
+#include "core/element.h"
+
 #include "run.h"
 
 #include <math.h>
@@ -81,18 +83,17 @@ static enum woq_status fold_norm(struct woqi_run *r, struct layer *l, enum woqi_
 {
     const float *s = l->stage[stage].channel_scale;
     const uint64_t k = l->stage[stage].part[0].k;
-    const bool bf16 = r->plan.dtype == WOQ_BF16;
+    const enum woq_type type = r->plan.dtype;
     float *norm = woqi_block_norm(r->streams.quantized.block, stage);
     if (!(l->norm[stage] = malloc(k * sizeof **l->norm)))
         return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for a norm");
     for (uint64_t i = 0; i < k; i++) {
-        const float v = norm[i] / s[i];
-        l->norm[stage][i] = bf16 ? woq_f32_to_bf16(v) : woq_f32_to_f16(v);
-        norm[i] = bf16 ? woq_bf16_to_f32(l->norm[stage][i]) : woq_f16_to_f32(l->norm[stage][i]);
+        woqi_element_store(type, l->norm[stage], i, norm[i] / s[i]);
+        norm[i] = woqi_element_load(type, l->norm[stage], i);
         if (!isfinite(norm[i]))
             return woq_report(WOQ_ERROR_INVALID_DATA, "'%s': element %llu leaves the range of %s when divided by AWQ's "
                               "channel scale", l->info[stage].norm, (unsigned long long)i,
-                              woq_type_name(r->plan.dtype));
+                              woq_type_name(type));
     }
     return WOQ_OK;
 }

@@ -1,4 +1,5 @@
 /* stage.c: the matrices of one stage: targets, channel scales, grids, codes, and what became of the output's error. */
+#include "core/element.h"
 #include "model/windows.h"
 #include "quantize/awq.h"
 #include "quantize/gptq.h"
@@ -159,7 +160,6 @@ static void count_weights(struct woqi_quantized *part, const float *w)
 static enum woq_status keep(struct woqi_quantized *part, const struct work *t)
 {
     const uint64_t count = t->tensor ? 1 : part->n * t->groups;
-    const size_t size = woq_type_size(part->format.scale);
     uint8_t *codes = calloc(t->sizes.codes, 1), *scales = malloc(t->sizes.scales);
     uint8_t *zeros = part->format.zero == WOQ_ZERO_POINT ? malloc(t->sizes.zeros) : NULL;
     float *magnitudes = malloc(count * sizeof *magnitudes);
@@ -181,9 +181,7 @@ static enum woq_status keep(struct woqi_quantized *part, const struct work *t)
     part->negative = 0;
     for (uint64_t i = 0; i < count; i++) {
         const float scale = t->grids[i].scale;
-        const uint16_t half =
-            part->format.scale == WOQ_F16 ? woq_f32_to_f16(scale) : woq_f32_to_bf16(scale);
-        memcpy(scales + i * size, size == 2 ? (const void *)&half : (const void *)&scale, size);
+        woqi_element_store(part->format.scale, scales, i, scale);
         if (zeros)
             zeros[i] = (uint8_t)t->grids[i].zero;
         part->negative += scale < 0;
@@ -352,23 +350,16 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
 enum woq_status woqi_stage_fold_rows(struct woqi_quantized *part, const float *channel_scale)
 {
     const uint64_t groups = part->groups / part->n;
-    const size_t size = woq_type_size(part->format.scale);
+    const enum woq_type type = part->format.scale;
+    void *scales = (void *)(uintptr_t)part->source.scales;
     for (uint64_t r = 0; r < part->n; r++)
         for (uint64_t g = 0; g < groups; g++) {
-            uint8_t *at = (uint8_t *)(uintptr_t)part->source.scales + (r * groups + g) * size;
-            uint16_t half;
-            float scale;
-            memcpy(size == 2 ? (void *)&half : (void *)&scale, at, size);
-            if (size == 2)
-                scale = part->format.scale == WOQ_F16 ? woq_f16_to_f32(half) : woq_bf16_to_f32(half);
-            scale /= channel_scale[r];
-            if (size == 2)
-                half = part->format.scale == WOQ_F16 ? woq_f32_to_f16(scale) : woq_f32_to_bf16(scale);
-            if (!isfinite(size == 2 && part->format.scale == WOQ_F16 ? woq_f16_to_f32(half) : scale))
+            const uint64_t i = r * groups + g;
+            woqi_element_store(type, scales, i, woqi_element_load(type, scales, i) / channel_scale[r]);
+            if (!isfinite(woqi_element_load(type, scales, i)))
                 return woq_report(WOQ_ERROR_INVALID_DATA, "%s: a scale of row %llu leaves the range of %s when divided "
                                   "by AWQ's channel scale", part->name, (unsigned long long)r,
-                                  woq_type_name(part->format.scale));
-            memcpy(at, size == 2 ? (const void *)&half : (const void *)&scale, size);
+                                  woq_type_name(type));
         }
     return WOQ_OK;
 }

@@ -1,19 +1,16 @@
 /*
  * core.h: what the files of core offer each other. Backends see object.h and backend.h only (and
- * reference, which is plain C, the element functions below).
+ * reference, which is plain C, the element functions of element.h).
  */
 #ifndef WOQI_CORE_H
 #define WOQI_CORE_H
 
 #include "backend.h"
+#include "element.h"
 
 /* ---- format.c ---- */
 
 enum woq_status woqi_format_check(const struct woq_format *format);
-
-/* Elements of little-endian arrays at any alignment. type must not be NONE. */
-float woqi_load(enum woq_type type, const void *from, uint64_t index);
-void woqi_store(enum woq_type type, void *to, uint64_t index, float value);
 
 /* w32 of the numeric contract: scales and zeros are arrays, index the element in both. */
 float woqi_dequantize(const struct woq_format *format, unsigned code, const void *scales,

@@ -96,44 +96,6 @@ enum woq_status woq_format_get_sizes(const struct woq_format *format, uint64_t n
     return WOQ_OK;
 }
 
-static float load_f16(const void *from, uint64_t i)
-{
-    const uint8_t *p = (const uint8_t *)from + 2 * i;
-    return woq_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
-}
-
-static float load_bf16(const void *from, uint64_t i)
-{
-    const uint8_t *p = (const uint8_t *)from + 2 * i;
-    return woq_bf16_to_f32((uint16_t)(p[0] | p[1] << 8));
-}
-
-float woqi_load(enum woq_type type, const void *from, uint64_t index)
-{
-    float value;
-    switch (type) {
-    case WOQ_F16:
-        return load_f16(from, index);
-    case WOQ_BF16:
-        return load_bf16(from, index);
-    case WOQ_F32:
-    case WOQ_TYPE_NONE:
-        break;
-    }
-    memcpy(&value, (const uint8_t *)from + 4 * index, 4);
-    return value;
-}
-
-void woqi_store(enum woq_type type, void *to, uint64_t index, float value)
-{
-    if (type == WOQ_F32) {
-        memcpy((uint8_t *)to + 4 * index, &value, 4);
-        return;
-    }
-    uint16_t bits = type == WOQ_F16 ? woq_f32_to_f16(value) : woq_f32_to_bf16(value);
-    memcpy((uint8_t *)to + 2 * index, &bits, 2);
-}
-
 static unsigned code_at(enum woq_code code, const uint8_t *row, uint64_t k)
 {
     if (code == WOQ_CODE_U8)
@@ -144,9 +106,9 @@ static unsigned code_at(enum woq_code code, const uint8_t *row, uint64_t k)
 float woqi_dequantize(const struct woq_format *f, unsigned code, const void *scales,
                       const void *zeros, uint64_t index)
 {
-    float scale = woqi_load(f->scale, scales, index);
+    float scale = woqi_element_load(f->scale, scales, index);
     if (f->zero == WOQ_ZERO_OFFSET)
-        return fmaf(scale, (float)code, woqi_load(f->scale, zeros, index));
+        return fmaf(scale, (float)code, woqi_element_load(f->scale, zeros, index));
     int zero = f->zero == WOQ_ZERO_POINT ? ((const uint8_t *)zeros)[index]
                : f->code == WOQ_CODE_U4  ? 8
                                          : 128;
@@ -175,9 +137,10 @@ enum woq_status woq_format_decode_row(const struct woq_format *format, uint64_t 
                          (unsigned long long)row_stride, (unsigned long long)sizes.row_bytes);
     const uint8_t *line = (const uint8_t *)codes +
                           row * (row_stride ? row_stride : sizes.row_bytes);
+    const enum woq_type plain = format->code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
     for (uint64_t i = 0; i < k; i++) {
         if (is_plain(format->code)) {
-            out[i] = format->code == WOQ_CODE_F16 ? load_f16(line, i) : load_bf16(line, i);
+            out[i] = woqi_element_load(plain, line, i);
             continue;
         }
         uint64_t group = g_idx ? g_idx[i] : sizes.groups == 1 ? 0 : i / format->group;

@@ -92,11 +92,11 @@ static enum woq_status check_content(struct woq_device *device, const struct woq
     if (content_is_right(s, count))
         count = 0;
     for (uint64_t j = 0; j < count; j++) {
-        if (!isfinite(woqi_load(s->format.scale, s->scales, j)))
+        if (!isfinite(woqi_element_load(s->format.scale, s->scales, j)))
             return woqi_fail(device, WOQ_ERROR_INVALID_DATA,
                              "woq_weights_create: sources[%u].scales[%llu] is not finite", i,
                              (unsigned long long)j);
-        if (s->format.zero == WOQ_ZERO_OFFSET && !isfinite(woqi_load(s->format.scale, s->zeros, j)))
+        if (s->format.zero == WOQ_ZERO_OFFSET && !isfinite(woqi_element_load(s->format.scale, s->zeros, j)))
             return woqi_fail(device, WOQ_ERROR_INVALID_DATA,
                              "woq_weights_create: sources[%u].zeros[%llu] is not finite", i,
                              (unsigned long long)j);

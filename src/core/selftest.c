@@ -87,14 +87,14 @@ static void fill_row(struct problem *p, uint32_t n)
         else if (p->format.code == WOQ_CODE_U8)
             p->codes[at] = (uint8_t)code;
         else
-            woqi_store(p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, p->codes, at, (float)code - 8.0f);
+            woqi_element_store(p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, p->codes, at, (float)code - 8.0f);
     }
     for (uint32_t g = 0; g < p->groups; g++) {
         uint64_t at = (uint64_t)n * p->groups + g;
         double scale = scale_value(p, n, g), zero = zero_value(p, n, g);
-        woqi_store(p->format.scale, p->scales, at, (float)scale);
+        woqi_element_store(p->format.scale, p->scales, at, (float)scale);
         if (p->format.zero == WOQ_ZERO_OFFSET)
-            woqi_store(p->format.scale, p->zeros, at, (float)(-scale * zero));
+            woqi_element_store(p->format.scale, p->zeros, at, (float)(-scale * zero));
         else
             p->zeros[at] = (uint8_t)zero;
     }
@@ -159,7 +159,7 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
         fill_row(p, n);
     for (uint32_t row = 0; row < p->m; row++)
         for (uint32_t k = 0; k < p->k; k++)
-            woqi_store(p->x_type, p->x, (uint64_t)row * p->k + k, (float)x_value(p, row, k));
+            woqi_element_store(p->x_type, p->x, (uint64_t)row * p->k + k, (float)x_value(p, row, k));
     return WOQ_OK;
 }
 

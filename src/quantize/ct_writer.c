@@ -8,7 +8,9 @@
 
 #include "results.h"
 #include "checkpoint/checkpoint_impl.h"
+#include "core/element.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,14 +119,12 @@ static enum woq_status write_plain(struct stream *s, const struct layer *l, stru
     if (st)
         return st;
     for (uint64_t i = 0; i < count; i++) {
-        uint16_t bits = type == WOQ_F16 ? woq_f32_to_f16(x->w[i]) : woq_f32_to_bf16(x->w[i]);
-        if ((bits & 0x7fff) == (type == WOQ_F16 ? 0x7c00 : 0x7f80))
+        woqi_element_store(type, x->codes, i, x->w[i]);
+        if (!isfinite(woqi_element_load(type, x->codes, i)))
             return woq_report(WOQ_ERROR_INVALID_DATA,
                               "%s: %s: the weight at row %llu, column %llu is %g, which type %s cannot hold",
                               s->source, l->tensor->name, (unsigned long long)(first + i / l->columns),
                               (unsigned long long)(i % l->columns), (double)x->w[i], woq_type_name(type));
-        x->codes[2 * i] = (uint8_t)bits;
-        x->codes[2 * i + 1] = (uint8_t)(bits >> 8);
     }
     return woqi_st_write(&s->writer, l->plain, 2 * first * l->columns, x->codes, 2 * count);
 }

@@ -8,6 +8,7 @@
  * overflow nor vanish.
  */
 #include "grid.h"
+#include "core/element.h"
 
 #include "clones.h"
 #include "quantizer.h"
@@ -44,16 +45,9 @@ static unsigned bits_of(const struct woq_format *format)
 
 static float round_to(enum woq_type type, float v)
 {
-    switch (type) {
-    case WOQ_F16:
-        return woq_f16_to_f32(woq_f32_to_f16(v));
-    case WOQ_BF16:
-        return woq_bf16_to_f32(woq_f32_to_bf16(v));
-    case WOQ_F32:
-    case WOQ_TYPE_NONE:
-        break;
-    }
-    return v;
+    float stored; /* room for the widest type */
+    woqi_element_store(type, &stored, 0, v);
+    return woqi_element_load(type, &stored, 0);
 }
 
 bool woqi_range_of(uint64_t count, const float *w, float *low, float *high)

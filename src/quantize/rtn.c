@@ -11,6 +11,7 @@
  *
  * A group whose scale is 0 gets the code of 0 everywhere.
  */
+#include "core/element.h"
 #include "grid.h"
 #include "quantizer.h"
 
@@ -68,14 +69,7 @@ static void write_codes(const struct rtn *t, const struct woqi_grid *g, const fl
 
 static void store_scale(const struct rtn *t, uint64_t index, const struct woqi_grid *g)
 {
-    uint8_t *to = (uint8_t *)t->out->scales + index * woq_type_size(t->format->scale);
-    if (t->format->scale == WOQ_F32) {
-        memcpy(to, &g->scale, 4);
-    } else {
-        uint16_t bits = t->format->scale == WOQ_F16 ? woq_f32_to_f16(g->scale)
-                                                    : woq_f32_to_bf16(g->scale);
-        memcpy(to, &bits, 2);
-    }
+    woqi_element_store(t->format->scale, t->out->scales, index, g->scale);
     if (t->out->zeros)
         t->out->zeros[index] = (uint8_t)g->zero;
 }

@@ -51,7 +51,7 @@ static uint32_t gather(const struct woqi_args *a, uint8_t *const bind[WOQ_BIND_C
         uint32_t column = k + i;
         if (WOQ_FLAG_PERM(a->flags))
             memcpy(&column, bind[WOQ_BIND_WEIGHTS] + a->perm_off + 4 * (uint64_t)(k + i), 4);
-        x[i] = column == WOQ_PERM_NONE ? 0 : woqi_load(type, row, column);
+        x[i] = column == WOQ_PERM_NONE ? 0 : woqi_element_load(type, row, column);
     }
     return count;
 }

@@ -68,7 +68,7 @@ static float weight_at(const struct product *p, uint32_t row, uint32_t k)
     const struct woqi_args *a = p->a;
     if (p->format.code == WOQ_CODE_F16 || p->format.code == WOQ_CODE_BF16) {
         enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
-        return woqi_load(type, eight_at(p, row, k), k % 8);
+        return woqi_element_load(type, eight_at(p, row, k), k % 8);
     }
     uint64_t index = scale_index(p, row, k);
     float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,
@@ -92,7 +92,7 @@ static float dot(const struct product *p, uint32_t m, uint32_t row)
             if (column == WOQ_PERM_NONE)
                 continue;
         }
-        sum = fmaf(woqi_load(p->x_type, x, column), weight_at(p, row, k), sum);
+        sum = fmaf(woqi_element_load(p->x_type, x, column), weight_at(p, row, k), sum);
     }
     return sum;
 }
@@ -126,16 +126,16 @@ static float dot_fixed(const struct product *p, uint32_t m, uint32_t row)
         const uint32_t block = first / WOQ_FIXED_BLOCK, count = a->k - first < segment ? a->k - first : segment;
         const uint64_t i = scale_index(p, row, first);
         const uint64_t s = (uint64_t)block * segments + first % WOQ_FIXED_BLOCK / segment;
-        const float scale = woqi_load(WOQ_F32, x + WOQ_FIXED_SCALES(a->k), block);
+        const float scale = woqi_element_load(WOQ_F32, x + WOQ_FIXED_SCALES(a->k), block);
         const int32_t term = (int32_t)word_at(x + WOQ_FIXED_TERMS(a->k), s * (WOQ_FIXED_TERM / 4));
         int32_t dot = dot_segment(p, x, row, first, first + count);
         if (p->format.zero == WOQ_ZERO_SYMMETRIC)
             dot += term;
         else if (p->format.zero == WOQ_ZERO_POINT)
             dot -= p->weights[a->zeros_off + i] * term;
-        total = fmaf(woqi_load(p->format.scale, scales, i), (float)dot * scale, total);
+        total = fmaf(woqi_element_load(p->format.scale, scales, i), (float)dot * scale, total);
         if (p->format.zero == WOQ_ZERO_OFFSET)
-            total = fmaf(woqi_load(p->format.scale, p->weights + a->zeros_off, i), (float)term * scale, total);
+            total = fmaf(woqi_element_load(p->format.scale, p->weights + a->zeros_off, i), (float)term * scale, total);
         if (count < segment)
             break; /* first + segment may not fit 32 bits */
     }
@@ -146,7 +146,7 @@ static float with_bias(const struct product *p, float v, uint64_t byte)
 {
     if (p->bias_type == WOQ_TYPE_NONE)
         return v;
-    return v + woqi_load(p->bias_type, p->bias + p->a->bias_off + byte, 0);
+    return v + woqi_element_load(p->bias_type, p->bias + p->a->bias_off + byte, 0);
 }
 
 static float silu(float v)
@@ -188,8 +188,8 @@ static void output(const struct product *p, uint32_t m, uint32_t n)
     else
         v = activate(WOQ_FLAG_ACT(a->flags), v);
     if (WOQ_FLAG_RESIDUAL(a->flags))
-        v += woqi_load(p->y_type, p->residual + a->res_off + (uint64_t)m * a->res_stride, n);
-    woqi_store(p->y_type, p->y + a->y_off + (uint64_t)m * a->y_stride, n, v);
+        v += woqi_element_load(p->y_type, p->residual + a->res_off + (uint64_t)m * a->res_stride, n);
+    woqi_element_store(p->y_type, p->y + a->y_off + (uint64_t)m * a->y_stride, n, v);
 }
 
 void woqi_ref_product(enum woqi_kernel_id kernel, const struct woqi_args *args, uint8_t *const bind[WOQ_BIND_COUNT])
