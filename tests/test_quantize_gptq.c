@@ -302,19 +302,13 @@ static void test_moments(void **state)
     for (int i = 0; i < K; i++)
         most = fmax(most, h[i * K + i]);
     assert_int_equal(woqi_moments_create(K, N, true, &m), 0);
-    for (int again = 0; again < 2; again++) {
-        float *copy = malloc(sizeof(float) * ROWS * K);
-        memcpy(copy, x0, sizeof(float) * ROWS * K);
-        woqi_moments_clear(&m);
-        woqi_moments_add(&m, 7, x, copy, d);
-        woqi_moments_add(&m, ROWS - 7, x + 7 * K, copy + 7 * K, d + 7 * N);
-        assert_int_equal(woqi_moments_finish(&m, "the layer"), 0);
-        assert_int_equal(m.rows, ROWS);
-        compare_moments(K * K, m.h, h, most);
-        compare_moments(K * K, m.c, c, most);
-        compare_moments(N * K, m.r, r, most);
-        free(copy);
-    }
+    woqi_moments_add(&m, 7, x, x0, d);
+    woqi_moments_add(&m, ROWS - 7, x + 7 * K, x0 + 7 * K, d + 7 * N);
+    assert_int_equal(woqi_moments_finish(&m, "the layer"), 0);
+    assert_int_equal(m.rows, ROWS);
+    compare_moments(K * K, m.h, h, most);
+    compare_moments(K * K, m.c, c, most);
+    compare_moments(N * K, m.r, r, most);
     woqi_moments_release(&m);
     assert_int_equal(woqi_moments_create(K, 0, false, &m), 0);
     x[5] = 1e30f;

@@ -4,7 +4,6 @@
 #include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { ROWS = 512 }; /* summed by one call of BLAS */
 
@@ -24,16 +23,6 @@ enum woq_status woqi_moments_create(uint64_t k, uint64_t n, bool cross, struct w
     woqi_moments_release(out);
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for second moments of %llu columns",
                       (unsigned long long)k);
-}
-
-void woqi_moments_clear(struct woqi_moments *m)
-{
-    m->rows = 0;
-    memset(m->h, 0, m->k * m->k * sizeof(float));
-    if (m->c)
-        memset(m->c, 0, m->k * m->k * sizeof(float));
-    if (m->r)
-        memset(m->r, 0, m->n * m->k * sizeof(float));
 }
 
 void woqi_moments_release(struct woqi_moments *m)

@@ -15,7 +15,6 @@ struct woqi_moments {
 
 /* n 0: without r. Returns WOQ_OK; OUT_OF_MEMORY. */
 enum woq_status woqi_moments_create(uint64_t k, uint64_t n, bool cross, struct woqi_moments *out);
-void woqi_moments_clear(struct woqi_moments *m);
 void woqi_moments_release(struct woqi_moments *m); /* accepts a zeroed one */
 /* x, x0: [rows][k]; d: [rows][n]; x0 and d only where wanted. x0 becomes x0 − x. Sums are binary32, of at most 512 rows
  * at a time, which are then added to the total. */
