@@ -295,12 +295,14 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
     const char *name = result->part[0].name;
     const uint64_t k = result->part[0].k;
     const struct woqi_gptq_params gp = {c->damping, !c->natural_order};
+    /* With channel scales codes are chosen in the metric of the scaled inputs; only targets need that of the inputs. */
+    const bool targets = is_gptq(c) && (moments->c || moments->r), scales = is_awq(c) && params->fold;
     struct work work[WOQI_STAGE_PARTS] = {{.groups = 0}};
     struct woqi_gptq gptq = {.k = 0};
     float *scaled = NULL, *diagonal = malloc(k * sizeof *diagonal);
     enum woq_status st = diagonal ? woqi_moments_finish(moments, name) : no_memory(name);
     result->rows = moments->rows;
-    if (!st && is_gptq(c))
+    if (!st && is_gptq(c) && (targets || !scales))
         st = woqi_gptq_prepare(name, k, moments->h, &gp, &gptq);
     result->dead = 0;
     for (uint64_t i = 0; i < k && !st; i++)
@@ -313,11 +315,11 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
             break;
         count_weights(&result->part[i], work[i].original);
         st = measure_rtn(&result->part[i], &work[i], moments->h, params->jobs);
-        if (!st && is_gptq(c) && (moments->c || moments->r))
+        if (!st && targets)
             st = woqi_gptq_target(&gptq, result->part[i].n, work[i].w, c->input_share, moments->c, moments->r);
     }
     const float *metric = moments->h;
-    if (!st && is_awq(c) && params->fold) {
+    if (!st && scales) {
         st = choose_channels(params, moments->h, result, work);
         if (!st && !(scaled = malloc(k * k * sizeof *scaled)))
             st = no_memory(name);
