@@ -69,6 +69,7 @@ def report():
         layers.append({"layer": layer, "stages": stages})
     return {"woq": "0.1.0", "model": "/data/<b>&\"", "method": "gptq", "text": "a'<i>.txt", "samples": 128,
             "window": 512, "seed": 0, "damping": 0.01, "input_share": 0.5, "residual_share": 0.5,
+            "natural_order": False, "math": "fixed16",
             "bits_per_weight": 4.25, "seconds": 300.5, "layers": layers}
 
 
@@ -133,7 +134,7 @@ def check_page(folder):
     head, matrices = texts(tree, "h1"), all_matrices(data)
     check(head == ['<b>&": gptq, 4.25 bits per weight'], f"heading {head}")
     check(texts(tree, "title")[0] == head[0], "title")
-    check({"/data/<b>&\"", "a'<i>.txt"} <= set(texts(tree, "dd")), "facts")
+    check({"/data/<b>&\"", "a'<i>.txt", "the largest inputs first", "fixed16"} <= set(texts(tree, "dd")), "facts")
     check("<b>&\"" not in page and "<i>" not in page, "escapes")
     cells = texts(tree, "td")
     for m in matrices:

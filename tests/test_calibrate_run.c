@@ -211,6 +211,8 @@ static void check_head(yyjson_val *report, const struct call *call)
     assert_string_equal(yyjson_get_str(yyjson_obj_get(report, "text")), call->c.text);
     assert_int_equal(yyjson_get_uint(yyjson_obj_get(report, "samples")), SAMPLES);
     assert_int_equal(yyjson_get_uint(yyjson_obj_get(report, "window")), WINDOW);
+    assert_true(yyjson_equals_str(yyjson_obj_get(report, "math"), woq_math_name(call->c.math)));
+    assert_true(yyjson_is_true(yyjson_obj_get(report, "natural_order")));
     near("bits_per_weight", real_of(report, "bits_per_weight"), 4 + 16.0 / 32, 1e-9);
     assert_true(real_of(report, "seconds") > 0);
     assert_int_equal(yyjson_arr_size(yyjson_obj_get(report, "layers")), LAYERS);
@@ -227,6 +229,8 @@ static void check_report(enum woq_method method)
     float before[HIDDEN], after[HIDDEN];
     call.model = "uneven";
     call.c.report = in_root("report.json");
+    call.c.natural_order = true;
+    call.c.math = WOQ_MATH_ROUNDED;
     must_round(&call, "rtn");
     must_calibrate(&call, "out");
     yyjson_doc *doc = yyjson_read_file(call.c.report, 0, NULL, NULL);

@@ -52,7 +52,8 @@ struct report_sensitivity {
 
 struct report {
     yyjson_doc *doc;
-    const char *woq, *model, *method, *text;
+    const char *woq, *model, *method, *text, *math;
+    bool natural_order; /* GPTQ visited columns as they are, not those with the largest inputs first */
     uint64_t samples, window, seed;
     double damping, input_share, residual_share, bits_per_weight, seconds, budget; /* budget NAN: none */
     struct report_layer *layer;

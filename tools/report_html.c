@@ -89,6 +89,9 @@ static void write_facts(FILE *out, const struct report *p)
     write_number_fact(out, "damping", p->damping);
     write_number_fact(out, "input share", p->input_share);
     write_number_fact(out, "residual share", p->residual_share);
+    if (strstr(p->method, "gptq"))
+        write_fact(out, "order of columns", p->natural_order ? "as they are" : "the largest inputs first");
+    write_fact(out, "math of products", p->math);
     write_fact(out, "woq", p->woq);
     fputs("</dl>\n", out);
 }

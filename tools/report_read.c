@@ -12,14 +12,13 @@ struct reader {
     char place[96]; /* "layers[3].stages[0].", empty in the root */
 };
 
-enum kind { TEXT, COUNT, REAL, OPTIONAL_REAL, LIST, HISTOGRAM };
+enum kind { TEXT, TRUTH, COUNT, REAL, OPTIONAL_REAL, LIST, HISTOGRAM };
 
 struct field {
     const char *key;
     enum kind kind;
     size_t offset; /* in the struct that is read into */
 };
-
 
 #define FIELD(type, key, kind, member) {key, kind, offsetof(struct type, member)}
 
@@ -34,6 +33,8 @@ static const struct field report_fields[] = {
     FIELD(report, "damping", REAL, damping),
     FIELD(report, "input_share", REAL, input_share),
     FIELD(report, "residual_share", REAL, residual_share),
+    FIELD(report, "natural_order", TRUTH, natural_order),
+    FIELD(report, "math", TEXT, math),
     FIELD(report, "bits_per_weight", REAL, bits_per_weight),
     FIELD(report, "seconds", REAL, seconds),
     FIELD(report, "budget", OPTIONAL_REAL, budget),
@@ -124,6 +125,11 @@ static bool read_field(const struct reader *r, const struct field *f, yyjson_val
         if (!yyjson_is_str(value) || strlen(yyjson_get_str(value)) != yyjson_get_len(value))
             return wrong(r, f->key, "a text");
         *(const char **)out = yyjson_get_str(value);
+        return true;
+    case TRUTH:
+        if (!yyjson_is_bool(value))
+            return wrong(r, f->key, "true or false");
+        *(bool *)out = yyjson_get_bool(value);
         return true;
     case COUNT:
         if (!yyjson_is_uint(value))

@@ -174,6 +174,8 @@ enum woq_status woqi_report_write(const struct woqi_plan *plan, const struct woq
                       add_real(doc, root, "damping", (double)c->damping) &&
                       add_real(doc, root, "input_share", (double)c->input_share) &&
                       add_real(doc, root, "residual_share", (double)c->residual_share) &&
+                      yyjson_mut_obj_add_bool(doc, root, "natural_order", c->natural_order) &&
+                      yyjson_mut_obj_add_str(doc, root, "math", woq_math_name(c->math)) &&
                       add_real(doc, root, "bits_per_weight", bits_per_weight(plan)) &&
                       add_real(doc, root, "seconds", seconds) &&
                       (!(c->budget > 0) || add_real(doc, root, "budget", (double)c->budget)) &&
