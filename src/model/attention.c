@@ -116,8 +116,8 @@ void woqi_attention_append(struct woq_model *model, uint32_t layer, uint32_t cou
 }
 
 /* s[r][16·b …) for `blocks` panels. */
-WOQI_CLONES static void dot_keys(const float *q, uint32_t q_row, const float *keys, uint32_t dim,
-                                 uint32_t blocks, float *s, size_t s_row)
+WOQI_CLONES_256 static void dot_keys(const float *q, uint32_t q_row, const float *keys, uint32_t dim,
+                                     uint32_t blocks, float *s, size_t s_row)
 {
     for (uint32_t b = 0; b < blocks; b++) {
         const float *panel = keys + (size_t)b * dim * PANEL;
@@ -146,7 +146,7 @@ WOQI_CLONES static void dot_keys(const float *q, uint32_t q_row, const float *ke
 }
 
 /* s[0 … count) becomes exp(s − max), s[count … 16·blocks) zero. Returns the sum. */
-WOQI_CLONES static float exponentials(float *s, uint32_t count, uint32_t blocks)
+WOQI_CLONES_256 static float exponentials(float *s, uint32_t count, uint32_t blocks)
 {
     const uint32_t end = blocks * PANEL;
     for (uint32_t j = count; j < end; j++)
@@ -164,8 +164,8 @@ WOQI_CLONES static float exponentials(float *s, uint32_t count, uint32_t blocks)
 }
 
 /* o[r][d] = Σ_j s[r][j]·v[j][d], 16 elements of d at a time. */
-WOQI_CLONES static void add_values(const float *s, size_t s_row, const float *values,
-                                   uint32_t value_row, uint32_t count, float *o)
+WOQI_CLONES_256 static void add_values(const float *s, size_t s_row, const float *values,
+                                       uint32_t value_row, uint32_t count, float *o)
 {
     for (uint32_t d = 0; d < value_row; d += PANEL) {
         woqi_vec a0 = {0}, b0 = {0}, a1 = {0}, b1 = {0}, a2 = {0}, b2 = {0}, a3 = {0}, b3 = {0};

@@ -25,7 +25,7 @@ WOQI_INLINE woqi_wide load_rest(const float *x, size_t count, float fill)
 }
 
 /* Σ exp(x − top). */
-WOQI_CLONES static double exp_sum(const float *x, double top, size_t count)
+WOQI_CLONES_256 static double exp_sum(const float *x, double top, size_t count)
 {
     woqi_wide sum = {0};
     size_t i = 0;
@@ -44,7 +44,7 @@ WOQI_INLINE woqi_wide term(woqi_wide a, woqi_wide b)
 }
 
 /* Σ exp(x − top)·((x − top) − (y − y_top)). */
-WOQI_CLONES static double cross_sum(const float *x, double top, const float *y, double y_top, size_t count)
+WOQI_CLONES_256 static double cross_sum(const float *x, double top, const float *y, double y_top, size_t count)
 {
     woqi_wide sum = {0};
     size_t i = 0;

@@ -8,7 +8,7 @@
 #endif
 
 /* Σ x²: 8 partial sums in binary32, added by halves. */
-WOQI_CLONES static float square_sum(const float *x, uint32_t width)
+WOQI_CLONES_256 static float square_sum(const float *x, uint32_t width)
 {
     woqi_vec sum = {0};
     uint32_t i = 0;
@@ -27,7 +27,7 @@ WOQI_CLONES static float square_sum(const float *x, uint32_t width)
  * the last place, less one if the result is even, and shift. Below: adding 0.5 lets the addition
  * itself round to multiples of 2^-24.
  */
-WOQI_CLONES static void to_f16(const float *x, uint16_t *y, size_t count)
+WOQI_CLONES_256 static void to_f16(const float *x, uint16_t *y, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t bits, small;
@@ -83,8 +83,8 @@ void woqi_convert(const float *x, void *y, enum woq_type type, size_t count)
     }
 }
 
-WOQI_CLONES static void scale_by(const float *x, const float *weight, float factor, float *y,
-                                 uint32_t count)
+WOQI_CLONES_256 static void scale_by(const float *x, const float *weight, float factor, float *y,
+                                     uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
         y[i] = x[i] * factor * weight[i];
@@ -120,7 +120,7 @@ void woqi_norm_head(float *x, const float *weight, float epsilon, uint32_t width
         x[i] = x[i] * factor * weight[i];
 }
 
-WOQI_CLONES static float highest(const float *x, size_t count)
+WOQI_CLONES_256 static float highest(const float *x, size_t count)
 {
     float best = x[0];
     size_t i = 0;
@@ -135,7 +135,7 @@ WOQI_CLONES static float highest(const float *x, size_t count)
     return best;
 }
 
-WOQI_CLONES static double exp_sum(const float *x, float top, size_t count)
+WOQI_CLONES_256 static double exp_sum(const float *x, float top, size_t count)
 {
     enum { PIECE = 64 * WOQI_LANES }; /* added in binary32 before binary64 */
     double total = 0;

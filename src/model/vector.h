@@ -2,15 +2,15 @@
  * vector.h: eight floats at a time, for what the model computes on the host.
  *
  * GCC and clang split a vector of 32 bytes where the CPU has shorter ones; they do it badly, so this is
- * the width of the common case. Functions marked WOQI_CLONES are compiled for two x86-64 levels, of
- * which the loader picks one: files that use this header are compiled without contraction into fused
- * multiply-adds, so both give the same bits.
+ * the width of the common case: functions of loops over them are marked WOQI_CLONES_256.
  */
 #ifndef WOQI_MODEL_VECTOR_H
 #define WOQI_MODEL_VECTOR_H
 
 #include <stdint.h>
 #include <string.h>
+
+#include "core/clones.h"
 
 #define WOQI_LANES 8
 
@@ -22,13 +22,6 @@ typedef int32_t woqi_ivec __attribute__((vector_size(32)));
 typedef double woqi_wide __attribute__((vector_size(32)));
 typedef int64_t woqi_wide_int __attribute__((vector_size(32)));
 
-/* Sanitizers start after the loader has picked, so their builds have one version. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) &&                        \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define WOQI_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define WOQI_CLONES
-#endif
 #define WOQI_INLINE static inline __attribute__((always_inline))
 
 WOQI_INLINE woqi_vec woqi_load(const float *p)

@@ -7,7 +7,7 @@
  */
 #include "gptq.h"
 
-#include "clones.h"
+#include "core/clones.h"
 #include "lanes.h"
 #include "quantizer.h"
 

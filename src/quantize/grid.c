@@ -8,9 +8,9 @@
  * overflow nor vanish.
  */
 #include "grid.h"
-#include "core/element.h"
 
-#include "clones.h"
+#include "core/clones.h"
+#include "core/element.h"
 #include "quantizer.h"
 
 #include <math.h>

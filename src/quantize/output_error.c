@@ -1,7 +1,7 @@
 /* output_error.c: Σ e·H·eᵀ, of the lower triangle of H. */
 #include "gptq.h"
 
-#include "clones.h"
+#include "core/clones.h"
 #include "lanes.h"
 #include "quantizer.h"
 
