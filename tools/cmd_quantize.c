@@ -26,7 +26,7 @@ static const char help[] =
     "                        as for other layers, or as their bits' default. May be given again: the last\n"
     "                        that matches decides, --keep before all\n"
     "      --allow-unloadable  write what some loaders refuse, with a warning that names them\n"
-    "  -J, --jobs N          threads (default: all cores)\n"
+    "  -J, --jobs N          threads (default: all cores it may use)\n"
     "      --force           replace OUT if it is a model's directory\n"
     "  -h, --help            this text\n\n"
     "Rounding to nearest needs nothing but the weights. Calibration looks at what the layers are given:\n"

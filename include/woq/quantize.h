@@ -40,7 +40,7 @@ struct woq_quantize_params {
     enum woq_type scale;     /* of the weights' scales; WOQ_TYPE_NONE = as config.json's dtype */
     const char *const *keep; /* regular expressions (PCRE2): layers whose name matches stay FP16; each must match one */
     size_t keep_count;
-    uint32_t jobs;           /* threads; 0 = all cores */
+    uint32_t jobs;           /* threads, at most one a CPU that the process may use; 0 = all of them */
     bool force;              /* replace an existing output directory */
     woq_progress_fn *progress;
     void *progress_user;

@@ -227,10 +227,12 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
         return bad(!device ? "device" : !checkpoint ? "checkpoint" : !directory ? "directory" : "params", "is NULL");
     if (params->struct_size < sizeof *params)
         return bad("params.struct_size", "is too small; use WOQ_QUANTIZE_PARAMS_INIT");
+    struct woqi_threads before;
     enum woq_status st = check(calibration);
     if (st)
         return st;
     r.jobs = woqi_jobs(params->jobs);
+    woqi_threads_begin(r.jobs, &before);
     st = woqi_plan_make(checkpoint, params, &r.plan);
     if (!st)
         st = check_outputs(&r, directory);
@@ -243,6 +245,7 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
         st = write_all(&r, directory);
     woqi_results_close(&r.results, st == WOQ_OK || (!r.finished && !r.noted));
     release(&r);
+    woqi_threads_end(&before);
     return st;
 }
 
@@ -258,6 +261,8 @@ enum woq_status woq_calibrate_statistics(struct woq_device *device, const struct
     if (st)
         return st;
     char *parent = calibration->spill ? NULL : parent_of(calibration->statistics);
+    struct woqi_threads before;
+    woqi_threads_begin(0, &before);
     st = check_file(calibration->statistics);
     if (!st)
         st = read_samples(&r);
@@ -268,5 +273,6 @@ enum woq_status woq_calibrate_statistics(struct woq_device *device, const struct
         st = woqi_statistics_write(&r.statistics, calibration->statistics);
     free(parent);
     release(&r);
+    woqi_threads_end(&before);
     return st;
 }

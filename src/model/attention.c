@@ -12,6 +12,7 @@
  * forwards.
  */
 #include "model_impl.h"
+#include "threads.h"
 #include "vector.h"
 
 #include <math.h>
@@ -29,18 +30,6 @@ static uint32_t round_up(uint32_t n)
 static size_t times(size_t a, size_t b)
 {
     return b && a > SIZE_MAX / b ? 0 : a * b;
-}
-
-/*
- * One thread more than there are CPUs. With as many as CPUs, GCC's OpenMP lets threads spin for
- * milliseconds when they wait for others or for work, which takes the CPU from the device's threads
- * where it is the device; with more it lets them sleep at once. Measured on two shared cores: a
- * third less CPU time. Loops hand out work in small pieces, so that the extra thread costs nothing.
- */
-int woqi_host_threads(void)
-{
-    const int most = omp_get_max_threads(), cpus = omp_get_num_procs();
-    return most >= cpus && most > 1 ? cpus + 1 : most;
 }
 
 enum woq_status woqi_attention_create(struct woq_model *model)

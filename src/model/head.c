@@ -1,6 +1,7 @@
 /* head.c: the final norm and lm_head, of a model and by itself: then it is a model without layers. */
 #include "head.h"
 #include "model_impl.h"
+#include "threads.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -204,7 +204,6 @@ enum woq_status woqi_rope_create(struct woq_model *model);
 /* Rotates one head of head_dim elements; table: [head_dim / 2][cos, sin] of its position. */
 void woqi_rope_rotate(float *x, const float *table, uint32_t head_dim);
 
-int woqi_host_threads(void); /* of OpenMP, for what the host computes between products */
 enum woq_status woqi_attention_create(struct woq_model *model);
 /* Norms and rotates q and k of `count` rows in the arena, and appends k and v to the cache. */
 void woqi_attention_append(struct woq_model *model, uint32_t layer, uint32_t count);

@@ -9,6 +9,8 @@
 #ifndef WOQI_QUANTIZER_H
 #define WOQI_QUANTIZER_H
 
+#include "model/threads.h"
+
 #include <woq/quantize.h>
 
 struct yyjson_mut_doc;
@@ -38,8 +40,6 @@ enum woq_status woqi_rtn(const struct woq_format *format, uint64_t n, uint64_t k
 /* The range of the weights and 0; INVALID_DATA for one that is not finite. */
 enum woq_status woqi_rtn_scan(uint64_t n, uint64_t k, const float *w, uint32_t jobs,
                               const struct woqi_rtn_block *block, float *low, float *high);
-
-uint32_t woqi_jobs(uint32_t jobs); /* 0 = as many as OpenMP takes; at most 256 */
 
 /* ---- atomic_dir.c ---- */
 struct woqi_atomic_dir {

@@ -18,9 +18,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 struct rtn {
     const struct woq_format *format;
@@ -30,17 +27,6 @@ struct rtn {
     const struct woqi_rtn_block *block;
     const struct woqi_rtn_arrays *out;
 };
-
-uint32_t woqi_jobs(uint32_t jobs)
-{
-#ifdef _OPENMP
-    jobs = jobs ? jobs : (uint32_t)omp_get_max_threads();
-    return jobs < 256 ? jobs : 256;
-#else
-    (void)jobs;
-    return 1;
-#endif
-}
 
 /* Index of the first element that is infinite or not a number; `count` if there is none. */
 static uint64_t first_bad(const float *w, uint64_t count)
