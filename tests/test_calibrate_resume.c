@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "quantize/results.h"
+
 #define WORK ".out.woq-work"
 
 /* With and without the original beside the quantized model; what AWQ leaves in norms and up; formats that come back
@@ -206,8 +208,22 @@ static pid_t start_child(const char *run)
     return child;
 }
 
+static bool killed_behind_output; /* this process, before it tidies up */
+
+void __real_woqi_results_close(struct woqi_results **results, bool remove);
+void __wrap_woqi_results_close(struct woqi_results **results, bool remove);
+
+void __wrap_woqi_results_close(struct woqi_results **results, bool remove)
+{
+    if (killed_behind_output)
+        raise(SIGKILL);
+    __real_woqi_results_close(results, remove);
+}
+
+/* run: its number; "!" behind it = killed when the output has been written. */
 static int be_child(const char *folder, const char *run)
 {
+    killed_behind_output = strchr(run, '!') != NULL;
     snprintf(root, sizeof root, "%s", folder);
     device = test_open(NULL);
     struct call call = run_of(atoi(run), "out");
@@ -263,6 +279,54 @@ static void test_killed(void **state)
     }
 }
 
+static void leave_output(void)
+{
+    int status;
+    const pid_t child = start_child("0!");
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_true(exists("out/config.json") && exists("out.json") && exists("out.stats") && exists(WORK));
+}
+
+static void must_refuse(struct call *call)
+{
+    assert_int_equal(calibrate(call, "out"), WOQ_ERROR_INVALID_ARGUMENT);
+    assert_says("out' exists; name another");
+    assert_true(exists(WORK "/layer-00003.safetensors"));
+}
+
+/* The same run takes what is whole; others, and one that finds it changed, do not touch it. */
+static void test_killed_behind_output(void **state)
+{
+    struct call whole = run_of(0, "whole"), call = run_of(0, "out"), other = run_of(0, "out");
+    (void)state;
+    must_calibrate(&whole, "whole");
+    leave_output();
+    other.c.seed = 3;
+    must_refuse(&other);
+    other = call;
+    other.c.report = in_root("other.json"); /* which is not there */
+    must_refuse(&other);
+    assert_int_equal(calibrate(&call, "out"), WOQ_OK);
+    assert_logged(&call, "out' is whole already");
+    assert_int_equal(call.steps, 0);
+    assert_false(exists(WORK));
+    assert_same_run(&whole, "whole", &call, "out");
+    remove_run("out");
+
+    leave_output();
+    FILE *f = fopen(in_root("out/more"), "wb");
+    assert_true(f && !fclose(f));
+    must_refuse(&call);
+    call.q.force = true;
+    assert_int_equal(calibrate(&call, "out"), WOQ_OK);
+    assert_logged(&call, "going on behind 4 layers");
+    assert_false(exists(WORK) || exists("out/more"));
+    assert_same_run(&whole, "whole", &call, "out");
+    remove_run("whole");
+    remove_run("out");
+}
+
 static int begin_deep(void **state)
 {
     struct tiny_model deep = tiny;
@@ -284,7 +348,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stopped),          cmocka_unit_test(test_stopped_while_writing),
         cmocka_unit_test(test_other_parameters), cmocka_unit_test(test_other_configuration),
-        cmocka_unit_test(test_broken_layer),     cmocka_unit_test(test_killed)};
+        cmocka_unit_test(test_broken_layer),     cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_killed_behind_output)};
     if (!WOQ_HAVE_CALIBRATION) {
         puts("skip: this build has no calibration");
         return TEST_SKIPPED;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static enum woq_status bad(const char *what, const char *why)
 {
@@ -61,6 +62,11 @@ static enum woq_status check_file(const char *path)
     const enum woq_status st = woqi_atomic_file_begin(&file, path);
     woqi_atomic_file_end(&file);
     return st;
+}
+
+static bool is_there(const char *path)
+{
+    return !path || !access(path, F_OK);
 }
 
 static enum woq_status check_outputs(const struct woqi_run *r, const char *directory)
@@ -172,6 +178,26 @@ static enum woq_status begin_apart(struct woqi_run *r)
     return begin_statistics(r, &config);
 }
 
+/* An earlier run was killed behind its output: *taken, and that run's folder is removed, if it was this one. */
+static enum woq_status take_output(struct woqi_run *r, const char *directory, bool *taken)
+{
+    char *identity = NULL, text[640];
+    enum woq_status st = woqi_run_list_units(r);
+    if (!st)
+        st = woqi_run_identify(r, &identity);
+    *taken = !st && woqi_results_has_output(directory, identity) && is_there(r->params->statistics) &&
+             is_there(r->params->report);
+    if (*taken)
+        st = woqi_results_open(directory, identity, r->params->log, r->params->log_user, &r->results, &r->finished);
+    if (*taken && !st) {
+        snprintf(text, sizeof text, "'%.500s' is whole already: an earlier run was killed when it had written it",
+                 directory);
+        woqi_run_log(r->params, text);
+    }
+    free(identity);
+    return st;
+}
+
 static enum woq_status quantize_layers(struct woqi_run *r, const char *directory)
 {
     const bool paired = woqi_run_corrects(r->params), apart = r->params->statistics && !paired;
@@ -234,14 +260,20 @@ enum woq_status woq_quantize_calibrated(struct woq_device *device, const struct 
     r.jobs = woqi_jobs(params->jobs);
     woqi_threads_begin(r.jobs, &before);
     st = woqi_plan_make(checkpoint, params, &r.plan);
-    if (!st)
+    const bool written = !st && !params->force && woqi_results_has_output(directory, NULL);
+    bool taken = false;
+    if (!st && !written)
         st = check_outputs(&r, directory);
     if (!st)
         st = read_samples(&r);
-    if (!st)
+    if (!st && written)
+        st = take_output(&r, directory, &taken);
+    if (!st && written && !taken)
+        st = check_outputs(&r, directory);
+    if (!st && !taken)
         st = quantize_layers(&r, directory);
     woqi_streams_release(&r.streams);
-    if (!st)
+    if (!st && !taken)
         st = write_all(&r, directory);
     woqi_results_close(&r.results, st == WOQ_OK || (!r.finished && !r.noted));
     release(&r);

@@ -1,5 +1,6 @@
 /* quantize_checkpoint.c: a checkpoint in, a directory of another out: the steps in turn. */
 #include "quantizer.h"
+#include "results.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ enum woq_status woqi_quantize_write(const struct woqi_plan *plan, const char *di
                                                                : copy_companions(c, &dir);
     if (!st)
         st = woqi_ct_write_tensors(plan, &dir, shard_bytes);
+    if (!st && plan->results)
+        st = woqi_results_note_output(plan->results, dir.fd);
     if (!st)
         st = woqi_atomic_dir_commit(&dir);
     woqi_atomic_dir_end(&dir);

@@ -97,6 +97,7 @@ enum woq_status woqi_atomic_file_commit(struct woqi_atomic_file *f);
 void woqi_atomic_file_end(struct woqi_atomic_file *f);
 
 /* ---- work_dir.c: ".NAME.woq-work" beside the output NAME, a folder that stays ---- */
+char *woqi_work_dir_path(const char *output); /* malloc'ed */
 /* *dir takes the functions on files above; `target` is the folder itself. As woqi_lock_folder. */
 enum woq_status woqi_work_dir_open(struct woqi_atomic_dir *dir, const char *output);
 void woqi_work_dir_close(struct woqi_atomic_dir *dir, bool remove);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <woq/checkpoint.h>
 #include <yyjson.h>
 
@@ -30,13 +31,18 @@ static void layer_name(uint32_t layer, char out[40])
 }
 
 /* "FOLDER/name", malloc'ed. */
-static char *path_of(const struct woqi_results *r, const char *name)
+static char *join(const char *folder, const char *name)
 {
-    const size_t size = strlen(r->dir.target) + strlen(name) + 2;
+    const size_t size = strlen(folder) + strlen(name) + 2;
     char *path = malloc(size);
     if (path)
-        snprintf(path, size, "%s/%s", r->dir.target, name);
+        snprintf(path, size, "%s/%s", folder, name);
     return path;
+}
+
+static char *path_of(const struct woqi_results *r, const char *name)
+{
+    return join(r->dir.target, name);
 }
 
 /* ---- What run the folder is of ---- */
@@ -308,4 +314,56 @@ enum woq_status woqi_results_note(struct woqi_results *results, const char *name
     *out = path ? yyjson_read_file(path, 0, NULL, NULL) : NULL;
     free(path);
     return path ? WOQ_OK : no_memory();
+}
+
+/* ---- The output ---- */
+
+/* What a renamed directory keeps, and one that is made or changed later does not have: its number, and when a file was
+ * last added to it or taken away. */
+static bool describe(const struct stat *info, yyjson_mut_doc *doc, yyjson_mut_val *out)
+{
+    return yyjson_mut_obj_add_uint(doc, out, "device", (uint64_t)info->st_dev) &&
+           yyjson_mut_obj_add_uint(doc, out, "inode", (uint64_t)info->st_ino) &&
+           yyjson_mut_obj_add_int(doc, out, "seconds", (int64_t)info->st_mtim.tv_sec) &&
+           yyjson_mut_obj_add_int(doc, out, "nanoseconds", (int64_t)info->st_mtim.tv_nsec);
+}
+
+enum woq_status woqi_results_note_output(struct woqi_results *results, int folder)
+{
+    struct stat info;
+    if (fstat(folder, &info))
+        return woq_report(WOQ_ERROR_DRIVER, "cannot look at what is written for '%s'", results->dir.target);
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc);
+    yyjson_mut_doc_set_root(doc, root);
+    const enum woq_status st =
+        describe(&info, doc, root) ? woqi_results_put_note(results, "output", doc) : no_memory();
+    yyjson_mut_doc_free(doc);
+    return st;
+}
+
+static yyjson_doc *read_in(const char *folder, const char *name)
+{
+    char *path = folder ? join(folder, name) : NULL;
+    yyjson_doc *doc = path ? yyjson_read_file(path, 0, NULL, NULL) : NULL;
+    free(path);
+    return doc;
+}
+
+bool woqi_results_has_output(const char *output, const char *identity)
+{
+    struct stat info;
+    char *folder = lstat(output, &info) ? NULL : woqi_work_dir_path(output);
+    yyjson_doc *run = read_in(folder, run_name), *note = read_in(folder, "output.json");
+    yyjson_mut_doc *own = yyjson_mut_doc_new(NULL), *noted = yyjson_doc_mut_copy(note, NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(own);
+    yyjson_val *of = yyjson_obj_get(yyjson_doc_get_root(run), "identity");
+    const bool same = yyjson_is_str(of) && (!identity || yyjson_equals_str(of, identity)) && noted &&
+                      describe(&info, own, root) && yyjson_mut_equals(root, yyjson_mut_doc_get_root(noted));
+    yyjson_mut_doc_free(own);
+    yyjson_mut_doc_free(noted);
+    yyjson_doc_free(run);
+    yyjson_doc_free(note);
+    free(folder);
+    return same;
 }

@@ -13,18 +13,24 @@
 #include <string.h>
 #include <unistd.h>
 
-enum woq_status woqi_work_dir_open(struct woqi_atomic_dir *dir, const char *output)
+char *woqi_work_dir_path(const char *output)
 {
     char *trimmed = strdup(output);
-    enum woq_status st = WOQ_OK;
-    *dir = (struct woqi_atomic_dir){.fd = -1};
     for (size_t n = trimmed ? strlen(trimmed) : 0; n > 1 && trimmed[n - 1] == '/'; n--)
         trimmed[n - 1] = 0;
-    if (!trimmed || !(dir->target = woqi_sibling_path(trimmed, ".woq-work")))
+    char *path = trimmed ? woqi_sibling_path(trimmed, ".woq-work") : NULL;
+    free(trimmed);
+    return path;
+}
+
+enum woq_status woqi_work_dir_open(struct woqi_atomic_dir *dir, const char *output)
+{
+    enum woq_status st = WOQ_OK;
+    *dir = (struct woqi_atomic_dir){.target = woqi_work_dir_path(output), .fd = -1};
+    if (!dir->target)
         st = woq_report(WOQ_ERROR_OUT_OF_MEMORY, "out of memory for the work folder's name");
     if (!st)
         st = woqi_lock_folder(dir->target, dir->target, &dir->fd);
-    free(trimmed);
     if (st) {
         free(dir->target);
         dir->target = NULL;
