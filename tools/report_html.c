@@ -2,17 +2,14 @@
 #include "report_html.h"
 
 #include "chart.h"
+#include "page.h"
 #include "report_data.h"
 #include "tool.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- What was done ---- */
 
@@ -37,13 +34,6 @@ static void write_title(FILE *out, const struct report *p, bool heading)
     report_number(out, p->bits_per_weight);
     fputs(" bits per weight", out);
     free(model);
-}
-
-static void write_fact(FILE *out, const char *what, const char *text)
-{
-    fprintf(out, "<dt>%s</dt><dd>", what);
-    chart_text(out, text, SIZE_MAX);
-    fputs("</dd>\n", out);
 }
 
 static void write_number_fact(FILE *out, const char *what, double value)
@@ -81,8 +71,8 @@ static void write_formats(FILE *out, const struct report *p)
 static void write_facts(FILE *out, const struct report *p)
 {
     fputs("<dl>\n", out);
-    write_fact(out, "model", p->model);
-    write_fact(out, "text", p->text);
+    page_fact(out, "model", p->model);
+    page_fact(out, "text", p->text);
     fprintf(out, "<dt>samples</dt><dd>%" PRIu64 " windows of %" PRIu64 " tokens, seed %" PRIu64 "</dd>\n", p->samples,
             p->window, p->seed);
     write_formats(out, p);
@@ -90,18 +80,13 @@ static void write_facts(FILE *out, const struct report *p)
     write_number_fact(out, "input share", p->input_share);
     write_number_fact(out, "residual share", p->residual_share);
     if (strstr(p->method, "gptq"))
-        write_fact(out, "order of columns", p->natural_order ? "as they are" : "the largest inputs first");
-    write_fact(out, "math of products", p->math);
-    write_fact(out, "woq", p->woq);
+        page_fact(out, "order of columns", p->natural_order ? "as they are" : "the largest inputs first");
+    page_fact(out, "math of products", p->math);
+    page_fact(out, "woq", p->woq);
     fputs("</dl>\n", out);
 }
 
 /* ---- What came of it ---- */
-
-static void open_card(FILE *out, const char *label)
-{
-    fprintf(out, "<div class=\"card\"><span class=\"label\">%s</span><b>", label);
-}
 
 static void write_error_card(FILE *out, const struct report *p)
 {
@@ -112,7 +97,7 @@ static void write_error_card(FILE *out, const struct report *p)
         both += isnan(r) ? 0 : 1;
         better += r < 1 ? 1 : 0;
     }
-    open_card(out, "error beside rounding to nearest");
+    page_card(out, "error beside rounding to nearest");
     if (isnan(ratio))
         fputs("–", out);
     else
@@ -128,7 +113,7 @@ static void write_error_card(FILE *out, const struct report *p)
 static void write_worst_card(FILE *out, const struct report *p)
 {
     const size_t worst = report_ranked(p, 0);
-    open_card(out, "layer with the largest error");
+    page_card(out, "layer with the largest error");
     fprintf(out, "layer %zu</b><span>error ", worst);
     report_number(out, p->layer[worst].error);
     fputs("; rounding to nearest ", out);
@@ -145,7 +130,7 @@ static void write_cards(FILE *out, const struct report *p)
     for (size_t i = 0; i < p->matrices; i++)
         weights += (double)p->matrix[i].rows * (double)p->matrix[i].columns;
     fputs("<div class=\"cards\">\n", out);
-    open_card(out, "bits per weight");
+    page_card(out, "bits per weight");
     report_number(out, p->bits_per_weight);
     fputs("</b><span>of the linear layers, scales included", out);
     if (!isnan(p->budget)) {
@@ -155,7 +140,7 @@ static void write_cards(FILE *out, const struct report *p)
     fputs("</span></div>\n", out);
     write_error_card(out, p);
     write_worst_card(out, p);
-    open_card(out, "time");
+    page_card(out, "time");
     report_duration(out, p->seconds);
     fprintf(out, "</b><span>%.*f million weights, %" PRIu64 " tokens</span></div>\n</div>\n", weights < 1e8 ? 1 : 0,
             weights / 1e6, tokens);
@@ -191,14 +176,9 @@ static void write_sensitivity(FILE *out, const struct report *p)
 
 static void write_head(FILE *out, const struct report *p)
 {
-    fputs("<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n"
-          "<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-          "script-src 'unsafe-inline'\"/>\n<title>", out);
+    page_begin(out);
     write_title(out, p, false);
-    fputs("</title>\n<style>\n", out);
-    report_style(out);
-    fputs("</style>\n</head>\n<body>\n<main>\n<header>\n<h1>", out);
+    page_heading(out);
     write_title(out, p, true);
     fputs("</h1>\n<p class=\"soft\">What calibrated quantization did to each matrix of the model's layers.</p>\n", out);
     write_cards(out, p);
@@ -206,8 +186,9 @@ static void write_head(FILE *out, const struct report *p)
     fputs("</header>\n", out);
 }
 
-static void write_page(FILE *out, const struct report *p)
+static void write_page(FILE *out, const void *data)
 {
+    const struct report *p = data;
     write_head(out, p);
     fputs("<section>\n<h2>Error of each matrix's output</h2>\n<p>Relative to the output of the 16-bit matrix on the "
           "calibration text, layer by layer; all plots have the same axes. Points tell their values.</p>\n"
@@ -229,83 +210,19 @@ static void write_page(FILE *out, const struct report *p)
     report_times(out, p);
     fputs("</section>\n<section>\n<h2>All matrices</h2>\n", out);
     report_matrices(out, p);
-    fputs("</section>\n<footer>woq ", out);
-    chart_text(out, p->woq, SIZE_MAX);
-    fputs("</footer>\n</main>\n<script>\n", out);
-    report_script(out);
-    fputs("</script>\n</body>\n</html>\n", out);
-}
-
-/* ---- The file ---- */
-
-static int cannot_write(const char *command, const char *file)
-{
-    return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
-}
-
-static bool write_all(FILE *out, const char *text, size_t size)
-{
-    return fwrite(text, 1, size, out) == size && !fflush(out);
-}
-
-/* Beside the file and renamed onto it, so that no reader meets half a page. What is no regular file, as a pipe or a
- * link, is written into. */
-static int write_file(const char *command, const char *file, const char *text, size_t size)
-{
-    struct stat info;
-    const bool plain = lstat(file, &info) ? errno == ENOENT : S_ISREG(info.st_mode);
-    char *aside = plain ? tool_text("%s.%ld.part", file, (long)getpid()) : NULL;
-    const int fd = open(plain ? aside : file, plain ? O_WRONLY | O_CREAT | O_EXCL : O_WRONLY | O_TRUNC, 0666);
-    FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
-    int result = TOOL_OK;
-    if (!out) {
-        result = cannot_write(command, file);
-        if (fd >= 0)
-            close(fd);
-    } else {
-        const bool good = write_all(out, text, size) && (!plain || !fsync(fd));
-        if (!good)
-            result = cannot_write(command, file);
-        if (fclose(out) && good)
-            result = cannot_write(command, file);
-        if (!result && plain && rename(aside, file))
-            result = cannot_write(command, file);
-    }
-    if (result && plain && fd >= 0)
-        unlink(aside);
-    free(aside);
-    return result;
-}
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    fputs("</section>\n", out);
+    page_end(out, p->woq);
 }
 
 int report_html(const char *command, const char *json_file, const char *html_file)
 {
     struct report report;
-    char *text = NULL;
-    size_t size = 0;
-    const bool standard = !strcmp(html_file, "-");
-    if (!standard && same_file(json_file, html_file))
-        return tool_failed(command, "'%s' is the report itself; the page needs a file of its own", html_file);
-    int result = report_read(command, json_file, &report);
-    FILE *page = result ? NULL : open_memstream(&text, &size);
-    if (page) {
-        write_page(page, &report);
-        const bool good = !ferror(page);
-        if (fclose(page) || !good)
-            result = tool_failed(command, "no host memory for the page");
-        else if (!standard)
-            result = write_file(command, html_file, text, size);
-        else if (!write_all(stdout, text, size))
-            result = cannot_write(command, html_file);
-    } else if (!result) {
-        result = tool_failed(command, "no host memory for the page");
-    }
-    free(text);
+    int result = page_check(command, json_file, html_file);
+    if (result)
+        return result;
+    result = report_read(command, json_file, &report);
+    if (!result)
+        result = page_write(command, html_file, write_page, &report);
     report_release(&report);
     return result;
 }

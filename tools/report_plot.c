@@ -26,11 +26,6 @@ void report_number(FILE *out, double value)
 
 enum { WIDTH = 290, HEIGHT = 170, LEFT = 38, RIGHT = 6, TOP = 20, BOTTOM = 34 };
 
-struct axis {
-    double low, high; /* low is 0 on a linear one */
-    int first, last;  /* log_step of the ends of a logarithmic one; equal on a linear one */
-};
-
 /* Kind p->kind_count: the mean of the layer's matrices. */
 static double error_of(const struct report *p, size_t layer, size_t kind, bool rtn)
 {
@@ -44,25 +39,7 @@ static double error_of(const struct report *p, size_t layer, size_t kind, bool r
 /* Errors beyond have no place in a drawing. */
 static const double far_off = 1e30;
 
-/* 1, 2, 5, 10, 20, … for 0, 1, 2, 3, 4, … */
-static double log_step(int i)
-{
-    static const int steps[] = {1, 2, 5};
-    const int part = (i % 3 + 3) % 3;
-    return steps[part] * pow(10, (i - part) / 3);
-}
-
-/* The last step that is not above a positive value. */
-static int step_below(double value)
-{
-    int i = 3 * (int)floor(log10(value));
-    while (log_step(i + 1) <= value * (1 + 1e-9))
-        i++;
-    return i;
-}
-
-/* Linear from zero, unless most of it would lie on the ground. */
-static struct axis choose_axis(const struct report *p)
+static struct chart_axis choose_axis(const struct report *p)
 {
     double low = INFINITY, high = 0;
     for (size_t i = 0; i < p->matrices; i++) {
@@ -73,18 +50,7 @@ static struct axis choose_axis(const struct report *p)
                 high = fmax(high, e[j]);
             }
     }
-    if (high <= 0)
-        return (struct axis){0, 1, 0, 0};
-    if (high / low <= 20)
-        return (struct axis){0, ceil(high / chart_tick(high)) * chart_tick(high), 0, 0};
-    const int first = step_below(low), below = step_below(high);
-    const int last = log_step(below) < high * (1 - 1e-9) ? below + 1 : below;
-    return (struct axis){log_step(first), log_step(last), first, last};
-}
-
-static bool logarithmic(const struct axis *a)
-{
-    return a->first < a->last;
+    return chart_axis_of(low, high);
 }
 
 static double place_x(const struct report *p, size_t layer)
@@ -93,43 +59,39 @@ static double place_x(const struct report *p, size_t layer)
     return LEFT + 6 + (WIDTH - LEFT - RIGHT - 12) * (double)layer / last;
 }
 
-static double place_y(const struct axis *a, double value)
+static double place_y(const struct chart_axis *a, double value)
 {
-    const double share = logarithmic(a) ? log10(value / a->low) / log10(a->high / a->low) : value / a->high;
-    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share;
+    return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * chart_axis_share(a, value);
 }
 
-static bool drawn(const struct axis *a, double value)
+static bool drawn(const struct chart_axis *a, double value)
 {
     return value >= a->low * 0.9999 && value <= a->high * 1.0001; /* as ends are rounded */
 }
 
-static void draw_tick(FILE *out, const struct axis *a, double value)
+static void draw_tick(FILE *out, const struct chart_axis *a, double value)
 {
     const double y = place_y(a, value);
     fprintf(out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/>", LEFT, y, WIDTH - RIGHT);
     fprintf(out, "<text class=\"end\" x=\"%d\" y=\"%.1f\">%.4g</text>\n", LEFT - 5, y + 4, value);
 }
 
-static void draw_axes(FILE *out, const struct report *p, const struct axis *a)
+static void draw_axes(FILE *out, const struct report *p, const struct chart_axis *a)
 {
-    const int steps = logarithmic(a) ? 0 : (int)lround(a->high / chart_tick(a->high)), thin = steps > 6 ? 2 : 1;
-    const int range = a->last - a->first, each = range <= 6 ? 1 : 3 * (range / 18 + 1);
-    for (int i = 0; i <= steps && !logarithmic(a); i += thin)
-        draw_tick(out, a, a->high * i / steps);
-    for (int i = a->first; i <= a->last && logarithmic(a); i++)
-        if (i % each == 0)
-            draw_tick(out, a, log_step(i));
+    double ticks[CHART_TICKS];
+    const size_t count = chart_axis_ticks(a, ticks);
+    for (size_t i = 0; i < count; i++)
+        draw_tick(out, a, ticks[i]);
     const size_t far = p->layers <= 10 ? 1 : p->layers <= 40 ? 5 : p->layers <= 100 ? 10 : (p->layers + 7) / 8;
     for (size_t i = 0; i < p->layers; i += far)
         fprintf(out, "<path class=\"grid\" d=\"M%.1f %dv4\"/><text class=\"mid\" x=\"%.1f\" y=\"%d\">%zu</text>\n",
                 place_x(p, i), HEIGHT - BOTTOM, place_x(p, i), HEIGHT - BOTTOM + 15, i);
     fprintf(out, "<text class=\"mid\" x=\"%d\" y=\"%d\">layer</text>\n", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4);
-    fprintf(out, "<text x=\"4\" y=\"11\">relative error%s</text>\n", logarithmic(a) ? ", logarithmic" : "");
+    fprintf(out, "<text x=\"4\" y=\"11\">relative error%s</text>\n", chart_axis_logarithmic(a) ? ", logarithmic" : "");
 }
 
 /* A line with a gap where a layer has no such matrix. */
-static void draw_line(FILE *out, const struct report *p, const struct axis *a, size_t kind, bool rtn)
+static void draw_line(FILE *out, const struct report *p, const struct chart_axis *a, size_t kind, bool rtn)
 {
     bool pen = false;
     fprintf(out, "<path class=\"%s\" d=\"M%d %d", rtn ? "before" : "after", LEFT, HEIGHT - BOTTOM);
@@ -143,7 +105,7 @@ static void draw_line(FILE *out, const struct report *p, const struct axis *a, s
     fputs("\"/>\n", out);
 }
 
-static void draw_points(FILE *out, const struct report *p, const struct axis *a, size_t kind)
+static void draw_points(FILE *out, const struct report *p, const struct chart_axis *a, size_t kind)
 {
     const double radius = p->layers > 48 ? 1.6 : 2.6;
     for (size_t i = 0; i < p->layers; i++) {
@@ -161,7 +123,7 @@ static void draw_points(FILE *out, const struct report *p, const struct axis *a,
 
 void report_errors(FILE *out, const struct report *report)
 {
-    const struct axis axis = choose_axis(report);
+    const struct chart_axis axis = choose_axis(report);
     fputs("<div class=\"panels\">\n", out);
     for (size_t shown = 0; shown <= report->kind_count; shown++) {
         const size_t kind = shown ? shown - 1 : report->kind_count;
