@@ -170,6 +170,8 @@ if "$woq" inspect --help >/dev/null 2>&1; then
     expect 0 'layers.0.mlp.down_proj *4 *8 *2 *2.5x' inspect "$seeds/safetensors/statistics.safetensors"
     expect 0 '^2 elements were not finite' inspect "$seeds/safetensors/statistics.safetensors"
     expect 0 '"largest_channel_ratio": 2.5' inspect --json "$seeds/safetensors/statistics.safetensors"
+    expect 0 '<h1>Activations on book.txt</h1>' report "$seeds/safetensors/statistics.safetensors" -
+    expect 1 'is no file of statistics' report "$seeds/safetensors/packed.safetensors" "$dir/r.html"
 fi
 if "$woq" eval --help >/dev/null 2>&1; then
     tiny=$seeds/gguf/llama_q4_1.gguf

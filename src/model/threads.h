@@ -23,8 +23,8 @@ struct woqi_threads {
     int openmp, blas; /* blas 0: it has no such setting */
 };
 
-/* Until woqi_threads_end, loops of OpenMP that this thread begins take woqi_jobs(jobs) threads, and OpenBLAS as many or,
- * where it had fewer, those. Its number is a setting of the process: of calls at once, one's holds for all. */
+/* Until woqi_threads_end, loops of OpenMP that this thread begins take woqi_jobs(jobs) threads, and OpenBLAS as many
+ * or, where it had fewer, those. Its number is a setting of the process: of calls at once, one's holds for all. */
 void woqi_threads_begin(uint32_t jobs, struct woqi_threads *before);
 void woqi_threads_end(const struct woqi_threads *before);
 

@@ -31,8 +31,8 @@ enum woq_status woqi_results_open(const char *output, const char *identity, woq_
                                   struct woqi_results **out, uint32_t *done);
 void woqi_results_close(struct woqi_results **results, bool remove); /* remove: the folder too */
 
-/* Notes that the directory open at `folder`, whose files are all written, is about to become the run's output: a run that
- * is killed between that and the removal of its own folder has left it whole. As woqi_results_put. */
+/* Notes that the directory open at `folder`, whose files are all written, is about to become the run's output: a run
+ * that is killed between that and the removal of its own folder has left it whole. As woqi_results_put. */
 enum woq_status woqi_results_note_output(struct woqi_results *results, int folder);
 /* Whether `output` is there as a run with this identity (NULL = any) noted it, nothing added or taken away. */
 bool woqi_results_has_output(const char *output, const char *identity);
