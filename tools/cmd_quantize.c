@@ -1,4 +1,5 @@
 /* cmd_quantize.c: `woq quantize`: a model's linear layers to 4 or 8 bits, as a directory that loaders take. */
+#include "bar.h"
 #include "quantize_calibrated.h"
 
 #include <stdlib.h>
@@ -96,11 +97,6 @@ struct request {
 
 enum { NO_GRAIN = 1 }; /* a group of one column, which no override can ask for */
 
-struct bar {
-    bool shown;
-    double start, last;
-};
-
 static volatile sig_atomic_t stopped;
 
 static void on_signal(int number)
@@ -110,23 +106,16 @@ static void on_signal(int number)
 
 static bool progress(void *user, const char *what, uint64_t done, uint64_t total)
 {
-    enum { WIDTH = 24 };
     struct bar *bar = user;
-    const double now = tool_seconds();
-    char cells[WIDTH + 1] = "", rate_text[24];
+    char rate_text[24], left[BAR_LEFT];
     (void)what;
     if (stopped)
         return false;
-    if (!bar->shown || (now - bar->last < 0.1 && done < total) || !done)
+    if (!done || !bar_due(bar))
         return true;
-    bar->last = now;
-    const double rate = (double)done / (now - bar->start);
-    const unsigned left = (unsigned)((double)(total - done) / rate + 0.5);
-    for (uint64_t i = 0; i < WIDTH; i++)
-        cells[i] = (double)i * (double)total < (double)done * WIDTH ? '#' : '.';
-    fprintf(stderr, "\r\033[Kquantizing [%s] %3.0f %%  %s/s  %u:%02u left", cells,
-            100 * (double)done / (double)total, tool_bytes((uint64_t)rate, rate_text), left / 60,
-            left % 60);
+    const double share = (double)done / (double)total, rate = (double)done / (bar->last - bar->start);
+    bar_draw("quantizing", share, " %3.0f %%  %s/s  %s", 100 * share, tool_bytes((uint64_t)rate, rate_text),
+             bar_left((double)(total - done) / rate, left));
     return true;
 }
 
@@ -282,7 +271,8 @@ static int run(struct request *r, const char *model, const char *out)
     struct woq_quantize_params p = WOQ_QUANTIZE_PARAMS_INIT;
     struct woq_checkpoint_params opening = WOQ_CHECKPOINT_PARAMS_INIT;
     struct woq_checkpoint *checkpoint = NULL;
-    struct bar bar = {isatty(STDERR_FILENO), tool_seconds(), 0};
+    struct bar bar;
+    bar_begin(&bar, isatty(STDERR_FILENO));
     p.bits = (uint32_t)r->bits;
     p.group = r->group;
     p.symmetric = !r->asymmetric;
@@ -303,8 +293,7 @@ static int run(struct request *r, const char *model, const char *out)
     if (!st)
         st = r->calibrated.method ? calibrated_run(&r->calibrated, command, checkpoint, out, &p, bar.shown, &stopped)
                                   : woq_quantize_checkpoint(checkpoint, out, &p);
-    if (bar.shown)
-        fputs("\r\033[K", stderr);
+    bar_clear(&bar);
     if (!st)
         warn_tokenizer(checkpoint);
     woq_checkpoint_close(&checkpoint);

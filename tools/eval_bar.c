@@ -1,4 +1,5 @@
 /* eval_bar.c: progress of `woq eval` on a terminal. */
+#include "bar.h"
 #include "eval.h"
 
 #include <stdarg.h>
@@ -17,10 +18,9 @@ void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char 
 
 bool eval_bar_step(void *user, uint64_t done, uint64_t total, double perplexity)
 {
-    enum { WIDTH = 24 };
     struct eval_bar *bar = user;
     const double now = tool_seconds();
-    char cells[WIDTH + 1] = "";
+    char left[BAR_LEFT];
     /* The first step may compile kernels, so the rate is that of the others once there are any. */
     if (done == 1)
         bar->first = now;
@@ -29,12 +29,9 @@ bool eval_bar_step(void *user, uint64_t done, uint64_t total, double perplexity)
     bar->rate = rate * (double)bar->unit;
     if (!bar->shown)
         return true;
-    const unsigned left = (unsigned)((double)(total - done) / rate + 0.5);
-    for (uint64_t i = 0; i < WIDTH; i++)
-        cells[i] = i * total < done * WIDTH ? '#' : '.';
-    fprintf(stderr, "\r\033[K%s [%s] %llu/%llu  %.*f %s/s  %u:%02u left", bar->what, cells,
-            (unsigned long long)done, (unsigned long long)total, bar->rate < 10, bar->rate, bar->name,
-            left / 60, left % 60);
+    bar_draw(bar->what, (double)done / (double)total, " %llu/%llu  %.*f %s/s  %s", (unsigned long long)done,
+             (unsigned long long)total, bar->rate < 10, bar->rate, bar->name,
+             bar_left((double)(total - done) / rate, left));
     if (perplexity > 0)
         fprintf(stderr, "  perplexity %.3f", perplexity);
     return true;

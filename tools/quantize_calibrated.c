@@ -1,5 +1,6 @@
 /* quantize_calibrated.c: the options of calibration, its progress, and the device it runs on. */
 #include "quantize_calibrated.h"
+#include "bar.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -104,30 +105,24 @@ int calibrated_check(const struct calibrated_options *o, const char *command)
     return code ? code : tool_check_writable(command, o->params.statistics);
 }
 
-struct bar {
-    bool shown;
-    double start, last, first, first_done;
+struct watch {
+    struct bar bar;
     const volatile sig_atomic_t *stop;
 };
 
 static bool progress(void *user, const char *what, uint32_t layer, uint32_t layers, double done)
 {
-    enum { WIDTH = 24 };
-    struct bar *bar = user;
-    const double now = tool_seconds();
-    char cells[WIDTH + 1] = "", left[32] = "";
-    if (*bar->stop)
+    struct watch *w = user;
+    char text[96], left[BAR_LEFT] = "";
+    if (*w->stop)
         return false;
-    if (!bar->shown || now - bar->last < 0.1)
+    if (!bar_due(&w->bar))
         return true;
-    bar->last = now;
-    if (now - bar->start > 3 && done > 0) {
-        const unsigned rest = (unsigned)((now - bar->start) * (1 - done) / done + 0.5);
-        snprintf(left, sizeof left, "  %u:%02u left", rest / 60, rest % 60);
-    }
-    for (int i = 0; i < WIDTH; i++)
-        cells[i] = i < done * WIDTH ? '#' : '.';
-    fprintf(stderr, "\r\033[Klayer %u of %u, %-8s [%s] %3.0f %%%s", layer + 1, layers, what, cells, 100 * done, left);
+    const double passed = w->bar.last - w->bar.start;
+    if (passed > 3 && done > 0)
+        bar_left(passed * (1 - done) / done, left);
+    snprintf(text, sizeof text, "layer %u of %u, %-8s", layer + 1, layers, what);
+    bar_draw(text, done, " %3.0f %%%s%s", 100 * done, *left ? "  " : "", left);
     return true;
 }
 
@@ -145,10 +140,11 @@ enum woq_status calibrated_run(struct calibrated_options *o, const char *command
 {
     struct woq_device_params device_params = tool_device_params(0);
     struct woq_device *device = NULL;
-    struct bar bar = {.shown = shown, .start = tool_seconds(), .stop = stop};
+    struct watch watch = {.stop = stop};
+    bar_begin(&watch.bar, shown);
     o->params.method = o->method;
     o->params.progress = progress;
-    o->params.progress_user = &bar;
+    o->params.progress_user = &watch;
     o->params.log = log_line;
     o->params.log_user = (void *)(uintptr_t)command;
     enum woq_status st = woq_device_open(o->device, &device_params, &device);
