@@ -123,6 +123,35 @@ WOQ_API enum woq_status woq_model_divergence(struct woq_model *const *models, ui
                                      uint64_t max_windows, woq_eval_progress_fn *progress, void *user,
                                      struct woq_perplexity *perplexities, struct woq_divergence *out);
 
+/* A text that is scored after a prefix. */
+struct woq_sequence {
+    const int32_t *tokens; /* [count ≥ 1], what follows the prefix */
+    uint32_t count;
+    uint32_t scored; /* how many of the last ones count: 0 … count after a prefix of a token or more, else 0 …
+                      * count − 1, as nothing tells how likely a first token is */
+    const int32_t *choices; /* [choice_count] tokens that may follow the last one; NULL = none */
+    uint32_t choice_count;
+};
+
+struct woq_sequence_score {
+    double log_probability; /* Σ ln p of the scored tokens, each given all before it; natural logarithm */
+    bool greedy;            /* each scored token was the likeliest in its place (the first of equals) */
+    double *choices;        /* [choice_count] ln p of each choice; the caller's memory; NULL where there are none */
+};
+
+/* Scores `count` sequences that do not see each other, each as if it alone followed `prefix`, of prefix_count ≥ 0
+ * tokens. The prefix is computed once; sequences are packed into forwards of up to the model's batch of tokens,
+ * whatever their lengths, and cut where a forward ends, so the more of them are given at once, the fewer forwards
+ * are part empty. What was in the KV cache is gone; afterwards, and after a failure, it is empty.
+ * Scores are those that the logits of woq_model_forward give for prefix and sequence alone, but for the order of
+ * sums in attention, and in products whose path's order depends on M.
+ * scores [count]: only the memory at `choices` is given, the rest is written.
+ * Returns WOQ_OK; INVALID_ARGUMENT (a token outside the vocabulary; prefix and sequence longer than the context:
+ * which, how long); OUT_OF_MEMORY; and what a run returns. */
+WOQ_API enum woq_status woq_model_score(struct woq_model *model, const int32_t *prefix, uint32_t prefix_count,
+                                const struct woq_sequence *sequences, uint32_t count,
+                                struct woq_sequence_score *scores);
+
 /* Greedy continuation: up to `max` ids to out, ending after eos (−1 = none); *made is their number. */
 WOQ_API enum woq_status woq_model_generate(struct woq_model *model, const int32_t *prompt, size_t count,
                                    int32_t eos, int32_t *out, size_t max, size_t *made);
