@@ -227,8 +227,10 @@ static enum woq_status run(struct woqi_block *b, enum woqi_stage stage, uint32_t
     if (!st)
         st = woqi_on_device(m, &b->products[stage], count, step.x, step.y);
     if (!st && stage == WOQI_STAGE_QKV) {
-        woqi_attention_append(m, 0, count);
-        woqi_attention(m, 0, 0, count);
+        struct woqi_segment text = {.rows = count};
+        struct woqi_segments all = {&text, 1, count, 0};
+        woqi_attention_append(m, 0, &all);
+        woqi_attention(m, 0, &all, true);
         get(m, &m->a, count, y);
     } else if (!st) {
         get(m, step.y, count, y);

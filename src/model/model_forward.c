@@ -7,6 +7,7 @@ static void embed(struct woq_model *m, const int32_t *tokens, uint32_t count)
 {
     const uint32_t width = m->config.hidden;
     float *h = woqi_rows(m, &m->h);
+#pragma omp parallel for schedule(dynamic, 16) num_threads(m->threads) if (count >= 64)
     for (uint32_t r = 0; r < count; r++) {
         const uint16_t *from = m->embeddings + (size_t)tokens[r] * width;
         for (uint32_t i = 0; i < width; i++)
@@ -22,23 +23,33 @@ static void norm(struct woq_model *m, const float *weight, uint32_t first, uint3
                    m->config.hidden, woqi_rows(m, &m->x), m->x_type, rows, m->threads);
 }
 
-/* One layer; of the last, only the keys and values of rows before `first` are needed. */
-static enum woq_status run_layer(struct woq_model *m, uint32_t index, uint32_t first,
-                                 uint32_t count)
+/* Moves the wanted rows of h to its front. */
+static void gather(struct woq_model *m, const struct woqi_segments *segments)
+{
+    unsigned char *h = woqi_rows(m, &m->h);
+    for (uint32_t i = 0; i < segments->count; i++) {
+        const struct woqi_segment *s = &segments->list[i];
+        memmove(h + s->out * m->h.row_bytes, h + (s->row + s->rows - s->wanted) * m->h.row_bytes,
+                s->wanted * m->h.row_bytes);
+    }
+}
+
+/* One layer; of the last, only the keys and values of rows that are not wanted are needed. */
+static enum woq_status run_layer(struct woq_model *m, uint32_t index, struct woqi_segments *segments)
 {
     struct woqi_layer *l = &m->layers[index];
-    const uint32_t rows = count - first;
-    norm(m, l->attention_norm, 0, count);
-    enum woq_status st = woqi_on_device(m, &l->qkv, count, &m->x, &m->qkv);
+    const bool all = index + 1 < m->config.layers || segments->wanted == segments->rows;
+    const uint32_t rows = all ? segments->rows : segments->wanted;
+    norm(m, l->attention_norm, 0, segments->rows);
+    enum woq_status st = woqi_on_device(m, &l->qkv, segments->rows, &m->x, &m->qkv);
     if (st)
         return st;
-    woqi_attention_append(m, index, count);
+    woqi_attention_append(m, index, segments);
     if (!rows)
         return WOQ_OK;
-    woqi_attention(m, index, first, count);
-    if (first) {
-        unsigned char *h = woqi_rows(m, &m->h);
-        memmove(h, h + first * m->h.row_bytes, rows * m->h.row_bytes);
+    woqi_attention(m, index, segments, all);
+    if (!all) {
+        gather(m, segments);
         st = woqi_upload(m, &m->h, rows);
     }
     if (!st)
@@ -88,22 +99,31 @@ static enum woq_status check_forward(const struct woq_model *m, const int32_t *t
     return WOQ_OK;
 }
 
+enum woq_status woqi_forward_segments(struct woq_model *m, const int32_t *tokens, struct woqi_segments *segments,
+                                      woqi_sink_fn *sink, void *user)
+{
+    woqi_segments_number(segments);
+    enum woq_status st = woqi_host_enter(m);
+    if (st)
+        return st;
+    embed(m, tokens, segments->rows);
+    st = woqi_upload(m, &m->h, segments->rows);
+    for (uint32_t i = 0; i < m->config.layers && !st; i++)
+        st = run_layer(m, i, segments);
+    if (!st)
+        st = woqi_run_head(m, segments->wanted, sink, user);
+    const enum woq_status left = woqi_host_leave(m);
+    return st ? st : left;
+}
+
 enum woq_status woqi_forward(struct woq_model *m, const int32_t *tokens, uint32_t count,
                              uint32_t wanted, woqi_sink_fn *sink, void *user)
 {
+    struct woqi_segment text = {.rows = count, .wanted = wanted, .slot = m->position};
+    struct woqi_segments all = {.list = &text, .count = 1};
     enum woq_status st = check_forward(m, tokens, count, wanted);
     if (!st)
-        st = woqi_host_enter(m);
-    if (st)
-        return st;
-    embed(m, tokens, count);
-    st = woqi_upload(m, &m->h, count);
-    for (uint32_t i = 0; i < m->config.layers && !st; i++)
-        st = run_layer(m, i, i + 1 < m->config.layers ? 0 : count - wanted, count);
-    if (!st)
-        st = woqi_run_head(m, wanted, sink, user);
-    const enum woq_status left = woqi_host_leave(m);
-    st = st ? st : left;
+        st = woqi_forward_segments(m, tokens, &all, sink, user);
     if (!st)
         m->position += count;
     return st;

@@ -20,6 +20,7 @@
 
 #include <woq/model.h>
 
+#include "segments.h"
 #include "stage.h"
 
 /* One kind of rows in the arena. */
@@ -44,10 +45,13 @@ struct woqi_layer {
 };
 
 /*
- * Keys and values of one layer and one kv head. Keys lie in panels of 16 positions, [panel][dim][16],
- * so that one load has the same element of 16 keys; values are rows of dim, rounded up to 16.
+ * Keys and values of one layer and one kv head. Keys lie in panels of 16 slots, [panel][dim][16],
+ * so that one load has the same element of 16 keys; values are rows of dim, rounded up to 16. There are more
+ * slots than positions, so that a forward of many texts finds room; memory of slots that were never used is
+ * never touched.
  */
 struct woqi_cache {
+    uint32_t slots;               /* whole panels, of the context, a batch and a panel */
     float *keys, *values;         /* of all layers and heads */
     size_t key_stride, value_stride; /* floats from one head to the next */
     uint32_t value_row;           /* floats of one value */
@@ -183,6 +187,10 @@ enum woq_status woqi_layer_load(struct woqi_loader *loader, uint32_t layer);
 typedef void woqi_sink_fn(void *user, uint32_t first, uint32_t count, float *logits);
 enum woq_status woqi_forward(struct woq_model *model, const int32_t *tokens, uint32_t count,
                              uint32_t wanted, woqi_sink_fn *sink, void *user);
+/* Any rows, up to the batch, of a cache whose slots are the caller's to hand out: tokens are of the vocabulary,
+ * positions within the context; model->position is neither read nor written. */
+enum woq_status woqi_forward_segments(struct woq_model *model, const int32_t *tokens, struct woqi_segments *segments,
+                                      woqi_sink_fn *sink, void *user);
 
 /* Logits of the `wanted` rows at the front of h in the arena, in equal pieces of at most head_rows; the host is within
  * enter and leave. */
@@ -205,10 +213,10 @@ enum woq_status woqi_rope_create(struct woq_model *model);
 void woqi_rope_rotate(float *x, const float *table, uint32_t head_dim);
 
 enum woq_status woqi_attention_create(struct woq_model *model);
-/* Norms and rotates q and k of `count` rows in the arena, and appends k and v to the cache. */
-void woqi_attention_append(struct woq_model *model, uint32_t layer, uint32_t count);
-/* a[0 … count − first) from rows first … count of qkv. */
-void woqi_attention(struct woq_model *model, uint32_t layer, uint32_t first, uint32_t count);
+/* Norms and rotates q and k of the rows in the arena, and puts k and v into their slots. */
+void woqi_attention_append(struct woq_model *model, uint32_t layer, const struct woqi_segments *segments);
+/* Rows of `a` from those of qkv, all or only the wanted ones. */
+void woqi_attention(struct woq_model *model, uint32_t layer, struct woqi_segments *segments, bool all);
 
 /* ln Σ exp(x), and the index of the largest (the first of equals). */
 double woqi_log_sum(const float *x, size_t count);
