@@ -1,5 +1,6 @@
 /* score.c: how likely texts are after a common prefix. */
 #include "model_impl.h"
+#include "packing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,47 +86,128 @@ static enum woq_status check(const struct woq_model *m, const int32_t *prefix, u
 
 /* ---- Scoring ---- */
 
-/* One sequence, whose rows come in order. */
-struct reading {
+/* What a wanted row predicts: a token of `sequence`, or past its last the choices; NULL: the row is the prefix's
+ * last, and predicts the first token of each sequence that scores all. */
+struct target {
     const struct woq_sequence *sequence;
     struct woq_sequence_score *score;
-    size_t vocabulary;
-    uint32_t next; /* what the next row predicts: a token of the sequence, or at its end the choices */
+    uint32_t token;
 };
 
-static void score_rows(void *user, uint32_t first, uint32_t count, float *logits)
+struct reading {
+    struct woq_model *model;
+    const int32_t *prefix;
+    struct woqi_packing packing;
+    struct woq_sequence_score *scores;
+    /* Of a forward, [batch]: */
+    int32_t *tokens;
+    struct target *targets;   /* of the wanted rows */
+    double *log_probabilities; /* of those that are one token */
+    bool *likeliest;
+};
+
+static void score_choices(const struct target *t, const float *row, double sum)
 {
-    struct reading *r = user;
-    const struct woq_sequence *s = r->sequence;
-    (void)first;
-    for (uint32_t i = 0; i < count; i++, r->next++) {
-        const float *row = logits + i * r->vocabulary;
-        const double sum = woqi_log_sum(row, r->vocabulary);
-        if (r->next < s->count) {
-            r->score->log_probability += row[s->tokens[r->next]] - sum;
-            r->score->greedy &= woqi_largest(row, r->vocabulary) == (uint32_t)s->tokens[r->next];
-        } else {
-            for (uint32_t c = 0; c < s->choice_count; c++)
-                r->score->choices[c] = row[s->choices[c]] - sum;
-        }
+    for (uint32_t i = 0; i < t->sequence->choice_count; i++)
+        t->score->choices[i] = row[t->sequence->choices[i]] - sum;
+}
+
+static void score_first_tokens(const struct reading *r, const float *row, double sum, uint32_t likeliest)
+{
+    for (uint32_t i = 0; i < r->packing.count; i++) {
+        const struct woq_sequence *s = &r->packing.sequences[i];
+        if (!woqi_packing_from_prefix(s))
+            continue;
+        r->scores[i].log_probability += row[s->tokens[0]] - sum;
+        r->scores[i].greedy &= likeliest == (uint32_t)s->tokens[0];
     }
 }
 
-/* text: the prefix, with room for the sequence after it. */
-static enum woq_status score_sequence(struct woq_model *m, int32_t *text, uint32_t prefix_count,
-                                      const struct woq_sequence *s, struct woq_sequence_score *score)
+static bool is_token(const struct target *t)
 {
-    struct reading reading = {s, score, m->config.vocabulary, s->count - s->scored};
-    const uint32_t read = prefix_count + s->count - !s->choices, first = prefix_count + reading.next - 1;
+    return t->sequence && t->token < t->sequence->count;
+}
+
+/* One wanted row; only what no other row of the forward writes is written. */
+static void score_row(const struct reading *r, uint32_t index, const float *row)
+{
+    const size_t vocabulary = r->model->config.vocabulary;
+    const struct target *t = &r->targets[index];
+    const double sum = woqi_log_sum(row, vocabulary);
+    if (!t->sequence) {
+        score_first_tokens(r, row, sum, woqi_largest(row, vocabulary));
+    } else if (!is_token(t)) {
+        score_choices(t, row, sum);
+    } else {
+        const int32_t token = t->sequence->tokens[t->token];
+        r->log_probabilities[index] = row[token] - sum;
+        r->likeliest[index] = woqi_largest(row, vocabulary) == (uint32_t)token;
+    }
+}
+
+static void score_rows(void *user, uint32_t first, uint32_t count, float *logits)
+{
+    const struct reading *r = user;
+    const size_t vocabulary = r->model->config.vocabulary;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(r->model->threads) if (count >= 4)
+    for (uint32_t i = 0; i < count; i++)
+        score_row(r, first + i, logits + i * vocabulary);
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct target *t = &r->targets[i];
+        if (!is_token(t))
+            continue;
+        t->score->log_probability += r->log_probabilities[i];
+        t->score->greedy &= r->likeliest[i];
+    }
+}
+
+/* The rows' tokens, and what is asked of the wanted ones. */
+static void prepare(struct reading *r, const struct woqi_segments *segments)
+{
+    for (uint32_t i = 0; i < segments->count; i++) {
+        const struct woqi_segment *g = &segments->list[i];
+        const struct woq_sequence *s = g->text ? &r->packing.sequences[g->text - 1] : NULL;
+        const uint32_t done = g->slot - g->begin, first = done + g->rows - g->wanted;
+        memcpy(r->tokens + g->row, (s ? s->tokens : r->prefix) + done, g->rows * sizeof *r->tokens);
+        for (uint32_t w = 0; w < g->wanted; w++)
+            r->targets[g->out + w] =
+                s ? (struct target){s, &r->scores[g->text - 1], first + w + 1} : (struct target){NULL, NULL, 0};
+    }
+}
+
+static enum woq_status run(struct reading *r)
+{
+    struct woqi_segments segments;
     enum woq_status st = WOQ_OK;
-    memcpy(text + prefix_count, s->tokens, s->count * sizeof *text);
-    woq_model_reset(m);
-    for (uint32_t done = 0, n = 0; done < read && first < read && !st; done += n) {
-        n = read - done < m->batch ? read - done : m->batch;
-        const uint32_t wanted = done + n <= first ? 0 : done >= first ? n : done + n - first;
-        st = woqi_forward(m, text + done, n, wanted, score_rows, &reading);
+    woqi_packing_start(&r->packing);
+    while (!st && woqi_packing_next(&r->packing, &segments)) {
+        prepare(r, &segments);
+        st = woqi_forward_segments(r->model, r->tokens, &segments, score_rows, r);
     }
     return st;
+}
+
+static enum woq_status reading_create(struct woq_model *m, struct reading *r)
+{
+    r->packing.batch = m->batch;
+    r->packing.slots = m->cache.slots;
+    r->packing.segments = calloc(m->batch, sizeof *r->packing.segments);
+    r->tokens = calloc(m->batch, sizeof *r->tokens);
+    r->targets = calloc(m->batch, sizeof *r->targets);
+    r->log_probabilities = calloc(m->batch, sizeof *r->log_probabilities);
+    r->likeliest = calloc(m->batch, sizeof *r->likeliest);
+    return r->packing.segments && r->tokens && r->targets && r->log_probabilities && r->likeliest
+               ? WOQ_OK
+               : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "%s: no host memory for a batch of %u tokens", function, m->batch);
+}
+
+static void reading_release(struct reading *r)
+{
+    free(r->packing.segments);
+    free(r->tokens);
+    free(r->targets);
+    free(r->log_probabilities);
+    free(r->likeliest);
 }
 
 enum woq_status woq_model_score(struct woq_model *model, const int32_t *prefix, uint32_t prefix_count,
@@ -135,17 +217,19 @@ enum woq_status woq_model_score(struct woq_model *model, const int32_t *prefix, 
     enum woq_status st = check(model, prefix, prefix_count, sequences, count, scores);
     if (st)
         return st;
-    int32_t *text = calloc(model->context, sizeof *text);
-    if (!text)
-        return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "%s: no host memory for %u tokens", function, model->context);
-    if (count && prefix_count)
-        memcpy(text, prefix, prefix_count * sizeof *text);
-    for (uint32_t i = 0; i < count && !st; i++) {
+    struct reading r = {.model = model,
+                        .prefix = prefix,
+                        .packing = {.prefix_count = prefix_count, .count = count, .sequences = sequences},
+                        .scores = scores};
+    for (uint32_t i = 0; i < count; i++) {
         scores[i].log_probability = 0;
         scores[i].greedy = true;
-        st = score_sequence(model, text, prefix_count, &sequences[i], &scores[i]);
     }
     woq_model_reset(model);
-    free(text);
+    if (count)
+        st = reading_create(model, &r);
+    if (count && !st)
+        st = run(&r);
+    reading_release(&r);
     return st;
 }
