@@ -186,16 +186,16 @@ static void test_extremes(void **state)
         add(&seed, 1 + task.count % 3, 1, task.count % 2);
     check_task(tiny, "short");
     begin(&seed, TINY_VOCABULARY, CONTEXT - 1);
-    while (task.count < 3)
+    while (task.count < 2)
         add(&seed, 1, 1, 0);
     check_task(tiny, "one token");
     begin(&seed, TINY_VOCABULARY, CONTEXT - 1);
-    while (task.count < 3)
+    while (task.count < 2)
         add(&seed, 1, 1, CHOICES);
     check_task(tiny, "full");
     begin(&seed, TINY_VOCABULARY, 0);
-    for (uint32_t i = 0; i < 3; i++)
-        add(&seed, CONTEXT, i ? CONTEXT - 1 : 3, i / 2);
+    for (uint32_t i = 0; i < 2; i++)
+        add(&seed, CONTEXT, i ? CONTEXT - 1 : 3, i);
     check_task(tiny, "long");
     begin(&seed, TINY_VOCABULARY, 17);
     add(&seed, CONTEXT - 17, CONTEXT - 17, 1);
@@ -333,8 +333,8 @@ static void test_refused(void **state)
 
 static int set_up(void **state)
 {
-    static const struct tiny_model model = {.architecture = "llama", .layers = 2, .hidden = 48, .heads = 6,
-                                            .kv_heads = 2, .head_dim = 8, .intermediate = 40, .tied = true};
+    static const struct tiny_model model = {.architecture = "llama", .layers = 2, .hidden = 32, .heads = 6,
+                                            .kv_heads = 2, .head_dim = 4, .intermediate = 16, .tied = true};
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     struct woq_checkpoint *c = NULL;
     char directory[64];

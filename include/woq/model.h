@@ -141,11 +141,11 @@ struct woq_sequence_score {
 
 /* Scores `count` sequences that do not see each other, each as if it alone followed `prefix`, of prefix_count ≥ 0
  * tokens. The prefix is computed once; sequences are packed into forwards of up to the model's batch of tokens,
- * whatever their lengths, and cut where a forward ends, so the more of them are given at once, the fewer forwards
- * are part empty. What was in the KV cache is gone; afterwards, and after a failure, it is empty.
+ * whatever their lengths, and cut where a forward ends, so the more of them are given at once, the fuller the
+ * forwards. What was in the KV cache is gone, unless arguments are refused; afterwards it is empty.
  * Scores are those that the logits of woq_model_forward give for prefix and sequence alone, but for the order of
  * sums in attention, and in products whose path's order depends on M.
- * scores [count]: only the memory at `choices` is given, the rest is written.
+ * scores [count]: all but the address of `choices` is written.
  * Returns WOQ_OK; INVALID_ARGUMENT (a token outside the vocabulary; prefix and sequence longer than the context:
  * which, how long); OUT_OF_MEMORY; and what a run returns. */
 WOQ_API enum woq_status woq_model_score(struct woq_model *model, const int32_t *prefix, uint32_t prefix_count,
