@@ -1,113 +1,40 @@
 /* samples.c: texts, their windows of tokens, and the draw. */
 #include "samples.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yyjson.h>
 
-struct text {
-    char *data;
-    size_t size, capacity;
-};
+#include "../checkpoint/text_file.h"
 
 static enum woq_status no_memory(const char *file)
 {
     return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "%s: no host memory for the calibration text", file);
 }
 
-static enum woq_status append(const char *file, struct text *t, const char *data, size_t size)
+struct joined {
+    const char *file;
+    struct woqi_text_file *out;
+};
+
+static enum woq_status join_line(void *user, uint64_t line, const char *text, size_t size)
 {
-    if (size > t->capacity - t->size) {
-        size_t capacity = t->capacity ? t->capacity : 1 << 16;
-        while (size > capacity - t->size && capacity <= SIZE_MAX / 2)
-            capacity *= 2;
-        char *grown = size <= capacity - t->size ? realloc(t->data, capacity) : NULL;
-        if (!grown)
-            return no_memory(file);
-        t->data = grown;
-        t->capacity = capacity;
-    }
-    memcpy(t->data + t->size, data, size);
-    t->size += size;
-    return WOQ_OK;
+    const struct joined *j = user;
+    (void)line;
+    enum woq_status st = j->out->size ? woqi_text_append(j->file, j->out, "\n\n", 2) : WOQ_OK;
+    return st ? st : woqi_text_append(j->file, j->out, text, size);
 }
 
-static enum woq_status read_file(const char *file, struct text *out)
-{
-    char piece[1 << 14];
-    size_t got;
-    enum woq_status st = WOQ_OK;
-    FILE *f = fopen(file, "rb");
-    if (!f)
-        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: cannot be opened: %s", file, strerror(errno));
-    while (!st && (got = fread(piece, 1, sizeof piece, f)) > 0)
-        st = append(file, out, piece, got);
-    if (!st && ferror(f)) /* as of a directory */
-        st = woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: cannot be read: %s", file, strerror(errno));
-    fclose(f);
-    return st;
-}
-
-/* ---- JSON lines ---- */
-
-static bool is_blank(const char *line, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (!memchr(" \t\r", line[i], 3))
-            return false;
-    return true;
-}
-
-static enum woq_status add_line(const char *file, uint64_t number, const char *line, size_t size, struct text *out)
-{
-    static const char want[] = "must be an object with a member \"text\", a string";
-    yyjson_read_err error;
-    /* Without YYJSON_READ_INSITU the input is not written to. */
-    yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)line, size, 0, NULL, &error);
-    if (!doc && error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
-        return no_memory(file);
-    if (!doc)
-        return woq_report(WOQ_ERROR_INVALID_DATA, "%s:%" PRIu64 ": is no JSON (byte %zu: %s); %s", file, number,
-                          error.pos + 1, error.msg, want);
-    yyjson_val *text = yyjson_obj_get(yyjson_doc_get_root(doc), "text");
-    enum woq_status st = WOQ_OK;
-    if (!yyjson_is_str(text))
-        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s:%" PRIu64 ": \"text\" is %s; %s", file, number,
-                        text ? "no string" : "missing", want);
-    if (!st && out->size)
-        st = append(file, out, "\n\n", 2);
-    if (!st)
-        st = append(file, out, yyjson_get_str(text), yyjson_get_len(text));
-    yyjson_doc_free(doc);
-    return st;
-}
-
-static enum woq_status join_lines(const char *file, const struct text *lines, struct text *out)
-{
-    enum woq_status st = WOQ_OK;
-    uint64_t number = 1;
-    for (size_t at = 0; at < lines->size && !st; number++) {
-        const char *line = lines->data + at, *end = memchr(line, '\n', lines->size - at);
-        const size_t size = end ? (size_t)(end - line) : lines->size - at;
-        if (!is_blank(line, size))
-            st = add_line(file, number, line, size, out);
-        at += size + 1;
-    }
-    return st;
-}
-
-static enum woq_status read_text(const char *file, struct text *out)
+static enum woq_status read_text(const char *file, struct woqi_text_file *out)
 {
     const char *dot = strrchr(file, '.');
     if (!dot || strcmp(dot, ".jsonl"))
-        return read_file(file, out);
-    struct text lines = {NULL, 0, 0};
-    enum woq_status st = read_file(file, &lines);
+        return woqi_text_read(file, out);
+    struct woqi_text_file lines;
+    struct joined joined = {file, out};
+    enum woq_status st = woqi_text_read(file, &lines);
     if (!st)
-        st = join_lines(file, &lines, out);
+        st = woqi_json_lines(file, &lines, join_line, &joined);
     free(lines.data);
     return st;
 }
@@ -183,7 +110,7 @@ static enum woq_status take(const char *file, const struct woq_tokenizer *tokeni
 enum woq_status woqi_samples_read(const struct woq_tokenizer *tokenizer, const char *file, uint32_t count,
                                   uint32_t window, uint64_t seed, struct woqi_samples *out)
 {
-    struct text text = {NULL, 0, 0};
+    struct woqi_text_file text = {NULL, 0, 0};
     int32_t *ids = NULL;
     size_t found = 0;
     *out = (struct woqi_samples){.count = count, .window = window};
