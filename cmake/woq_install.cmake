@@ -2,7 +2,7 @@
 # woq-model.pc for pkg-config.
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/woq)
-set(model_headers calibrate.h checkpoint.h tokenizer.h quantize.h model.h)
+set(model_headers calibrate.h checkpoint.h evaluate.h tokenizer.h quantize.h model.h)
 list(TRANSFORM model_headers PREPEND ${PROJECT_SOURCE_DIR}/include/woq/ OUTPUT_VARIABLE model_header_files)
 
 install(TARGETS woq woq_static EXPORT woqTargets
