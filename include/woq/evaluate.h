@@ -26,8 +26,10 @@
  * likeliest of " A", " B", " C", " D" to follow.
  *
  * Chat: what the model would be asked (LAMBADA: the context; MMLU: the prompt with description and examples) is one
- * user's turn without a system's before it, and what is scored begins the assistant's turn: LAMBADA's target as it is,
- * MMLU's letters without the space. The harness differs in that a description becomes the system's turn.
+ * user's turn, and what is scored begins the assistant's turn: LAMBADA's target as it is, MMLU's letters without the
+ * space. A system's turn is before it only where a ChatML template spells one out for callers that give none. The harness
+ * differs: there MMLU's description becomes the system's turn, and LAMBADA's target begins with white space that the
+ * assistant's turn opens with.
  *
  * The begin-of-text token is put in front where woq_tokenizer_adds_bos says so, or the chat template.
  *
@@ -133,8 +135,9 @@ WOQ_API enum woq_status woq_task_run(const struct woq_task *task, struct woq_mod
 
 struct woq_task_group {
     const char *name;     /* of the subject or category */
-    const char *category; /* "STEM", "humanities", "social sciences", "other", as the MMLU paper has them
-                           * (arXiv 2009.03300); NULL = a subject that it has not, or LAMBADA */
+    const char *category; /* "STEM", "humanities", "social sciences", "other", as the MMLU paper has them (arXiv
+                           * 2009.03300; the harness counts anatomy to STEM); NULL = a subject that it has not, or
+                           * LAMBADA */
     uint64_t examples;
     double accuracy, accuracy_error; /* p and sqrt(p·(1 − p) / (n − 1)), the standard error of a mean of n zeros and
                                       * ones by their sample variance; 0 with fewer than 2 examples */

@@ -181,7 +181,7 @@ enum woq_status woq_task_open(const struct woq_task_params *params, struct woq_t
         return woqi_task_no_memory();
     task->kind = params->kind;
     if (params->chat)
-        st = woqi_chat_find(params->chat, &task->chat);
+        st = woqi_chat_find(&task->arena, params->chat, &task->chat);
     if (!st && task->kind == WOQ_TASK_LAMBADA) {
         st = woqi_lambada_read(task, params->path);
     } else if (!st) {

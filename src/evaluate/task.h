@@ -82,8 +82,9 @@ extern const char *const woqi_mmlu_categories[WOQI_CATEGORIES];
 const char *woqi_mmlu_category(const char *subject);
 
 /* ---- chat.c ---- */
-/* text: as woq_task_params.chat. Returns WOQ_OK; INVALID_ARGUMENT (a name that is none); UNSUPPORTED. */
-enum woq_status woqi_chat_find(const char *text, struct woqi_chat *out);
+/* text: as woq_task_params.chat. What is not static in *out is the arena's.
+ * Returns WOQ_OK; INVALID_ARGUMENT (a name that is none); UNSUPPORTED; OUT_OF_MEMORY. */
+enum woq_status woqi_chat_find(struct woqi_ckpt_arena *arena, const char *text, struct woqi_chat *out);
 
 /* ---- prompt.c ---- */
 /* Replaces *out by the example's prompt without the first `skip` of its shots; out->data is the caller's to free. */

@@ -1,0 +1,625 @@
+/* test_evaluate_tasks.c: benchmark tasks without a model: their files, prompts, chat forms and statistics. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "evaluate/csv.h"
+#include "evaluate/task.h"
+#include "support/expect.h"
+#include "support/file_bytes.h"
+#include "support/folder.h"
+#include "support/tiny_model.h"
+
+#define HEADER "question,choice0,choice1,choice2,choice3,answer\n"
+
+static const char *write_file(const char *name, const char *text)
+{
+    FILE *f = fopen(in_root(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
+    assert_int_equal(fclose(f), 0);
+    return in_root(name);
+}
+
+static struct woq_task_params params(enum woq_task_kind kind, const char *path)
+{
+    struct woq_task_params p = WOQ_TASK_PARAMS_INIT;
+    p.kind = kind;
+    p.path = path;
+    p.shots = 1;
+    return p;
+}
+
+static struct woq_task *open_task(const struct woq_task_params *p)
+{
+    struct woq_task *task = NULL;
+    EXPECT_OK(woq_task_open(p, &task));
+    test_expectations_met();
+    return task;
+}
+
+static struct woq_task_info info_of(const struct woq_task *task)
+{
+    struct woq_task_info info;
+    EXPECT_OK(woq_task_get_info(task, &info));
+    test_expectations_met();
+    return info;
+}
+
+static void check_prompt(const struct woq_task *task, uint64_t index, const char *want)
+{
+    char *text;
+    size_t size;
+    EXPECT_OK(woq_task_prompt(task, index, &text, &size));
+    test_expectations_met();
+    assert_string_equal(text, want);
+    assert_int_equal(size, strlen(want));
+    free(text);
+}
+
+/* ---- CSV ---- */
+
+static void test_csv(void **state)
+{
+    /* Fields of each record between | and ends of records as ; */
+    static const struct {
+        const char *text, *want;
+    } cases[] = {{"a,b\nc,d\n", "a|b;c|d;"},
+                 {"a,b\r\n\r\n\nc,", "a|b;c|;"},
+                 {"\xef\xbb\xbf\"a\",\"b,\"\"c\"\"\r\nd\"\n", "a|b,\"c\"\r\nd;"},
+                 {",,\n", "||;"},
+                 {"\"\"\n\"\"\"\"", ";\";"},
+                 {"5\" pipe,a\rb\n", "5\" pipe|a\rb;"},
+                 {"", ""},
+                 {"\n\r\n", ""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64], got[128] = "";
+        struct woqi_csv csv;
+        struct woqi_csv_record r;
+        strcpy(text, cases[i].text);
+        woqi_csv_begin("some.csv", text, strlen(text), &csv);
+        for (EXPECT_OK(woqi_csv_next(&csv, &r)); r.count; EXPECT_OK(woqi_csv_next(&csv, &r))) {
+            for (size_t f = 0; f < r.count; f++)
+                snprintf(got + strlen(got), sizeof got - strlen(got), "%s%.*s", f ? "|" : "",
+                         (int)r.fields[f].size, r.fields[f].text);
+            strcat(got, ";");
+        }
+        test_expectations_met();
+        assert_string_equal(got, cases[i].want);
+    }
+}
+
+static void test_csv_lines(void **state)
+{
+    char text[] = "a\n\n\"b\n\nc\",d\n1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18\n\"x\"y\n";
+    struct woqi_csv csv;
+    struct woqi_csv_record r;
+    (void)state;
+    woqi_csv_begin("some.csv", text, strlen(text), &csv);
+    EXPECT_OK(woqi_csv_next(&csv, &r));
+    assert_true(r.line == 1 && r.count == 1);
+    EXPECT_OK(woqi_csv_next(&csv, &r));
+    assert_true(r.line == 3 && r.count == 2);
+    EXPECT_OK(woqi_csv_next(&csv, &r));
+    assert_true(r.line == 6 && r.count == 18 && r.fields[15].size == 2);
+    EXPECT(WOQ_ERROR_INVALID_DATA, "some.csv:7: text follows a closing quote", woqi_csv_next(&csv, &r));
+    char open[] = "a,b\n\"c\n\n";
+    woqi_csv_begin("some.csv", open, strlen(open), &csv);
+    EXPECT_OK(woqi_csv_next(&csv, &r));
+    EXPECT(WOQ_ERROR_INVALID_DATA, "some.csv:2: a quote is opened and not closed", woqi_csv_next(&csv, &r));
+    char last[] = "\"";
+    woqi_csv_begin("some.csv", last, 1, &csv);
+    EXPECT(WOQ_ERROR_INVALID_DATA, "some.csv:1: a quote is opened", woqi_csv_next(&csv, &r));
+    test_expectations_met();
+}
+
+/* ---- LAMBADA ---- */
+
+static void test_lambada(void **state)
+{
+    struct woq_task_params p = params(
+        WOQ_TASK_LAMBADA, write_file("a.jsonl", "{\"text\":\"He went home\"}\n\n{\"text\":\"A.\\n\\n  \\\"B\\u00e9\\\"\"}\n"
+                                                "{\"text\":\" x y\\n\"}"));
+    struct woq_task *task = open_task(&p);
+    struct woq_task_info info = info_of(task);
+    struct woq_task_example e;
+    (void)state;
+    assert_true(info.kind == WOQ_TASK_LAMBADA && info.examples == 3 && info.groups == 1 && !info.chat && !info.shots);
+    assert_string_equal(info.name, "lambada");
+    check_prompt(task, 0, "He went");
+    check_prompt(task, 1, "A.");
+    check_prompt(task, 2, " x");
+    static const char *const targets[] = {" home", "\n\n  \"B\xc3\xa9\"", " y\n"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(task->questions.at[i].target.size, strlen(targets[i]));
+        assert_memory_equal(task->questions.at[i].target.text, targets[i], strlen(targets[i]));
+    }
+    EXPECT_OK(woq_task_get_example(task, 1, &e));
+    assert_true(e.number == 1 && e.answer == 1 && !strcmp(e.group, "lambada"));
+    assert_int_equal(task->questions.at[1].line, 3);
+    EXPECT_BAD("index is 3; the task has 3", woq_task_get_example(task, 3, &e));
+    test_expectations_met();
+    woq_task_close(&task);
+    assert_null(task);
+    woq_task_close(&task);
+}
+
+static void test_lambada_refused(void **state)
+{
+    static const struct {
+        const char *text, *mention;
+    } cases[] = {{"{\"text\":\"a b\"}\n{\"text\":\"a b\"\n", "b.jsonl:2: is no JSON"},
+                 {"{\"txt\":\"a b\"}", "b.jsonl:1: \"text\" is missing"},
+                 {"\n{\"text\":[\"a b\"]}", "b.jsonl:2: \"text\" is no string"},
+                 {"{\"text\":\"word\"}", "b.jsonl:1: \"text\" has no word before the last"},
+                 {"{\"text\":\" word\"}", "b.jsonl:1: \"text\" has no word before the last"},
+                 {"{\"text\":\"\"}", "b.jsonl:1: \"text\" has no word before the last"},
+                 {"{\"text\":\"a b \"}", "b.jsonl:1: \"text\" ends in a space"},
+                 {"", "b.jsonl: has no examples"},
+                 {" \n\n", "b.jsonl: has no examples"}};
+    struct woq_task *task;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct woq_task_params p = params(WOQ_TASK_LAMBADA, write_file("b.jsonl", cases[i].text));
+        task = (struct woq_task *)&p;
+        EXPECT(WOQ_ERROR_INVALID_DATA, cases[i].mention, woq_task_open(&p, &task));
+        assert_null(task);
+    }
+    struct woq_task_params p = params(WOQ_TASK_LAMBADA, "/nowhere/at/all.jsonl");
+    EXPECT_BAD("No such file", woq_task_open(&p, &task));
+    p.path = root;
+    EXPECT_BAD("Is a directory", woq_task_open(&p, &task));
+    p.path = NULL;
+    EXPECT_BAD("path is NULL", woq_task_open(&p, &task));
+    p = params((enum woq_task_kind)3, "x");
+    EXPECT_BAD("kind is 3", woq_task_open(&p, &task));
+    p.struct_size = 1;
+    EXPECT_BAD("struct_size is 1", woq_task_open(&p, &task));
+    EXPECT_BAD("params is NULL", woq_task_open(NULL, &task));
+    EXPECT_BAD("out is NULL", woq_task_open(&p, NULL));
+    test_expectations_met();
+}
+
+/* ---- MMLU ---- */
+
+static void make_mmlu(void)
+{
+    write_file("dev/virology_dev.csv", HEADER "Q1,a,b,c,d,2\n\" Q2\n\",e,f,g,h,0\n");
+    write_file("test/virology_test.csv", HEADER "\"Say \"\"x, y\"\"\",\"1\n2\",,3,4,3\nT2,a,b,c,d,0\n");
+    write_file("dev/moral_disputes_dev.csv", "P1,a,b,c,d,D\r\nP2,a,b,c,d,A\r\nP3,a,b,c,d,B\r\n");
+    write_file("test/moral_disputes_test.csv", "S1,a,b,c,d,B\nS2,w,x,y,z,C\nS3,a,b,c,d,A\n");
+}
+
+static void test_mmlu(void **state)
+{
+    struct woq_task_params p = params(WOQ_TASK_MMLU, root);
+    struct woq_task_example e;
+    (void)state;
+    make_mmlu();
+    struct woq_task *task = open_task(&p);
+    struct woq_task_info info = info_of(task);
+    assert_true(info.kind == WOQ_TASK_MMLU && info.examples == 5 && info.groups == 2 && info.shots == 1);
+    assert_string_equal(info.name, "mmlu");
+    check_prompt(task, 1,
+                 "The following are multiple choice questions (with answers) about moral disputes.\n\n"
+                 "P1\nA. a\nB. b\nC. c\nD. d\nAnswer: D\n\n"
+                 "S2\nA. w\nB. x\nC. y\nD. z\nAnswer:");
+    check_prompt(task, 3,
+                 "The following are multiple choice questions (with answers) about virology.\n\n"
+                 "Q1\nA. a\nB. b\nC. c\nD. d\nAnswer: C\n\n"
+                 "Say \"x, y\"\nA. 1\n2\nB. \nC. 3\nD. 4\nAnswer:");
+    EXPECT_OK(woq_task_get_example(task, 3, &e));
+    assert_true(e.number == 0 && e.answer == 3 && !strcmp(e.group, "virology"));
+    EXPECT_OK(woq_task_get_example(task, 1, &e));
+    assert_true(e.number == 1 && e.answer == 2 && !strcmp(e.group, "moral_disputes"));
+    test_expectations_met();
+    woq_task_close(&task);
+    p.shots = 0;
+    task = open_task(&p);
+    check_prompt(task, 1,
+                 "The following are multiple choice questions (with answers) about moral disputes.\n\n"
+                 "S2\nA. w\nB. x\nC. y\nD. z\nAnswer:");
+    woq_task_close(&task);
+    p.shots = 2;
+    p.chat = "chatml";
+    task = open_task(&p);
+    check_prompt(task, 4,
+                 "<|im_start|>user\nThe following are multiple choice questions (with answers) about virology.\n\n"
+                 "Q1\nA. a\nB. b\nC. c\nD. d\nAnswer: C\n\nQ2\nA. e\nB. f\nC. g\nD. h\nAnswer: A\n\n"
+                 "T2\nA. a\nB. b\nC. c\nD. d\nAnswer:<|im_end|>\n<|im_start|>assistant\n");
+    assert_string_equal(info_of(task).chat, "chatml");
+    woq_task_close(&task);
+    /* A question of dev is not its own example. */
+    p.chat = NULL;
+    p.shots = 1;
+    p.split = "dev";
+    task = open_task(&p);
+    check_prompt(task, 0,
+                 "The following are multiple choice questions (with answers) about moral disputes.\n\n"
+                 "P2\nA. a\nB. b\nC. c\nD. d\nAnswer: A\n\nP1\nA. a\nB. b\nC. c\nD. d\nAnswer:");
+    check_prompt(task, 2,
+                 "The following are multiple choice questions (with answers) about moral disputes.\n\n"
+                 "P1\nA. a\nB. b\nC. c\nD. d\nAnswer: D\n\nP3\nA. a\nB. b\nC. c\nD. d\nAnswer:");
+    woq_task_close(&task);
+    p.shots = 2;
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 2 examples besides the one that is asked need 3",
+           woq_task_open(&p, &task));
+    test_expectations_met();
+}
+
+static void test_mmlu_refused(void **state)
+{
+    static const struct {
+        const char *text, *mention;
+    } cases[] = {{HEADER "a,b,c,d,1\n", "virology_test.csv:2: has 5 columns"},
+                 {HEADER "q,a,b,c,d,1\nq,a,b,c,d,e,1\n", "virology_test.csv:3: has 7 columns"},
+                 {HEADER "q,a,b,c,d,4\n", "virology_test.csv:2: the answer is '4'; must be 0 … 3, below the header"},
+                 {HEADER "q,a,b,c,d,A\n", "virology_test.csv:2: the answer is 'A'; must be 0 … 3"},
+                 {"q,a,b,c,d,E\n", "virology_test.csv:1: the answer is 'E'; must be A … D, in a file without"},
+                 {"q,a,b,c,d,1\n", "virology_test.csv:1: the answer is '1'; must be A … D"},
+                 {"q,a,b,c,d,\n", "virology_test.csv:1: the answer is ''"},
+                 {"Question,choice0,choice1,choice2,choice3,answer\n", "virology_test.csv:1: the answer is 'answer'"},
+                 {HEADER "q,a,b,\"c,d,0\n", "virology_test.csv:2: a quote is opened"},
+                 {HEADER, "virology_test.csv: has no questions"},
+                 {"", "virology_test.csv: has no questions"}};
+    struct woq_task_params p = params(WOQ_TASK_MMLU, root);
+    struct woq_task *task;
+    (void)state;
+    make_mmlu();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_file("test/virology_test.csv", cases[i].text);
+        EXPECT(WOQ_ERROR_INVALID_DATA, cases[i].mention, woq_task_open(&p, &task));
+        assert_null(task);
+    }
+    make_mmlu();
+    p.shots = 3;
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 3 examples need 3", woq_task_open(&p, &task));
+    p.shots = 1;
+    write_file("dev/virology_dev.csv", HEADER "q,a,b,c,d,7\n");
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv:2: the answer is '7'", woq_task_open(&p, &task));
+    delete ("dev/virology_dev.csv");
+    EXPECT_BAD("dev/virology_dev.csv: cannot be opened: No such file", woq_task_open(&p, &task));
+    p.split = "validation";
+    EXPECT_BAD("/validation: cannot be opened", woq_task_open(&p, &task));
+    p.split = "empty";
+    assert_int_equal(mkdir(in_root("empty"), 0700), 0);
+    EXPECT_BAD("/empty: has no files SUBJECT_empty.csv", woq_task_open(&p, &task));
+    p.split = "../test";
+    EXPECT_BAD("split is '../test'", woq_task_open(&p, &task));
+    p.split = "";
+    EXPECT_BAD("split is ''", woq_task_open(&p, &task));
+    p.split = NULL;
+    p.path = "/nowhere";
+    EXPECT_BAD("/nowhere/test: cannot be opened: No such file", woq_task_open(&p, &task));
+    test_expectations_met();
+}
+
+/* The draw keeps the files' order, and leaves out subjects without examples; the hash tells draws and prompts apart. */
+static void test_limit(void **state)
+{
+    struct woq_task_params p = params(WOQ_TASK_MMLU, root);
+    struct woq_task_example e;
+    uint64_t hashes[8], order = 0;
+    bool one_group = false, two_groups = false;
+    (void)state;
+    make_mmlu();
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        p.limit = 2;
+        p.seed = seed;
+        struct woq_task *task = open_task(&p);
+        struct woq_task_info info = info_of(task);
+        assert_int_equal(info.examples, 2);
+        for (uint64_t i = 0; i < 2; i++) {
+            EXPECT_OK(woq_task_get_example(task, i, &e));
+            const uint64_t place = e.number + (strcmp(e.group, "virology") ? 0 : 3);
+            assert_true(!i || place > order);
+            order = place;
+        }
+        one_group = one_group || info.groups == 1;
+        two_groups = two_groups || info.groups == 2;
+        woq_task_close(&task);
+    }
+    assert_true(one_group && two_groups);
+    for (int i = 0; i < 8; i++) {
+        p = params(WOQ_TASK_MMLU, root);
+        p.shots = i == 1 ? 0 : 1;
+        p.limit = i == 2 ? 3 : i == 3 ? 5 : i == 7 ? UINT64_MAX : 0;
+        p.chat = i == 4 ? "chatml" : i == 5 ? "gemma" : NULL;
+        if (i == 6)
+            write_file("test/virology_test.csv", HEADER "\"Say \"\"x, y\"\"\",\"1\n2\",,3,4,2\nT2,a,b,c,d,0\n");
+        struct woq_task *task = open_task(&p);
+        hashes[i] = info_of(task).hash;
+        woq_task_close(&task);
+        for (int j = 0; j < i; j++)
+            assert_int_equal(hashes[i] == hashes[j], (i == 3 && j == 0) || (i == 7 && j == 6));
+    }
+}
+
+static void test_categories(void **state)
+{
+    static const struct {
+        const char *subject, *category;
+    } some[] = {{"abstract_algebra", "STEM"}, {"anatomy", "other"},      {"econometrics", "social sciences"},
+                {"law", NULL},                {"philosophy", "humanities"}, {"world_religions", "humanities"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+        const char *got = woqi_mmlu_category(some[i].subject);
+        assert_int_equal(!got, !some[i].category);
+        if (got)
+            assert_string_equal(got, some[i].category);
+    }
+}
+
+/* ---- Chat ---- */
+
+#define USER "message['content']"
+/* What Jinja makes of the models' templates (here without turns of other roles) for one user's turn " X Y". */
+static const struct {
+    const char *template, *name, *want;
+    bool bos;
+} chats[] = {
+    {"{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + " USER " + '<|im_end|>' + '\\n'}}{% endfor %}",
+     "chatml", "<|im_start|>user\n X<|im_end|>\n<|im_start|>assistant\n", false},
+    {"{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named "
+     "SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n'}}",
+     "chatml",
+     "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+     "<|im_start|>user\n X<|im_end|>\n<|im_start|>assistant\n",
+     false},
+    {"{%- if tools %}{{- '<|im_start|>system\\n' }}{%- else %}{{- '<|im_start|>system\\n' + messages[0]['content'] + "
+     "'<|im_end|>\\n' }}{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+     "<|im_end|>\\n' }}",
+     "chatml",
+     "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+     "<|im_start|>user\n X<|im_end|>\n<|im_start|>assistant\n",
+     false},
+    {"{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ " USER " | trim + '<|eot_id|>' %}"
+     "{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}",
+     "llama-3",
+     "<|start_header_id|>user<|end_header_id|>\n\nX<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", true},
+    {"{{ '<start_of_turn>' + role + '\n' + " USER " | trim + '<end_of_turn>\n' }}", "gemma",
+     "<start_of_turn>user\nX<end_of_turn>\n<start_of_turn>model\n", true},
+    {"{{ bos_token }}{{'<|user|>' + '\n' + " USER " + '<|end|>' + '\n' + '<|assistant|>' + '\n'}}", "phi-3",
+     "<|user|>\n X<|end|>\n<|assistant|>\n", true},
+    {"{{ '<|user|>\n' + " USER " + eos_token }}{{ '<|assistant|>' }}", "zephyr", "<|user|>\n X</s>\n<|assistant|>\n",
+     false},
+    {"{{ bos_token }}{{ '[INST] ' + " USER " + ' [/INST]' }}", "llama-2", "[INST]  X [/INST]", true},
+    {"{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}", "llama-2", "[INST] X [/INST]", true},
+};
+
+static void test_chat(void **state)
+{
+    struct woq_task_params p = params(WOQ_TASK_LAMBADA, write_file("c.jsonl", "{\"text\":\" X Y\"}"));
+    struct woq_task *task;
+    (void)state;
+    for (size_t i = 0; i < sizeof chats / sizeof *chats; i++) {
+        p.chat = chats[i].template;
+        task = open_task(&p);
+        assert_string_equal(info_of(task).chat, chats[i].name);
+        assert_int_equal(task->chat.bos, chats[i].bos);
+        check_prompt(task, 0, chats[i].want);
+        woq_task_close(&task);
+    }
+    static const struct {
+        const char *name, *want;
+    } named[] = {{"chatml", "<|im_start|>user\n X<|im_end|>\n<|im_start|>assistant\n"},
+                 {"phi-3", "<|user|>\n X<|end|>\n<|assistant|>\n"},
+                 {"llama-2", "[INST] X [/INST]"}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        p.chat = named[i].name;
+        task = open_task(&p);
+        check_prompt(task, 0, named[i].want);
+        woq_task_close(&task);
+    }
+    static const char *const unknown[] = {
+        "{{ 'Human: ' + message['content'] + '\\n\\nAssistant: ' }}",
+        "{{ bos_token + '[INST] ' + content + '[/INST]' }}", /* Mistral's third */
+        "{{ '<|im_start|>' + 'user' + '<|im_sep|>' + '<|im_end|>' }}"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        p.chat = unknown[i];
+        EXPECT(WOQ_ERROR_UNSUPPORTED, "is of no known form (chatml, llama-3, gemma, phi-3, zephyr, llama-2)",
+               woq_task_open(&p, &task));
+        assert_says("<|im_start|> with <|im_end|>");
+    }
+    p.chat = "vicuna";
+    EXPECT_BAD("chat 'vicuna' is no form's name; must be chatml,", woq_task_open(&p, &task));
+    p.chat = "";
+    EXPECT_BAD("chat '' is no form's name", woq_task_open(&p, &task));
+    test_expectations_met();
+}
+
+static void check_template(const char *path, const char *want)
+{
+    struct woq_checkpoint *c = NULL;
+    char *text = NULL;
+    EXPECT_OK(woq_checkpoint_open(path, NULL, &c));
+    EXPECT_OK(woq_chat_template_read(c, &text));
+    test_expectations_met();
+    assert_int_equal(!text, !want);
+    if (want)
+        assert_string_equal(text, want);
+    free(text);
+    woq_checkpoint_close(&c);
+}
+
+static void test_template_files(void **state)
+{
+    static const struct tiny_model model = {.architecture = "llama", .layers = 1, .hidden = 16, .heads = 2,
+                                            .kv_heads = 2, .head_dim = 8, .intermediate = 16, .tied = true};
+    static struct file_bytes gguf;
+    struct woq_checkpoint *c = NULL;
+    char *text = NULL;
+    (void)state;
+    assert_true(tiny_write(&model, NULL, in_root("model")));
+    check_template(in_root("model"), NULL);
+    write_file("model/tokenizer_config.json", "{\"bos_token\": \"<s>\"}");
+    check_template(in_root("model"), NULL);
+    write_file("model/tokenizer_config.json", "{\"chat_template\": \"{{ 'a\\n' }}\"}");
+    check_template(in_root("model"), "{{ 'a\n' }}");
+    write_file("model/tokenizer_config.json", "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"t\"},"
+                                              "{\"name\": \"default\", \"template\": \"d\"}]}");
+    check_template(in_root("model"), "d");
+    check_template(in_root("model/model.safetensors"), NULL);
+    write_file("model/chat_template.jinja", "{{ 'j' }}\n");
+    check_template(in_root("model"), "{{ 'j' }}\n");
+    delete ("model/chat_template.jinja");
+    write_file("model/tokenizer_config.json", "{\"chat_template\": ");
+    EXPECT_OK(woq_checkpoint_open(in_root("model"), NULL, &c));
+    EXPECT(WOQ_ERROR_INVALID_DATA, "tokenizer_config.json: no valid JSON", woq_chat_template_read(c, &text));
+    assert_null(text);
+    EXPECT_BAD("text is NULL", woq_chat_template_read(c, NULL));
+    EXPECT_BAD("checkpoint is NULL", woq_chat_template_read(NULL, &text));
+    woq_checkpoint_close(&c);
+    for (int there = 0; there < 2; there++) {
+        gguf.size = 0;
+        gguf_begin(&gguf, 3, 0, 1);
+        gguf_text(&gguf, there ? "tokenizer.chat_template" : "general.name", "{{ 'g' }}");
+        EXPECT_OK(woqi_ckpt_open_memory(WOQ_CONTAINER_GGUF, gguf.data, gguf.size, &c));
+        EXPECT_OK(woq_chat_template_read(c, &text));
+        test_expectations_met();
+        assert_int_equal(!text, !there);
+        if (there)
+            assert_string_equal(text, "{{ 'g' }}");
+        free(text);
+        woq_checkpoint_close(&c);
+    }
+    tiny_remove(in_root("model"));
+}
+
+/* ---- Statistics ---- */
+
+static bool near(double a, double b)
+{
+    return fabs(a - b) < 1e-12;
+}
+
+static void test_lambada_summary(void **state)
+{
+    struct woq_task_params p = params(
+        WOQ_TASK_LAMBADA,
+        write_file("d.jsonl", "{\"text\":\"a b\"}\n{\"text\":\"a b\"}\n{\"text\":\"a b\"}\n{\"text\":\"a b\"}\n"));
+    struct woq_task *task = open_task(&p);
+    struct woq_task_summary s;
+    /* mean −2, deviations 1 −1 0 0: sample variance 2/3, error of the mean √(2/3/4). */
+    const struct woq_prediction x[4] = {{.log_probability = -1, .answer = 1, .correct = 1},
+                                        {.log_probability = -3, .truncated = 7},
+                                        {.log_probability = -2, .answer = 1, .correct = 1},
+                                        {.log_probability = -2, .answer = 1, .correct = 1}};
+    (void)state;
+    EXPECT_OK(woq_task_summarize(task, x, 4, &s));
+    test_expectations_met();
+    assert_true(s.examples == 4 && s.correct == 3 && s.truncated == 1 && s.group_count == 1 && !s.category_count);
+    assert_true(s.accuracy == 0.75 && near(s.accuracy_error, 0.25)); /* √(3/16/3) */
+    assert_true(near(s.perplexity, exp(2)) && near(s.perplexity_error, exp(2) * sqrt(1.0 / 6)));
+    assert_true(s.groups[0].examples == 4 && s.groups[0].accuracy == 0.75 && !s.groups[0].category);
+    woq_task_summary_release(&s);
+    assert_true(!s.groups && !s.categories && !s.group_count);
+    woq_task_summary_release(&s);
+    woq_task_summary_release(NULL);
+    EXPECT_OK(woq_task_summarize(task, x, 1, &s));
+    assert_true(s.accuracy == 1 && s.accuracy_error == 0 && near(s.perplexity, exp(1)) && s.perplexity_error == 0);
+    woq_task_summary_release(&s);
+    EXPECT_BAD("count is 5; must be 1 … 4", woq_task_summarize(task, x, 5, &s));
+    EXPECT_BAD("count is 0", woq_task_summarize(task, x, 0, &s));
+    EXPECT_BAD("predictions is NULL", woq_task_summarize(task, NULL, 4, &s));
+    EXPECT_BAD("task is NULL", woq_task_summarize(NULL, x, 4, &s));
+    test_expectations_met();
+    woq_task_close(&task);
+}
+
+static void test_mmlu_summary(void **state)
+{
+    struct woq_task_params p = params(WOQ_TASK_MMLU, root);
+    struct woq_task_summary s;
+    struct woq_prediction x[6] = {{.correct = 1}, {.correct = 0}, {.correct = 1}, {.correct = 1}, {.correct = 0},
+                                  {.correct = 1}};
+    (void)state;
+    make_mmlu();
+    write_file("dev/prehistory_dev.csv", "P1,a,b,c,d,D\n");
+    write_file("test/prehistory_test.csv", "P1,a,b,c,d,D\n");
+    struct woq_task *task = open_task(&p);
+    EXPECT_OK(woq_task_summarize(task, x, 6, &s));
+    test_expectations_met();
+    assert_true(s.examples == 6 && s.correct == 4 && near(s.accuracy, 4.0 / 6));
+    assert_true(near(s.accuracy_error, sqrt(4.0 / 6 * 2 / 6 / 5)) && s.perplexity == 0 && s.perplexity_error == 0);
+    assert_int_equal(s.group_count, 3);
+    assert_true(!strcmp(s.groups[0].name, "moral_disputes") && s.groups[0].examples == 3);
+    assert_true(near(s.groups[0].accuracy, 2.0 / 3) && near(s.groups[0].accuracy_error, sqrt(2.0 / 9 / 2)));
+    assert_true(!strcmp(s.groups[1].name, "prehistory") && s.groups[1].examples == 1 && s.groups[1].accuracy == 1);
+    assert_true(s.groups[1].accuracy_error == 0);
+    assert_true(!strcmp(s.groups[2].category, "other") && s.groups[2].accuracy == 0.5);
+    assert_int_equal(s.category_count, 2); /* humanities by size: 3 of 4 */
+    assert_true(!strcmp(s.categories[0].name, "humanities") && s.categories[0].examples == 4);
+    assert_true(s.categories[0].accuracy == 0.75 && near(s.categories[0].accuracy_error, 0.25));
+    assert_true(!strcmp(s.categories[1].name, "other") && s.categories[1].accuracy == 0.5);
+    woq_task_summary_release(&s);
+    EXPECT_OK(woq_task_summarize(task, x, 4, &s)); /* the last subject is not reached */
+    assert_true(s.groups[2].examples == 0 && s.groups[2].accuracy == 0 && s.category_count == 1);
+    woq_task_summary_release(&s);
+    test_expectations_met();
+    woq_task_close(&task);
+    delete ("dev/prehistory_dev.csv");
+    delete ("test/prehistory_test.csv");
+}
+
+static void test_compare(void **state)
+{
+    const struct woq_prediction a[4] = {{.log_probability = -1, .answer = 2, .correct = 1},
+                                        {.log_probability = -2, .answer = 1, .correct = 0},
+                                        {.log_probability = -3, .answer = 0, .correct = 1},
+                                        {.log_probability = -4, .answer = 3, .correct = 0}};
+    const struct woq_prediction b[4] = {{.log_probability = -2, .answer = 2, .correct = 1},
+                                        {.log_probability = -1, .answer = 0, .correct = 1},
+                                        {.log_probability = -6, .answer = 1, .correct = 0},
+                                        {.log_probability = -5, .answer = 2, .correct = 1}};
+    struct woq_task_comparison c;
+    (void)state;
+    EXPECT_OK(woq_task_compare(a, b, 4, &c));
+    test_expectations_met();
+    /* 0 1 −1 1: mean 1/4, squares of deviations 1/16 + 9/16 + 25/16 + 9/16 = 11/4. */
+    assert_true(c.examples == 4 && c.accuracy_change == 0.25 && near(c.accuracy_change_error, sqrt(11.0 / 48)));
+    assert_true(c.gained == 2 && c.lost == 1);
+    assert_true(c.same_answers == 0.25 && near(c.same_answers_error, 0.25));
+    /* 1 −1 3 1: mean 1, squares 0 + 4 + 4 + 0. */
+    assert_true(near(c.log_perplexity_ratio, 1) && near(c.log_perplexity_ratio_error, sqrt(8.0 / 12)));
+    assert_true(near(c.log_probability_distance, 1.5));
+    EXPECT_OK(woq_task_compare(a, a, 4, &c));
+    assert_true(c.accuracy_change == 0 && c.accuracy_change_error == 0 && c.same_answers == 1);
+    assert_true(c.log_perplexity_ratio == 0 && c.log_probability_distance == 0 && !c.gained && !c.lost);
+    EXPECT_OK(woq_task_compare(a, b, 1, &c));
+    assert_true(c.accuracy_change_error == 0 && c.log_perplexity_ratio == 1);
+    EXPECT_BAD("count is 0", woq_task_compare(a, b, 0, &c));
+    EXPECT_BAD("baseline is NULL", woq_task_compare(NULL, b, 4, &c));
+    EXPECT_BAD("predictions is NULL", woq_task_compare(a, NULL, 4, &c));
+    EXPECT_BAD("out is NULL", woq_task_compare(a, b, 4, NULL));
+    test_expectations_met();
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(root) && !mkdir(in_root("dev"), 0700) && !mkdir(in_root("test"), 0700) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    delete ("");
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_csv),          cmocka_unit_test(test_csv_lines),       cmocka_unit_test(test_lambada),
+        cmocka_unit_test(test_lambada_refused), cmocka_unit_test(test_mmlu),         cmocka_unit_test(test_mmlu_refused),
+        cmocka_unit_test(test_limit),        cmocka_unit_test(test_categories),      cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_template_files), cmocka_unit_test(test_lambada_summary),
+        cmocka_unit_test(test_mmlu_summary), cmocka_unit_test(test_compare)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
