@@ -51,7 +51,7 @@ static void fuzz_tensor(const struct woq_checkpoint *c, const struct woq_tensor 
     }
 }
 
-static void fuzz_checkpoint(const struct woq_checkpoint *c)
+static inline void fuzz_checkpoint(const struct woq_checkpoint *c)
 {
     struct woq_model_config config;
     const char *key, *value;

@@ -263,6 +263,7 @@ static void test_mmlu_refused(void **state)
                  {"q,a,b,c,d,E\n", "virology_test.csv:1: the answer is 'E'; must be A … D, in a file without"},
                  {"q,a,b,c,d,1\n", "virology_test.csv:1: the answer is '1'; must be A … D"},
                  {"q,a,b,c,d,\n", "virology_test.csv:1: the answer is ''"},
+                 {"q,a,b,c,d,\x1b[1m\xff\xc3\xa9\n", "virology_test.csv:1: the answer is '?[1m?\xc3\xa9'"},
                  {"Question,choice0,choice1,choice2,choice3,answer\n", "virology_test.csv:1: the answer is 'answer'"},
                  {HEADER "q,a,b,\"c,d,0\n", "virology_test.csv:2: a quote is opened"},
                  {HEADER, "virology_test.csv: has no questions"},

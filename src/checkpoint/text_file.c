@@ -25,7 +25,8 @@ enum woq_status woqi_text_append(const char *file, struct woqi_text_file *t, con
         t->data = grown;
         t->capacity = capacity;
     }
-    memcpy(t->data + t->size, data, size);
+    if (size) /* there may be no data yet */
+        memcpy(t->data + t->size, data, size);
     t->size += size;
     return WOQ_OK;
 }

@@ -93,13 +93,6 @@ static enum woq_status take(struct woqi_ckpt_arena *arena, const struct form *fo
     return form == forms ? add_system(arena, template, out) : WOQ_OK;
 }
 
-/* Characters of a text that go on one line of a message. */
-static int shown(const char *text)
-{
-    const size_t size = strcspn(text, "\r\n");
-    return size < 60 ? (int)size : 60;
-}
-
 enum woq_status woqi_chat_find(struct woqi_ckpt_arena *arena, const char *text, struct woqi_chat *out)
 {
     const bool is_template = strchr(text, '{');
@@ -112,11 +105,11 @@ enum woq_status woqi_chat_find(struct woqi_ckpt_arena *arena, const char *text, 
         snprintf(markers + strlen(markers), sizeof markers - strlen(markers), "%s%s with %s", i ? ", " : "",
                  f->has[0], f->has[1]);
     }
+    const struct woqi_shown shown = woqi_task_show((struct woq_text){text, strlen(text)});
     if (!is_template)
         return woq_report(WOQ_ERROR_INVALID_ARGUMENT,
-                          "chat '%.*s' is no form's name; must be %s, or a chat template's text", shown(text), text,
-                          names);
+                          "chat '%s' is no form's name; must be %s, or a chat template's text", shown.text, names);
     return woq_report(WOQ_ERROR_UNSUPPORTED,
-                      "the chat template (\"%.*s…\") is of no known form (%s): looked for %s; a form can be named",
-                      shown(text), text, names, markers);
+                      "the chat template (\"%s…\") is of no known form (%s): looked for %s; a form can be named",
+                      shown.text, names, markers);
 }

@@ -30,17 +30,23 @@ static enum woq_status add_line(void *user, uint64_t line, const char *text, siz
     return woqi_task_add(r->task, &r->task->questions, &q);
 }
 
+enum woq_status woqi_lambada_parse(struct woq_task *task, const char *file, const struct woqi_text_file *text)
+{
+    struct reading reading = {task, file};
+    enum woq_status st = woqi_json_lines(file, text, add_line, &reading);
+    if (!st && !task->questions.count)
+        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has no examples; must have lines as {\"text\": \"…\"}", file);
+    return st;
+}
+
 enum woq_status woqi_lambada_read(struct woq_task *task, const char *path)
 {
-    struct woqi_text_file lines;
-    struct reading reading = {task, path};
+    struct woqi_text_file text;
     if (!woqi_task_add_subject(task, "lambada", path))
         return woqi_task_no_memory();
-    enum woq_status st = woqi_text_read(path, &lines);
+    enum woq_status st = woqi_text_read(path, &text);
     if (!st)
-        st = woqi_json_lines(path, &lines, add_line, &reading);
-    free(lines.data);
-    if (!st && !task->questions.count)
-        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has no examples; must have lines as {\"text\": \"…\"}", path);
+        st = woqi_lambada_parse(task, path, &text);
+    free(text.data);
     return st;
 }

@@ -34,10 +34,10 @@ static enum woq_status read_question(const char *file, const struct woqi_csv_rec
                           r->line, r->count);
     if (answer->size != 1 || answer->text[0] < base || answer->text[0] >= base + WOQI_CHOICES)
         return woq_report(WOQ_ERROR_INVALID_DATA,
-                          "%s:%" PRIu64 ": the answer is '%.*s'; must be %c … %c, %s the header \"question,choice0,"
+                          "%s:%" PRIu64 ": the answer is '%s'; must be %c … %c, %s the header \"question,choice0,"
                           "choice1,choice2,choice3,answer\"",
-                          file, r->line, answer->size < 20 ? (int)answer->size : 20, answer->text, base,
-                          base + WOQI_CHOICES - 1, base == '0' ? "below" : "in a file without");
+                          file, r->line, woqi_task_show(*answer).text, base, base + WOQI_CHOICES - 1,
+                          base == '0' ? "below" : "in a file without");
     *out = (struct woqi_question){.text = woqi_task_strip(r->fields[0]),
                                   .line = r->line,
                                   .answer = (uint32_t)(answer->text[0] - base)};
@@ -46,21 +46,16 @@ static enum woq_status read_question(const char *file, const struct woqi_csv_rec
     return WOQ_OK;
 }
 
-/* At most `limit` questions of a file. */
-static enum woq_status read_questions(struct woq_task *task, const char *file, uint32_t subject, uint64_t limit,
-                                      struct woqi_questions *to)
+enum woq_status woqi_mmlu_parse(struct woq_task *task, const char *file, const struct woqi_text_file *text,
+                                uint32_t subject, uint64_t limit, struct woqi_questions *to)
 {
-    struct woqi_text_file text;
     struct woqi_csv csv;
     struct woqi_csv_record record;
     struct woqi_question question;
     char base = 'A';
     uint64_t number = 0;
-    enum woq_status st = woqi_text_read(file, &text);
-    if (!st) {
-        woqi_csv_begin(file, text.data, text.size, &csv);
-        st = woqi_csv_next(&csv, &record);
-    }
+    woqi_csv_begin(file, text->data, text->size, &csv);
+    enum woq_status st = woqi_csv_next(&csv, &record);
     if (!st && is_header(&record)) {
         base = '0';
         st = woqi_csv_next(&csv, &record);
@@ -74,9 +69,19 @@ static enum woq_status read_questions(struct woq_task *task, const char *file, u
         if (!st)
             st = woqi_csv_next(&csv, &record);
     }
-    free(text.data);
     if (!st && !number && limit)
         st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has no questions", file);
+    return st;
+}
+
+static enum woq_status read_questions(struct woq_task *task, const char *file, uint32_t subject, uint64_t limit,
+                                      struct woqi_questions *to)
+{
+    struct woqi_text_file text;
+    enum woq_status st = woqi_text_read(file, &text);
+    if (!st)
+        st = woqi_mmlu_parse(task, file, &text, subject, limit, to);
+    free(text.data);
     return st;
 }
 
@@ -109,6 +114,11 @@ static enum woq_status list_subjects(struct woq_task *task, const char *folder, 
         const size_t size = strlen(entry->d_name);
         if (size <= tail || strcmp(entry->d_name + size - tail, ending) || entry->d_name[0] == '.')
             continue;
+        if (!woqi_ckpt_is_name(entry->d_name, size)) {
+            st = woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: the name of a file '%s' must be UTF-8 without control "
+                            "characters", folder, woqi_task_show((struct woq_text){entry->d_name, size}).text);
+            break;
+        }
         if (names->count == names->capacity) {
             const size_t capacity = names->capacity ? 2 * names->capacity : 64;
             char **grown = realloc(names->at, capacity * sizeof *grown);

@@ -41,6 +41,22 @@ struct woq_text woqi_task_strip(struct woq_text t)
     return woqi_task_strip_end(t);
 }
 
+struct woqi_shown woqi_task_show(struct woq_text t)
+{
+    struct woqi_shown out = {{0}};
+    size_t used = 0;
+    for (size_t at = 0, n; at < t.size && used + 8 < sizeof out.text; at += n ? n : 1) {
+        n = woqi_tok_utf8(t.text + at, t.size - at, NULL);
+        if (n && woqi_ckpt_is_name(t.text + at, n)) {
+            memcpy(out.text + used, t.text + at, n);
+            used += n;
+        } else {
+            out.text[used++] = '?';
+        }
+    }
+    return out;
+}
+
 /* ---- Examples ---- */
 
 static bool copy_text(struct woq_task *task, struct woq_text *t)

@@ -64,11 +64,20 @@ enum woq_status woqi_task_no_memory(void);
 /* The text without white space at its ends; without it at its end. */
 struct woq_text woqi_task_strip(struct woq_text text);
 struct woq_text woqi_task_strip_end(struct woq_text text);
+/* The beginning of a text as messages may have it: without what a terminal would obey. */
+struct woqi_shown {
+    char text[72];
+};
+struct woqi_shown woqi_task_show(struct woq_text text);
 
 /* ---- lambada.c, mmlu.c: all examples of the files ---- */
 /* Texts are the task's arena's. INVALID_DATA, INVALID_ARGUMENT, OUT_OF_MEMORY as woq_task_open. */
 enum woq_status woqi_lambada_read(struct woq_task *task, const char *path);
 enum woq_status woqi_mmlu_read(struct woq_task *task, const char *path, const char *split);
+/* The same of a file's bytes; file: its name. MMLU: at most `limit` questions of a subject; text is overwritten. */
+enum woq_status woqi_lambada_parse(struct woq_task *task, const char *file, const struct woqi_text_file *text);
+enum woq_status woqi_mmlu_parse(struct woq_task *task, const char *file, const struct woqi_text_file *text,
+                                uint32_t subject, uint64_t limit, struct woqi_questions *to);
 /* Appends a copy of *question, whose texts are copied too. */
 enum woq_status woqi_task_add(struct woq_task *task, struct woqi_questions *to,
                               const struct woqi_question *question);
