@@ -1,8 +1,8 @@
 /*
  * fuzz_evaluate.c: whatever bytes a benchmark task's file has.
  *
- * Bytes that begin with "{" are LAMBADA's JSON lines, all others MMLU's CSV, and a chat template: refused with a message,
- * or examples of which each gives a prompt that has its texts.
+ * Bytes that begin with "{" are LAMBADA's JSON lines, all others MMLU's CSV, and a chat template: refused with a
+ * message, or examples of which each gives a prompt that has its texts.
  */
 #include "evaluate/task.h"
 #include "fuzz_files.h"

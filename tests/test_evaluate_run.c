@@ -324,7 +324,8 @@ static void test_stories(void **state)
     const uint32_t hits = check_words(1);
     assert_true(hits > 0 && hits < WORDS - 1);
     struct woq_task *task = open_task(WOQ_TASK_MMLU, root);
-    EXPECT(WOQ_ERROR_UNSUPPORTED, "does not spell the answers", woq_task_run(task, model, tokenizer, 0, got, NULL, NULL));
+    EXPECT(WOQ_ERROR_UNSUPPORTED, "does not spell the answers",
+           woq_task_run(task, model, tokenizer, 0, got, NULL, NULL));
     test_expectations_met();
     woq_task_close(&task);
     woq_model_destroy(&model);
@@ -500,7 +501,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lambada), cmocka_unit_test(test_stories), cmocka_unit_test(test_mmlu),
-                                       cmocka_unit_test(test_resume), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lambada), cmocka_unit_test(test_stories),
+                                       cmocka_unit_test(test_mmlu), cmocka_unit_test(test_resume),
+                                       cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -27,9 +27,9 @@
  *
  * Chat: what the model would be asked (LAMBADA: the context; MMLU: the prompt with description and examples) is one
  * user's turn, and what is scored begins the assistant's turn: LAMBADA's target as it is, MMLU's letters without the
- * space. A system's turn is before it only where a ChatML template spells one out for callers that give none. The harness
- * differs: there MMLU's description becomes the system's turn, and LAMBADA's target begins with white space that the
- * assistant's turn opens with.
+ * space. A system's turn is before it only where a ChatML template spells one out for callers that give none. The
+ * harness differs: there MMLU's description becomes the system's turn, and LAMBADA's target begins with white space
+ * that the assistant's turn opens with.
  *
  * The begin-of-text token is put in front where woq_tokenizer_adds_bos says so, or the chat template.
  *
@@ -83,8 +83,8 @@ struct woq_task_info {
 /* Reads all of the files. Ownership: *out is the caller's; params are borrowed for the call.
  * Returns WOQ_OK; INVALID_ARGUMENT (a file or folder cannot be read or is missing; a folder without questions);
  * INVALID_DATA (file and line named: no JSON, no text, a text of one word; columns of a number other than 6, a quote
- * that is not closed, an answer out of range; no examples; a subject with fewer than `shots` of dev); UNSUPPORTED (a chat
- * template of no known form: the markers that were looked for are named); OUT_OF_MEMORY. */
+ * that is not closed, an answer out of range; no examples; a subject with fewer than `shots` of dev); UNSUPPORTED (a
+ * chat template of no known form: the markers that were looked for are named); OUT_OF_MEMORY. */
 WOQ_API enum woq_status woq_task_open(const struct woq_task_params *params, struct woq_task **out);
 WOQ_API void woq_task_close(struct woq_task **task); /* writes NULL; accepts NULL */
 WOQ_API enum woq_status woq_task_get_info(const struct woq_task *task, struct woq_task_info *out);
@@ -107,7 +107,8 @@ WOQ_API enum woq_status woq_task_prompt(const struct woq_task *task, uint64_t in
 /* One example's outcome. Plain numbers, so that a caller can store and reload them; it will not grow. Logarithms are
  * natural. */
 struct woq_prediction {
-    double log_probability; /* LAMBADA: Σ ln p of the target's tokens; MMLU: ln p of the right letter, among all tokens */
+    double log_probability; /* LAMBADA: Σ ln p of the target's tokens; MMLU: ln p of the right letter, among all
+                             * tokens */
     double choices[4];      /* MMLU: ln p of the letters A … D, among all tokens; LAMBADA: 0 */
     uint32_t answer;        /* MMLU: 0 … 3, the likeliest of the letters, the first of equals; LAMBADA: 1 = all of the
                              * target's tokens are the likeliest in their places, 0 = not */

@@ -67,8 +67,8 @@ static enum woq_status compare_letters(struct woqi_encoder *e, const struct ids 
     }
     if (!right)
         return woq_report(WOQ_ERROR_UNSUPPORTED,
-                          "woq_task_run: the vocabulary does not spell the answers A, B, C, D with as many tokens each, "
-                          "of which only the last differs");
+                          "woq_task_run: the vocabulary does not spell the answers A, B, C, D with as many tokens "
+                          "each, of which only the last differs");
     e->letters.common = (uint32_t)(n - 1 - prompt);
     for (int i = 0; i < WOQI_CHOICES; i++)
         e->letters.last[i] = whole[i].at[n - 1];
