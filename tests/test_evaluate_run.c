@@ -19,7 +19,7 @@
 #include "support/tiny_model.h"
 #include "tokenizer/tokenizer_impl.h"
 
-enum { CONTEXT = 360, BATCH = 48, TEXT = 8192, SHOTS = 2, QUESTIONS = 5, WORDS = 21 };
+enum { CONTEXT = 360, BATCH = 48, TEXT = 8192, SHOTS = 2, QUESTIONS = 5, WORDS = 22 };
 
 static struct woq_device *dev;
 static struct woq_model *model; /* the one at hand, and its tokenizer */
@@ -71,6 +71,7 @@ static const char *const words[WORDS][2] = {
     {"He put it in the", " box"},
     {"The end of the", " day"},
     {"Thank", " you"},
+    {"@", " play"}, /* for the small model only the begin-of-text token is before it */
 };
 
 static void repeat(char *out, size_t size, const char *text)

@@ -141,6 +141,8 @@ static void test_lambada(void **state)
     assert_true(e.number == 1 && e.answer == 1 && !strcmp(e.group, "lambada"));
     assert_int_equal(task->questions.at[1].line, 3);
     EXPECT_BAD("index is 3; the task has 3", woq_task_get_example(task, 3, &e));
+    EXPECT_BAD("text is NULL", woq_task_prompt(task, 0, NULL, &(size_t){0}));
+    EXPECT_BAD("size is NULL", woq_task_prompt(task, 0, &(char *){NULL}, NULL));
     test_expectations_met();
     woq_task_close(&task);
     assert_null(task);

@@ -106,7 +106,7 @@ static enum woq_status fit(const struct woqi_encoder *e, const struct woqi_quest
 {
     const bool bos = (e->flags & WOQ_ENCODE_BOS) && woq_tokenizer_bos(e->tokenizer) >= 0;
     const size_t limit = e->context, most = ids->count < limit ? ids->count : limit;
-    if (most < (size_t)scored + 1 + bos)
+    if (most < (size_t)scored + 1)
         return fail(e, q, WOQ_ERROR_INVALID_ARGUMENT,
                     "the model's context has no room for what is scored and a token before it; must be longer");
     memmove(ids->at + bos, ids->at + (ids->count - most) + bos, (most - bos) * sizeof *ids->at);

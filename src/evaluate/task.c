@@ -279,7 +279,9 @@ enum woq_status woq_task_prompt(const struct woq_task *task, uint64_t index, cha
         *text = NULL;
     if (size)
         *size = 0;
-    enum woq_status st = find("woq_task_prompt", task, index, text && size ? text : NULL, &q);
+    if (!text || !size)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "woq_task_prompt: %s is NULL", text ? "size" : "text");
+    enum woq_status st = find("woq_task_prompt", task, index, text, &q);
     if (!st)
         st = woqi_prompt_write(task, q, 0, &prompt);
     if (!st)
