@@ -32,3 +32,8 @@ for gguf in "$shared/stories260K/stories260K.gguf" "$model"; do
     "$python" tests/perplexity_compare.py "$build/tools/woq" "$gguf" "$shared/wikitext-2/wiki.valid.tokens" \
         "${libraries[@]}"
 done
+if [ -d "$shared/mmlu" ]; then
+    "$python" tests/interop_tasks.py "$build/tools/woq" "$model" "$shared"
+else
+    echo "skip: there is no $shared/mmlu"
+fi
