@@ -463,6 +463,7 @@ static double perplexity(const char *model)
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     struct woq_model *m = NULL;
     struct woq_perplexity result = {.struct_size = sizeof result};
+    struct woq_text_params params = WOQ_TEXT_PARAMS_INIT;
     int32_t *tokens;
     size_t size, count;
     char *text = read_all(in_root("probe.txt"), &size);
@@ -470,7 +471,11 @@ static double perplexity(const char *model)
     EXPECT_OK(woq_tokenizer_create(c, &tokenizer));
     EXPECT_OK(woq_tokenizer_encode(tokenizer, text, size, 0, &tokens, &count));
     EXPECT_OK(woq_model_create(device, c, &p, &m));
-    EXPECT_OK(woq_model_perplexity(m, tokens, count, SIZE, woq_tokenizer_bos(tokenizer), 0, NULL, NULL, &result));
+    params.tokens = tokens;
+    params.count = count;
+    params.window = SIZE;
+    params.bos = woq_tokenizer_bos(tokenizer);
+    EXPECT_OK(woq_model_perplexity(m, &params, &result));
     test_expectations_met();
     free(result.window_nll);
     free(tokens);

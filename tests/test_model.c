@@ -266,6 +266,62 @@ static bool count_steps(void *user, uint64_t done, uint64_t total, double perple
     return done < 2 || *steps != 2 || total != 3 || steps[1] != 1; /* steps[1]: stop at the second */
 }
 
+static enum woq_status perplexity_of(struct woq_model *m, const int32_t *tokens, size_t count, uint32_t window,
+                                     uint32_t stride, int32_t bos, uint64_t most, uint64_t *steps,
+                                     struct woq_perplexity *out)
+{
+    const struct woq_text_params params = {sizeof params, tokens, count, window, stride, bos, most,
+                                           steps ? count_steps : NULL, steps};
+    return woq_model_perplexity(m, &params, out);
+}
+
+/* Each window of `window` tokens from `from` on, whose last `scored` count: the mean of what the model in double says. */
+static double plain_nll(const int32_t *from, uint32_t window, uint32_t scored, int32_t bos)
+{
+    static double logits[TINY_CONTEXT * TINY_VOCABULARY];
+    int32_t input[TINY_CONTEXT];
+    double mean = 0;
+    memcpy(input, from, window * sizeof *input);
+    input[0] = bos < 0 ? input[0] : bos;
+    assert_true(tiny_logits(&llama, NULL, input, window, logits));
+    for (uint32_t t = window - 1 - scored; t < window - 1; t++) {
+        double total = 0;
+        for (int i = 0; i < TINY_VOCABULARY; i++)
+            total += exp(logits[t * TINY_VOCABULARY + (uint32_t)i]);
+        mean += (log(total) - logits[t * TINY_VOCABULARY + (uint32_t)input[t + 1]]) / scored;
+    }
+    return mean;
+}
+
+/* One begins each `stride` tokens. */
+static void test_strided(void **state)
+{
+    enum { WINDOW = 24 };
+    static const uint32_t strides[] = {1, 7, 12, WINDOW - 1};
+    struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
+    struct woq_perplexity got;
+    (void)state;
+    p.x_type = WOQ_F32;
+    struct woq_model *m = make(&llama, &p);
+    for (size_t s = 0; s < sizeof strides / sizeof *strides; s++)
+        for (int32_t bos = -1; bos < 2; bos += 2) {
+            const uint64_t most = strides[s] == 1 ? 5 : 0, all = (TOKENS - WINDOW) / strides[s] + 1;
+            double sum = 0;
+            EXPECT_OK(perplexity_of(m, text, TOKENS, WINDOW, strides[s], bos, most, NULL, &got));
+            assert_int_equal(got.windows, most ? most : all);
+            assert_int_equal(got.scored, got.windows * strides[s]);
+            for (uint64_t w = 0; w < got.windows; w++) {
+                const double want = plain_nll(text + w * strides[s], WINDOW, strides[s], bos);
+                assert_true(fabs(got.window_nll[w] - want) < 1e-4);
+                sum += want;
+            }
+            assert_true(fabs(log(got.perplexity) - sum / (double)got.windows) < 1e-4);
+            free(got.window_nll);
+        }
+    woq_model_destroy(&m);
+    test_expectations_met();
+}
+
 static void test_perplexity(void **state)
 {
     enum { WINDOW = 24, WINDOWS = 3, SCORED = WINDOW - WINDOW / 2 - 1 };
@@ -277,7 +333,7 @@ static void test_perplexity(void **state)
     (void)state;
     p.x_type = WOQ_F32;
     struct woq_model *m = make(&llama, &p);
-    EXPECT_OK(woq_model_perplexity(m, text, TOKENS, WINDOW, 1, 0, count_steps, steps, &got));
+    EXPECT_OK(perplexity_of(m, text, TOKENS, WINDOW, 0, 1, 0, steps, &got));
     assert_int_equal(got.windows, WINDOWS);
     assert_int_equal(got.scored, WINDOWS * SCORED);
     for (int w = 0; w < WINDOWS; w++) {
@@ -301,24 +357,27 @@ static void test_perplexity(void **state)
     assert_true(fabs(got.perplexity / exp(sum / n) - 1) < 1e-4);
     assert_true(fabs(got.standard_error / (exp(sum / n) * sqrt(variance / (n - 1))) - 1) < 1e-3);
     free(got.window_nll);
-    EXPECT_OK(woq_model_perplexity(m, text, TOKENS, WINDOW, -1, 1, NULL, NULL, &got));
+    EXPECT_OK(perplexity_of(m, text, TOKENS, WINDOW, 0, -1, 1, NULL, &got));
     assert_int_equal(got.windows, 1);
     free(got.window_nll);
     steps[0] = 0;
     steps[1] = 1;
     EXPECT(WOQ_ERROR_TIMEOUT, "2 of 3",
-           woq_model_perplexity(m, text, TOKENS, WINDOW, 1, 0, count_steps, steps, &got));
+           perplexity_of(m, text, TOKENS, WINDOW, 0, 1, 0, steps, &got));
     assert_null(got.window_nll);
-#define PERPLEXITY(tokens, count, window, bos) \
-    woq_model_perplexity(m, tokens, count, window, bos, 0, NULL, NULL, &got)
+#define PERPLEXITY(tokens, count, window, bos) perplexity_of(m, tokens, count, window, 0, bos, 0, NULL, &got)
     EXPECT_BAD("tokens", PERPLEXITY(NULL, TOKENS, WINDOW, -1));
     EXPECT_BAD("two windows", PERPLEXITY(text, 2 * WINDOW - 1, WINDOW, -1));
     EXPECT_BAD("even", PERPLEXITY(text, TOKENS, 25, -1));
     EXPECT_BAD("even", PERPLEXITY(text, TOKENS, 2, -1));
     EXPECT_BAD("96", PERPLEXITY(text, TOKENS, 98, -1));
     EXPECT_BAD("bos", PERPLEXITY(text, TOKENS, WINDOW, TINY_VOCABULARY));
-    EXPECT_BAD("model", woq_model_perplexity(NULL, text, TOKENS, WINDOW, 1, 0, NULL, NULL, &got));
-    EXPECT_BAD("out", woq_model_perplexity(m, text, TOKENS, WINDOW, 1, 0, NULL, NULL, NULL));
+    EXPECT_BAD("stride is 24", perplexity_of(m, text, TOKENS, WINDOW, WINDOW, -1, 0, NULL, &got));
+    EXPECT_BAD("a window needs 24", perplexity_of(m, text, WINDOW - 1, WINDOW, 4, -1, 0, NULL, &got));
+    EXPECT_BAD("model", perplexity_of(NULL, text, TOKENS, WINDOW, 0, 1, 0, NULL, &got));
+    EXPECT_BAD("out", perplexity_of(m, text, TOKENS, WINDOW, 0, 1, 0, NULL, NULL));
+    EXPECT_BAD("text is NULL", woq_model_perplexity(m, NULL, &got));
+    EXPECT_BAD("WOQ_TEXT_PARAMS_INIT", woq_model_perplexity(m, &(struct woq_text_params){.tokens = text}, &got));
 #undef PERPLEXITY
     woq_model_destroy(&m);
     test_expectations_met();
@@ -536,7 +595,8 @@ int main(void)
         cmocka_unit_test(test_host_operators), cmocka_unit_test(test_architectures),
         cmocka_unit_test(test_rope),           cmocka_unit_test(test_quantized),
         cmocka_unit_test(test_mixed_types),    cmocka_unit_test(test_info),           cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_perplexity),     cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_perplexity),     cmocka_unit_test(test_strided),
+        cmocka_unit_test(test_generate),
         cmocka_unit_test(test_refused),        cmocka_unit_test(test_broken_files),
         cmocka_unit_test(test_allocation_failure)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

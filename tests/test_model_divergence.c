@@ -204,6 +204,12 @@ static bool count_steps(void *user, uint64_t done, uint64_t total, double perple
     return done != steps[1];
 }
 
+static struct woq_text_params params_of(int32_t bos, uint32_t stride, uint64_t *steps)
+{
+    return (struct woq_text_params){sizeof(struct woq_text_params), text, TOKENS, WINDOW, stride, bos, 0,
+                                    steps ? count_steps : NULL, steps};
+}
+
 static void test_models(void **state)
 {
     struct woq_perplexity perplexities[MODELS], alone;
@@ -212,12 +218,13 @@ static void test_models(void **state)
     (void)state;
     for (int32_t bos = -1; bos < 2; bos += 2) {
         memset(steps, 0, sizeof steps);
-        EXPECT_OK(woq_model_divergence(models, MODELS, text, TOKENS, WINDOW, bos, 0, count_steps, steps, perplexities,
-                                       out));
+        struct woq_text_params params = params_of(bos, 0, steps);
+        EXPECT_OK(woq_model_divergence(models, MODELS, &params, perplexities, out));
+        params.progress = NULL;
         test_expectations_met();
         assert_int_equal(steps[0], WINDOWS * MODELS);
         for (int i = 0; i < MODELS; i++) {
-            EXPECT_OK(woq_model_perplexity(models[i], text, TOKENS, WINDOW, bos, 0, NULL, NULL, &alone));
+            EXPECT_OK(woq_model_perplexity(models[i], &params, &alone));
             assert_int_equal(perplexities[i].windows, alone.windows);
             assert_int_equal(perplexities[i].scored, alone.scored);
             assert_true(fabs(perplexities[i].perplexity / alone.perplexity - 1) < 1e-6);
@@ -241,7 +248,9 @@ static void test_models(void **state)
     }
     /* Itself, in one object; one window has no scatter. */
     struct woq_model *twice[] = {models[3], models[3]};
-    EXPECT_OK(woq_model_divergence(twice, 2, text, TOKENS, WINDOW, -1, 1, NULL, NULL, perplexities, out));
+    struct woq_text_params once = params_of(-1, 0, NULL);
+    once.max_windows = 1;
+    EXPECT_OK(woq_model_divergence(twice, 2, &once, perplexities, out));
     assert_true(out[0].mean == 0 && out[0].max == 0 && out[0].agreement == 1 && perplexities[1].windows == 1);
     assert_true(out[0].standard_error == 0 && perplexities[0].perplexity == perplexities[1].perplexity);
     for (int i = 0; i < 2; i++)
@@ -249,6 +258,60 @@ static void test_models(void **state)
     free(out[0].window_kl);
     free(out[0].window_agreement);
     test_expectations_met();
+}
+
+/* Scores of one run, and of one that goes on where another stopped, with what was scored before in its arrays alone. */
+static void test_goes_on(void **state)
+{
+    enum { STRIDE = 5, MOST = (TOKENS - WINDOW) / STRIDE + 1, FIRST = 3 };
+    static double nll[2][2][MOST * STRIDE], kl[2][MOST * STRIDE], seconds[MOST];
+    static uint8_t same[2][MOST * STRIDE];
+    struct woq_model *pair[] = {models[0], models[3]};
+    struct woq_text_params params = params_of(1, STRIDE, NULL);
+    struct woq_perplexity perplexity;
+    struct woq_divergence divergence, made;
+    uint64_t windows;
+    uint32_t scored;
+    (void)state;
+    EXPECT_OK(woq_text_windows(&params, &windows, &scored));
+    assert_true(windows == MOST && scored == STRIDE);
+    struct woq_text_scores scores[2][2];
+    for (int i = 0; i < 2; i++) {
+        scores[i][0] = (struct woq_text_scores){nll[i][0], NULL, NULL, seconds};
+        scores[i][1] = (struct woq_text_scores){nll[i][1], kl[i], same[i], seconds};
+    }
+    EXPECT_OK(woq_model_score_text(pair, 2, &params, 0, scores[0]));
+    memcpy(nll[1][0], nll[0][0], FIRST * STRIDE * sizeof(double));
+    memcpy(nll[1][1], nll[0][1], FIRST * STRIDE * sizeof(double));
+    memcpy(kl[1], kl[0], FIRST * STRIDE * sizeof(double));
+    memcpy(same[1], same[0], FIRST * STRIDE);
+    EXPECT_OK(woq_model_score_text(pair, 2, &params, FIRST, scores[1]));
+    assert_memory_equal(nll[0], nll[1], sizeof nll[0]);
+    assert_memory_equal(kl[0], kl[1], sizeof kl[0]);
+    assert_memory_equal(same[0], same[1], sizeof same[0]);
+
+    struct woq_perplexity perplexities[2];
+    EXPECT_OK(woq_model_divergence(pair, 2, &params, perplexities, &divergence));
+    EXPECT_OK(woq_text_perplexity(&scores[1][1], windows, scored, &perplexity));
+    EXPECT_OK(woq_text_divergence(&scores[1][1], windows, scored, &made));
+    assert_true(perplexity.perplexity == perplexities[1].perplexity && made.mean == divergence.mean && made.mean > 0 &&
+                made.p99 == divergence.p99 && made.agreement == divergence.agreement);
+    assert_int_equal(perplexity.scored, MOST * STRIDE);
+
+    EXPECT_BAD("first is 55", woq_model_score_text(pair, 2, &params, MOST + 1, scores[1]));
+    EXPECT_BAD("model_count is 0", woq_model_score_text(pair, 0, &params, 0, scores[1]));
+    EXPECT_BAD("array of scores[1] is NULL", woq_model_score_text(pair, 2, &params, 0, (struct woq_text_scores[2]){
+        scores[0][0], {nll[0][1], NULL, same[0], seconds}}));
+    EXPECT_BAD("kl or scores->same", woq_text_divergence(&scores[1][0], windows, scored, &(struct woq_divergence){0}));
+    EXPECT_BAD("no windows", woq_text_perplexity(&scores[1][0], 0, scored, &(struct woq_perplexity){0}));
+    test_expectations_met();
+    for (int i = 0; i < 2; i++)
+        free(perplexities[i].window_nll);
+    free(perplexity.window_nll);
+    free(divergence.window_kl);
+    free(divergence.window_agreement);
+    free(made.window_kl);
+    free(made.window_agreement);
 }
 
 static void test_refused(void **state)
@@ -259,14 +322,15 @@ static void test_refused(void **state)
     struct woq_model *unlike[] = {models[0], &other};
     uint64_t steps[2] = {0, 6};
     (void)state;
-    EXPECT(WOQ_ERROR_TIMEOUT, "6 of 48", woq_model_divergence(models, MODELS, text, TOKENS, WINDOW, -1, 0, count_steps,
-                                                              steps, perplexities, out));
+    const struct woq_text_params params = params_of(-1, 0, steps);
+    EXPECT(WOQ_ERROR_TIMEOUT, "6 of 48", woq_model_divergence(models, MODELS, &params, perplexities, out));
     for (int i = 0; i < MODELS; i++)
         assert_null(perplexities[i].window_nll);
     for (int i = 0; i < MODELS - 1; i++)
         assert_true(!out[i].window_kl && !out[i].window_agreement && out[i].struct_size == sizeof out[i]);
 #define DIVERGENCE(list, listed, tokens, count, window, bos) \
-    woq_model_divergence(list, listed, tokens, count, window, bos, 0, NULL, NULL, perplexities, out)
+    woq_model_divergence(list, listed, &(struct woq_text_params){sizeof(struct woq_text_params), tokens, count, window, 0, \
+                         bos, 0, NULL, NULL}, perplexities, out)
     EXPECT_BAD("models is NULL", DIVERGENCE(NULL, 2, text, TOKENS, WINDOW, -1));
     EXPECT_BAD("models[1] is NULL", DIVERGENCE(with_none, 2, text, TOKENS, WINDOW, -1));
     EXPECT_BAD("model_count is 1", DIVERGENCE(models, 1, text, TOKENS, WINDOW, -1));
@@ -282,8 +346,9 @@ static void test_refused(void **state)
     other.batch = WINDOW - 2; /* each model's batch counts */
     EXPECT_BAD("4 to 22", DIVERGENCE(unlike, 2, text, TOKENS, WINDOW, -1));
 #undef DIVERGENCE
-    EXPECT_BAD("perplexities", woq_model_divergence(models, 2, text, TOKENS, WINDOW, -1, 0, NULL, NULL, NULL, out));
-    EXPECT_BAD("out", woq_model_divergence(models, 2, text, TOKENS, WINDOW, -1, 0, NULL, NULL, perplexities, NULL));
+    EXPECT_BAD("text is NULL", woq_model_divergence(models, 2, NULL, perplexities, out));
+    EXPECT_BAD("perplexities", woq_model_divergence(models, 2, &params, NULL, out));
+    EXPECT_BAD("out", woq_model_divergence(models, 2, &params, perplexities, NULL));
     test_expectations_met();
 }
 
@@ -312,6 +377,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_models),
+                                       cmocka_unit_test(test_goes_on),
                                        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

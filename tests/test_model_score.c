@@ -239,17 +239,22 @@ static void test_others_unchanged(void **state)
 {
     static float before[BATCH * TINY_VOCABULARY], after[BATCH * TINY_VOCABULARY];
     struct woq_perplexity p, q;
+    struct woq_text_params text = WOQ_TEXT_PARAMS_INIT;
     uint32_t seed = 4;
     (void)state;
     begin(&seed, TINY_VOCABULARY, PREFIX);
     while (task.count < 8)
         add_any(&seed, LONGEST);
+    text.tokens = task.prefix;
+    text.count = PREFIX;
+    text.window = 32;
+    text.bos = 1;
     woq_model_reset(tiny);
     EXPECT_OK(woq_model_forward(tiny, task.prefix, BATCH, before, BATCH));
-    EXPECT_OK(woq_model_perplexity(tiny, task.prefix, PREFIX, 32, 1, 0, NULL, NULL, &p));
+    EXPECT_OK(woq_model_perplexity(tiny, &text, &p));
     EXPECT_OK(woq_model_score(tiny, task.prefix, PREFIX, task.sequences, task.count, task.scores));
     EXPECT_OK(woq_model_forward(tiny, task.prefix, BATCH, after, BATCH));
-    EXPECT_OK(woq_model_perplexity(tiny, task.prefix, PREFIX, 32, 1, 0, NULL, NULL, &q));
+    EXPECT_OK(woq_model_perplexity(tiny, &text, &q));
     assert_memory_equal(before, after, sizeof before);
     assert_true(p.perplexity == q.perplexity);
     free(p.window_nll);

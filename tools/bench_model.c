@@ -68,8 +68,13 @@ static enum woq_status measure_windows(const struct bench_model_options *o, stru
     struct woq_perplexity result = {.struct_size = sizeof result};
     const size_t count = (size_t)MOST_WINDOWS * o->window;
     int32_t *ids = random_tokens(count, row->info.config.vocabulary);
-    enum woq_status st =
-        woq_model_perplexity(model, ids, count, o->window, -1, 0, note_window, &w, &result);
+    struct woq_text_params text = WOQ_TEXT_PARAMS_INIT;
+    text.tokens = ids;
+    text.count = count;
+    text.window = o->window;
+    text.progress = note_window;
+    text.progress_user = &w;
+    enum woq_status st = woq_model_perplexity(model, &text, &result);
     free(ids);
     free(result.window_nll);
     if (st == WOQ_ERROR_TIMEOUT && w.enough) /* stopped by note_window */

@@ -204,7 +204,6 @@ if "$woq" eval --help >/dev/null 2>&1; then
     expect 2 'below the window of 512' eval "$dir/empty.gguf" --stride 512 --prompt x
     expect 2 'exact, rounded or fixed16' eval "$dir/empty.gguf" --math exact,f16 --prompt x
     expect 2 'give --text FILE' eval "$dir/empty.gguf" --weights f16,w8 --kl --prompt x
-    expect 2 'kl does not go with --stride' eval "$dir/empty.gguf" --weights f16,w8 --kl --stride 8 --text "$dir/none.txt"
     expect 2 'give another one, or several --weights' eval "$dir/empty.gguf" --kl --text "$dir/none.txt"
     expect 2 "did you mean '--weights'" eval "$dir/empty.gguf" --weigths f16
     expect 1 'not UTF-8 at byte 3' eval "$dir/empty.gguf" --text "$dir/latin.txt"

@@ -241,8 +241,6 @@ static int check(const struct request *r)
                           e->window);
     if (e->kl && !e->text_file)
         return tool_usage(command, "--kl compares predictions of a text: give --text FILE");
-    if (e->kl && e->stride)
-        return tool_usage(command, "--kl does not go with --stride: it is defined over disjoint windows");
     if (e->kl && r->count < 2)
         return tool_usage(command, "--kl compares with the first model: give another one, or several --weights");
     return TOOL_OK;

@@ -61,17 +61,15 @@ struct eval_loaded {
 bool eval_load(const struct eval_options *options, struct woq_device *device, struct eval_model *model,
                struct eval_loaded *out);
 int32_t eval_bos(const struct eval_loaded *loaded); /* of a window; -1 = none */
+/* Of the model's ids; the caller adds what is to be told of progress. */
+struct woq_text_params eval_text(const struct eval_options *options, const struct eval_loaded *loaded,
+                                 const struct eval_model *model);
 bool eval_measure(const struct eval_options *options, struct eval_loaded *loaded, struct eval_model *model);
 bool eval_continue(const struct eval_options *options, struct eval_loaded *loaded, struct eval_model *model);
 void eval_release(struct eval_loaded *loaded);
 bool eval_give_up(struct eval_model *model, const char *format, ...) TOOL_PRINTF(2, 3);
 bool eval_good(struct eval_model *model, enum woq_status status); /* else woq_last_message is the reason */
 
-/* Perplexity where each window begins `stride` tokens after the last and scores its last `stride`. */
-enum woq_status eval_strided(struct woq_model *model, const struct eval_options *options,
-                             const int32_t *ids, size_t count, int32_t bos, uint32_t vocabulary,
-                             woq_eval_progress_fn *progress, void *user,
-                             struct woq_perplexity *out);
 /* Fills paired, change and change_error of all models but the first. */
 void eval_pair(struct eval_model *models, size_t count);
 

@@ -49,18 +49,25 @@ int32_t eval_bos(const struct eval_loaded *l)
     return woq_tokenizer_adds_bos(l->tokenizer) ? woq_tokenizer_bos(l->tokenizer) : -1;
 }
 
+struct woq_text_params eval_text(const struct eval_options *o, const struct eval_loaded *l, const struct eval_model *m)
+{
+    struct woq_text_params text = WOQ_TEXT_PARAMS_INIT;
+    text.tokens = m->ids;
+    text.count = m->id_count;
+    text.window = o->window;
+    text.stride = o->stride;
+    text.bos = eval_bos(l);
+    return text;
+}
+
 bool eval_measure(const struct eval_options *o, struct eval_loaded *l, struct eval_model *m)
 {
     struct eval_bar bar;
-    const int32_t bos = eval_bos(l);
-    enum woq_status st;
+    struct woq_text_params text = eval_text(o, l, m);
+    text.progress = eval_bar_step;
+    text.progress_user = &bar;
     eval_bar_begin(&bar, o->progress, o->window - 1, "%s: perplexity", m->weights.name);
-    if (o->stride)
-        st = eval_strided(l->model, o, m->ids, m->id_count, bos, m->info.config.vocabulary,
-                          eval_bar_step, &bar, &m->perplexity);
-    else
-        st = woq_model_perplexity(l->model, m->ids, m->id_count, o->window, bos, 0, eval_bar_step, &bar,
-                                  &m->perplexity);
+    const enum woq_status st = woq_model_perplexity(l->model, &text, &m->perplexity);
     m->rate = bar.rate;
     eval_bar_end(&bar);
     return eval_good(m, st);

@@ -63,16 +63,17 @@ static void load_all(const struct eval_options *o, struct woq_device *device, st
     }
 }
 
-static void measure_all(const struct eval_options *o, int32_t bos, struct group *g)
+static void measure_all(const struct eval_options *o, struct group *g)
 {
     const size_t n = g->count;
     struct times t = {.models = n, .warm = tool_alloc(n, sizeof *t.warm)};
     struct woq_perplexity *perplexities = tool_alloc(n, sizeof *perplexities);
     struct woq_divergence *divergences = tool_alloc(n, sizeof *divergences);
-    const struct eval_model *base = g->rows[0];
+    struct woq_text_params text = eval_text(o, &g->loaded[0], g->rows[0]);
+    text.progress = step;
+    text.progress_user = &t;
     eval_bar_begin(&t.bar, o->progress, o->window - 1, "%zu models: divergence", n);
-    const enum woq_status st = woq_model_divergence(g->models, (uint32_t)n, base->ids, base->id_count, o->window, bos,
-                                                    0, step, &t, perplexities, divergences);
+    const enum woq_status st = woq_model_divergence(g->models, (uint32_t)n, &text, perplexities, divergences);
     eval_bar_end(&t.bar);
     for (size_t i = 0; i < n; i++) {
         struct eval_model *m = g->rows[i];
@@ -95,7 +96,7 @@ void eval_run_together(const struct eval_options *o, struct woq_device *device, 
                       tool_alloc(count, sizeof *g.models), 0};
     load_all(o, device, models, count, &g);
     if (g.count > 1)
-        measure_all(o, eval_bos(&g.loaded[0]), &g);
+        measure_all(o, &g);
     else if (g.count)
         models[0].done = eval_measure(o, &g.loaded[0], &models[0]);
     for (size_t i = 0; i < count; i++) {

@@ -79,8 +79,32 @@ WOQ_API enum woq_status woq_model_forward(struct woq_model *model, const int32_t
 WOQ_API void woq_model_reset(struct woq_model *model);             /* empties the KV cache */
 WOQ_API uint32_t woq_model_position(const struct woq_model *model); /* tokens in the KV cache */
 
-/* Perplexity over disjoint windows as llama.cpp defines it: the last window − window/2 − 1 tokens of
- * each are scored, a tail that fills no window is dropped. */
+/* ---- Models on a text ---- */
+
+typedef bool woq_eval_progress_fn(void *user, uint64_t done, uint64_t total, double perplexity);
+
+/* A text in windows. A model reads each on its own, all but its last token, and the last predictions are scored. */
+struct woq_text_params {
+    size_t struct_size;
+    const int32_t *tokens; /* [count] */
+    size_t count;
+    uint32_t window;       /* tokens: even, 4 to the model's batch */
+    uint32_t stride;       /* 0: windows are disjoint and their last window − window/2 − 1 tokens scored, as llama.cpp's
+                            * perplexity does; else below window: one begins each `stride` tokens, of which the last
+                            * `stride` are scored. A tail that fills no window is dropped */
+    int32_t bos;           /* token put in place of a window's first, −1 = none */
+    uint64_t max_windows;  /* 0 = all */
+    woq_eval_progress_fn *progress; /* after each window of each model, with that model's perplexity so far; false
+                                     * stops; NULL = none */
+    void *progress_user;
+};
+#define WOQ_TEXT_PARAMS_INIT {sizeof(struct woq_text_params), NULL, 0, 512, 0, -1, 0, NULL, NULL}
+
+/* How many windows the text gives, 0 if it is too short, and how many tokens of each are scored.
+ * Returns WOQ_OK; INVALID_ARGUMENT (window, stride). */
+WOQ_API enum woq_status woq_text_windows(const struct woq_text_params *text, uint64_t *windows, uint32_t *scored);
+
+/* How well a model predicts a text. */
 struct woq_perplexity {
     size_t struct_size;
     double perplexity, standard_error;
@@ -88,14 +112,10 @@ struct woq_perplexity {
     double *window_nll; /* [windows] mean negative log-likelihood; malloc'ed, the caller's to free */
     double seconds;
 };
-typedef bool woq_eval_progress_fn(void *user, uint64_t done, uint64_t total, double perplexity);
 
-/* window: tokens, even, ≤ context and batch. bos: token put in place of a window's first, −1 = none.
- * max_windows: 0 = all. Returns as woq_model_forward; INVALID_ARGUMENT (fewer than 2 windows of tokens);
- * TIMEOUT (stopped by progress). */
-WOQ_API enum woq_status woq_model_perplexity(struct woq_model *model, const int32_t *tokens, size_t count,
-                                     uint32_t window, int32_t bos, uint64_t max_windows,
-                                     woq_eval_progress_fn *progress, void *user,
+/* Returns as woq_model_forward; INVALID_ARGUMENT (fewer than two disjoint windows of tokens, or than one with a
+ * stride); TIMEOUT (stopped by progress). */
+WOQ_API enum woq_status woq_model_perplexity(struct woq_model *model, const struct woq_text_params *text,
                                      struct woq_perplexity *out);
 
 /* How far a model's predictions are from a baseline's over the tokens that woq_model_perplexity scores, as
@@ -112,16 +132,38 @@ struct woq_divergence {
 };
 
 /* models [model_count ≥ 2], the first the baseline; perplexities [model_count]; out [model_count − 1], of those
- * after the first. Arguments in between as for woq_model_perplexity. Each window runs through all models in turn,
- * so that all must be loaded; what else is held is the baseline's logits of one window, (window/2 − 1) ×
- * vocabulary floats, and 8 bytes a scored token and model. A model's seconds are those of its windows,
- * comparison included. progress is called after each window of each model, with that model's perplexity.
+ * after the first. Each window runs through all models in turn, so that all must be loaded; what else is held is the
+ * baseline's logits of one window, scored × vocabulary floats, and 17 bytes a scored token and model. A model's
+ * seconds are those of its windows, comparison included.
  * Returns as woq_model_perplexity; INVALID_ARGUMENT (vocabularies of different sizes). After a failure nothing
  * is to be freed. */
 WOQ_API enum woq_status woq_model_divergence(struct woq_model *const *models, uint32_t model_count,
-                                     const int32_t *tokens, size_t count, uint32_t window, int32_t bos,
-                                     uint64_t max_windows, woq_eval_progress_fn *progress, void *user,
-                                     struct woq_perplexity *perplexities, struct woq_divergence *out);
+                                     const struct woq_text_params *text, struct woq_perplexity *perplexities,
+                                     struct woq_divergence *out);
+
+/* What one model made of a text, token by token: what the two above are computed from, for callers that keep it, as
+ * to go on after an interruption. The arrays are the caller's. */
+struct woq_text_scores {
+    double *nll;     /* [windows][scored] negative log-likelihoods, nats */
+    double *kl;      /* [windows][scored] divergence from the baseline; NULL of the baseline itself */
+    uint8_t *same;   /* [windows][scored] 1: the likeliest token is the baseline's; NULL likewise */
+    double *seconds; /* [windows] that the model took */
+};
+
+/* Runs the windows from `first` on through all models (model_count ≥ 1) in turn; scores [model_count] hold those
+ * before, which go into progress's perplexities alone. When progress(done, total) is called, with total = windows ×
+ * model_count, the scores of windows [0, done / model_count) are final.
+ * Returns as woq_model_divergence. */
+WOQ_API enum woq_status woq_model_score_text(struct woq_model *const *models, uint32_t model_count,
+                                     const struct woq_text_params *text, uint64_t first,
+                                     const struct woq_text_scores *scores);
+
+/* From the scores of `windows` ≥ 1 windows of `scored` ≥ 1 tokens each. Returns WOQ_OK; INVALID_ARGUMENT;
+ * OUT_OF_MEMORY. */
+WOQ_API enum woq_status woq_text_perplexity(const struct woq_text_scores *scores, uint64_t windows, uint32_t scored,
+                                    struct woq_perplexity *out);
+WOQ_API enum woq_status woq_text_divergence(const struct woq_text_scores *scores, uint64_t windows, uint32_t scored,
+                                    struct woq_divergence *out);
 
 /* A text that is scored after a prefix. */
 struct woq_sequence {

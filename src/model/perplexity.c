@@ -1,75 +1,57 @@
-/* perplexity.c: how well the model predicts a text, window by window. */
+/* perplexity.c: how well a model predicts a text. */
 #include "windows.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static const char function[] = "woq_model_perplexity";
 
-struct score {
-    const int32_t *targets; /* the token that follows each row */
-    size_t vocabulary;
-    double *nll; /* of each row */
-    int threads;
-};
-
-static void score_rows(void *user, uint32_t first, uint32_t count, float *logits)
+enum woq_status woq_text_perplexity(const struct woq_text_scores *scores, uint64_t windows, uint32_t scored,
+                                    struct woq_perplexity *out)
 {
-    const struct score *s = user;
-#pragma omp parallel for schedule(dynamic, 4) num_threads(s->threads) if (count >= 8)
-    for (uint32_t i = 0; i < count; i++) {
-        const float *row = logits + i * s->vocabulary;
-        s->nll[first + i] = woqi_log_sum(row, s->vocabulary) - row[s->targets[first + i]];
-    }
-}
-
-static enum woq_status run(struct woq_model *m, const struct woqi_windows *windows, double *nll,
-                           woq_eval_progress_fn *progress, void *user, struct woqi_likelihood *likelihood)
-{
-    enum woq_status st = WOQ_OK;
-    for (uint64_t w = 0; w < windows->count && !st; w++) {
-        struct score score = {woqi_windows_targets(windows, w), m->config.vocabulary, nll, m->threads};
-        st = woqi_windows_run(windows, w, m, score_rows, &score);
-        if (st)
-            break;
-        woqi_likelihood_add(likelihood, nll, windows->scored);
-        if (progress && !progress(user, w + 1, windows->count, woqi_likelihood_perplexity(likelihood)))
-            st = woq_report(WOQ_ERROR_TIMEOUT, "%s: stopped after %llu of %llu windows", function,
-                            (unsigned long long)(w + 1), (unsigned long long)windows->count);
-    }
-    return st;
-}
-
-enum woq_status woq_model_perplexity(struct woq_model *model, const int32_t *tokens, size_t count,
-                                     uint32_t window, int32_t bos, uint64_t max_windows,
-                                     woq_eval_progress_fn *progress, void *user,
-                                     struct woq_perplexity *out)
-{
-    const struct woqi_text text = {tokens, count, window, bos, max_windows};
-    struct woqi_windows windows = {0};
-    struct woqi_likelihood likelihood = {0};
+    struct woqi_likelihood l = {0};
     if (out)
         *out = (struct woq_perplexity){.struct_size = sizeof *out};
-    if (!model || !tokens || !out)
-        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: %s is NULL", function,
-                          !model ? "model" : !tokens ? "tokens" : "out");
-    enum woq_status st = woqi_windows_check(function, model, &text);
-    if (st)
-        return st;
-    const double start = woqi_seconds();
-    double *nll = NULL;
-    st = woqi_windows_create(function, &text, &windows);
-    if (!st)
-        st = woqi_likelihood_create(function, windows.count, &likelihood);
-    if (!st && !(nll = calloc(windows.scored, sizeof *nll)))
-        st = woq_report(WOQ_ERROR_OUT_OF_MEMORY, "%s: no host memory for a window's scores", function);
-    if (!st)
-        st = run(model, &windows, nll, progress, user, &likelihood);
-    if (!st) {
-        woqi_likelihood_finish(&likelihood, out);
-        out->seconds = woqi_seconds() - start;
+    if (!scores || !scores->nll || !out || !windows || !scored)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "woq_text_perplexity: %s",
+                          !scores ? "scores is NULL" : !scores->nll ? "scores->nll is NULL" : !out ? "out is NULL"
+                          : "no windows or no scored tokens; must be 1 or more");
+    if (!(out->window_nll = calloc(windows, sizeof *out->window_nll)))
+        return woq_report(WOQ_ERROR_OUT_OF_MEMORY, "woq_text_perplexity: no host memory for %llu windows",
+                          (unsigned long long)windows);
+    for (uint64_t w = 0; w < windows; w++) {
+        out->window_nll[w] = woqi_likelihood_add(&l, scores->nll + w * scored, scored);
+        out->seconds += scores->seconds ? scores->seconds[w] : 0;
     }
-    free(nll);
-    woqi_likelihood_release(&likelihood);
-    woqi_windows_release(&windows);
+    const double n = (double)l.scored, mean = l.sum / n;
+    const double variance = l.squares / n - mean * mean;
+    out->perplexity = woqi_likelihood_perplexity(&l);
+    out->standard_error = variance > 0 ? out->perplexity * sqrt(variance / (n - 1)) : 0;
+    out->scored = l.scored;
+    out->windows = windows;
+    return WOQ_OK;
+}
+
+enum woq_status woq_model_perplexity(struct woq_model *model, const struct woq_text_params *text,
+                                     struct woq_perplexity *out)
+{
+    struct woq_text_scores *scores = NULL;
+    uint64_t windows;
+    uint32_t scored;
+    if (out)
+        *out = (struct woq_perplexity){.struct_size = sizeof *out};
+    if (!model || !text || !out)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: %s is NULL", function,
+                          !model ? "model" : !text ? "text" : "out");
+    enum woq_status st = woqi_windows_check(function, model, text);
+    if (!st)
+        st = woqi_text_scores_create(function, text, 1, &scores);
+    if (!st)
+        st = woqi_score_text(function, &model, 1, text, 0, scores);
+    if (!st)
+        st = woq_text_windows(text, &windows, &scored);
+    if (!st)
+        st = woq_text_perplexity(scores, windows, scored, out);
+    woqi_text_scores_release(scores, 1);
     return st;
 }

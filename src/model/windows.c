@@ -1,4 +1,4 @@
-/* windows.c: a text in disjoint windows, and the sums that become a perplexity. */
+/* windows.c: a text in windows, and the sums that become a perplexity. */
 #include "windows.h"
 
 #include <math.h>
@@ -6,16 +6,45 @@
 #include <string.h>
 #include <time.h>
 
-enum woq_status woqi_windows_check(const char *function, const struct woq_model *m, const struct woqi_text *text)
+static uint32_t scored_of(const struct woq_text_params *text)
 {
-    const uint32_t most = m->batch & ~1u;
-    if (text->window < 4 || text->window % 2 || text->window > most)
+    return text->stride ? text->stride : text->window - text->window / 2 - 1;
+}
+
+static uint64_t windows_of(const struct woq_text_params *text)
+{
+    const uint32_t step = text->stride ? text->stride : text->window;
+    const uint64_t all = text->count < text->window ? 0 : (text->count - text->window) / step + 1;
+    return text->max_windows && text->max_windows < all ? text->max_windows : all;
+}
+
+static enum woq_status check_sizes(const char *function, const struct woq_text_params *text, uint32_t most,
+                                   const char *of_what)
+{
+    if (text->struct_size < sizeof *text)
         return woq_report(WOQ_ERROR_INVALID_ARGUMENT,
-                          "%s: window is %u; must be even, 4 to %u (the model's batch)", function,
-                          text->window, most);
-    if (text->count / 2 < text->window)
-        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: %zu tokens; two windows need %llu", function,
-                          text->count, 2ull * text->window);
+                          "%s: text->struct_size is %zu; must be at least %zu: start from WOQ_TEXT_PARAMS_INIT", function,
+                          text->struct_size, sizeof *text);
+    if (text->window < 4 || text->window % 2 || text->window > most)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: window is %u; must be even, 4 to %u%s", function,
+                          text->window, most, of_what);
+    if (text->stride >= text->window)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: stride is %u; must be below the window of %u, or 0", function,
+                          text->stride, text->window);
+    return WOQ_OK;
+}
+
+enum woq_status woqi_windows_check(const char *function, const struct woq_model *m, const struct woq_text_params *text)
+{
+    const enum woq_status st = check_sizes(function, text, m->batch & ~1u, " (the model's batch)");
+    if (st)
+        return st;
+    if (!text->tokens)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: tokens is NULL", function);
+    if (text->stride ? text->count < text->window : text->count / 2 < text->window)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: %zu tokens; %s need%s %llu", function, text->count,
+                          text->stride ? "a window" : "two windows", text->stride ? "s" : "",
+                          (text->stride ? 1ull : 2ull) * text->window);
     if (text->bos < -1 || (text->bos >= 0 && (uint32_t)text->bos >= m->config.vocabulary))
         return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: bos is %d; must be -1 (none) or a token", function,
                           (int)text->bos);
@@ -26,13 +55,31 @@ enum woq_status woqi_windows_check(const char *function, const struct woq_model 
     return WOQ_OK;
 }
 
-enum woq_status woqi_windows_create(const char *function, const struct woqi_text *text, struct woqi_windows *out)
+enum woq_status woq_text_windows(const struct woq_text_params *text, uint64_t *windows, uint32_t *scored)
 {
-    const uint64_t all = text->count / text->window;
+    static const char function[] = "woq_text_windows";
+    if (windows)
+        *windows = 0;
+    if (scored)
+        *scored = 0;
+    if (!text || !windows || !scored)
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: %s is NULL", function,
+                          !text ? "text" : !windows ? "windows" : "scored");
+    const enum woq_status st = check_sizes(function, text, UINT32_MAX - 1, "");
+    if (st)
+        return st;
+    *windows = windows_of(text);
+    *scored = scored_of(text);
+    return WOQ_OK;
+}
+
+enum woq_status woqi_windows_create(const char *function, const struct woq_text_params *text, struct woqi_windows *out)
+{
     *out = (struct woqi_windows){.tokens = text->tokens,
-                                 .count = text->max_windows && text->max_windows < all ? text->max_windows : all,
+                                 .count = windows_of(text),
                                  .window = text->window,
-                                 .scored = text->window - text->window / 2 - 1,
+                                 .step = text->stride ? text->stride : text->window,
+                                 .scored = scored_of(text),
                                  .bos = text->bos};
     out->input = calloc(text->window, sizeof *out->input);
     return out->input ? WOQ_OK
@@ -48,34 +95,20 @@ void woqi_windows_release(struct woqi_windows *windows)
 
 const int32_t *woqi_windows_targets(const struct woqi_windows *w, uint64_t index)
 {
-    return w->tokens + (index + 1) * w->window - w->scored;
+    return w->tokens + index * w->step + w->window - w->scored;
 }
 
 enum woq_status woqi_windows_run(const struct woqi_windows *w, uint64_t index, struct woq_model *model,
                                  woqi_sink_fn *sink, void *user)
 {
-    memcpy(w->input, w->tokens + index * w->window, w->window * sizeof *w->input);
+    memcpy(w->input, w->tokens + index * w->step, w->window * sizeof *w->input);
     if (w->bos >= 0)
         w->input[0] = w->bos;
     woq_model_reset(model);
     return woqi_forward(model, w->input, w->window - 1, w->scored, sink, user);
 }
 
-enum woq_status woqi_likelihood_create(const char *function, uint64_t windows, struct woqi_likelihood *out)
-{
-    *out = (struct woqi_likelihood){.means = calloc(windows, sizeof *out->means)};
-    return out->means ? WOQ_OK
-                      : woq_report(WOQ_ERROR_OUT_OF_MEMORY, "%s: no host memory for %llu windows", function,
-                                   (unsigned long long)windows);
-}
-
-void woqi_likelihood_release(struct woqi_likelihood *likelihood)
-{
-    free(likelihood->means);
-    likelihood->means = NULL;
-}
-
-void woqi_likelihood_add(struct woqi_likelihood *l, const double *nll, uint32_t scored)
+double woqi_likelihood_add(struct woqi_likelihood *l, const double *nll, uint32_t scored)
 {
     double total = 0;
     for (uint32_t i = 0; i < scored; i++) {
@@ -84,24 +117,12 @@ void woqi_likelihood_add(struct woqi_likelihood *l, const double *nll, uint32_t 
     }
     l->sum += total;
     l->scored += scored;
-    l->means[l->windows++] = total / scored;
+    return total / scored;
 }
 
 double woqi_likelihood_perplexity(const struct woqi_likelihood *l)
 {
     return exp(l->sum / (double)l->scored);
-}
-
-void woqi_likelihood_finish(struct woqi_likelihood *l, struct woq_perplexity *out)
-{
-    const double n = (double)l->scored, mean = l->sum / n;
-    const double variance = l->squares / n - mean * mean;
-    out->perplexity = woqi_likelihood_perplexity(l);
-    out->standard_error = variance > 0 ? out->perplexity * sqrt(variance / (n - 1)) : 0;
-    out->scored = l->scored;
-    out->windows = l->windows;
-    out->window_nll = l->means;
-    l->means = NULL;
 }
 
 double woqi_seconds(void)
