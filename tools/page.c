@@ -5,12 +5,9 @@
 #include "report_data.h"
 #include "tool.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- The page ---- */
 
@@ -52,45 +49,6 @@ void page_fact(FILE *out, const char *what, const char *text)
 
 /* ---- The file ---- */
 
-static int cannot_write(const char *command, const char *file)
-{
-    return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
-}
-
-static bool write_all(FILE *out, const char *text, size_t size)
-{
-    return fwrite(text, 1, size, out) == size && !fflush(out);
-}
-
-/* Beside the file and renamed onto it, so that no reader meets half a page. What is no regular file, as a pipe or a
- * link, is written into. */
-static int write_file(const char *command, const char *file, const char *text, size_t size)
-{
-    struct stat info;
-    const bool plain = lstat(file, &info) ? errno == ENOENT : S_ISREG(info.st_mode);
-    char *aside = plain ? tool_text("%s.%ld.part", file, (long)getpid()) : NULL;
-    const int fd = open(plain ? aside : file, plain ? O_WRONLY | O_CREAT | O_EXCL : O_WRONLY | O_TRUNC, 0666);
-    FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
-    int result = TOOL_OK;
-    if (!out) {
-        result = cannot_write(command, file);
-        if (fd >= 0)
-            close(fd);
-    } else {
-        const bool good = write_all(out, text, size) && (!plain || !fsync(fd));
-        if (!good)
-            result = cannot_write(command, file);
-        if (fclose(out) && good)
-            result = cannot_write(command, file);
-        if (!result && plain && rename(aside, file))
-            result = cannot_write(command, file);
-    }
-    if (result && plain && fd >= 0)
-        unlink(aside);
-    free(aside);
-    return result;
-}
-
 static bool same_file(const char *a, const char *b)
 {
     struct stat x, y;
@@ -118,10 +76,8 @@ int page_write(const char *command, const char *file, page_writer *write, const 
     }
     if (!good)
         result = tool_failed(command, "no host memory for the page");
-    else if (strcmp(file, "-"))
-        result = write_file(command, file, text, size);
-    else if (!write_all(stdout, text, size))
-        result = cannot_write(command, file);
+    else
+        result = tool_write_file(command, file, text, size);
     free(text);
     return result;
 }

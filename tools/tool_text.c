@@ -1,7 +1,6 @@
 /* tool_text.c: messages, suggestions, tables, units, and writing JSON. */
 #include "tool.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -332,33 +331,13 @@ void tool_json_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key
 int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file)
 {
     size_t size = 0;
-    char *text = yyjson_mut_write(doc, YYJSON_WRITE_PRETTY_TWO_SPACES | YYJSON_WRITE_ESCAPE_UNICODE,
-                                  &size);
-    int result = TOOL_OK;
-    bool standard = !strcmp(file, "-");
+    char *text = yyjson_mut_write(doc, YYJSON_WRITE_PRETTY_TWO_SPACES | YYJSON_WRITE_ESCAPE_UNICODE, &size);
     yyjson_mut_doc_free(doc);
     if (!text)
         return tool_failed(command, "no host memory for the JSON text");
-    FILE *out = standard ? stdout : fopen(file, "w");
-    if (!out) {
-        free(text);
-        return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
-    }
-    bool good = fwrite(text, 1, size, out) == size && fputc('\n', out) != EOF;
-    good = (standard ? fflush(out) : fclose(out)) == 0 && good;
-    if (!good)
-        result = tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
+    text = tool_grow(text, size + 1, 1);
+    text[size] = '\n';
+    const int result = tool_write_file(command, file, text, size + 1);
     free(text);
     return result;
-}
-
-int tool_check_writable(const char *command, const char *file)
-{
-    if (!file || !strcmp(file, "-"))
-        return TOOL_OK;
-    FILE *out = fopen(file, "a");
-    if (!out)
-        return tool_failed(command, "cannot write '%s': %s", file, strerror(errno));
-    fclose(out);
-    return TOOL_OK;
 }
