@@ -16,22 +16,27 @@ void eval_bar_begin(struct eval_bar *bar, bool shown, uint64_t unit, const char 
         fprintf(stderr, "\r\033[K%s", bar->what);
 }
 
+/* Steps a second. The first call's steps may compile kernels, so the rate is that of the others once there are any. */
+static double steps_per_second(struct eval_bar *bar, uint64_t done)
+{
+    const double now = tool_seconds();
+    if (!bar->first_done) {
+        bar->first_done = done;
+        bar->first = now;
+    }
+    return done > bar->first_done ? (double)(done - bar->first_done) / (now - bar->first)
+                                  : (double)(done - bar->before) / (now - bar->start);
+}
+
 bool eval_bar_step(void *user, uint64_t done, uint64_t total, double perplexity)
 {
     struct eval_bar *bar = user;
-    const double now = tool_seconds();
     char left[BAR_LEFT];
-    /* The first step may compile kernels, so the rate is that of the others once there are any. */
-    if (done == 1)
-        bar->first = now;
-    const double rate = done > 1 ? (double)(done - 1) / (now - bar->first)
-                                 : (double)done / (now - bar->start);
-    bar->rate = rate * (double)bar->unit;
+    const double steps = steps_per_second(bar, done), rate = steps * (double)bar->unit;
     if (!bar->shown)
         return true;
     bar_draw(bar->what, (double)done / (double)total, " %llu/%llu  %.*f %s/s  %s", (unsigned long long)done,
-             (unsigned long long)total, bar->rate < 10, bar->rate, bar->name,
-             bar_left((double)(total - done) / rate, left));
+             (unsigned long long)total, rate < 10, rate, bar->name, bar_left((double)(total - done) / steps, left));
     if (perplexity > 0)
         fprintf(stderr, "  perplexity %.3f", perplexity);
     return true;

@@ -1,4 +1,4 @@
-/* eval_report.c: the table, the texts and the JSON of `woq eval`. */
+/* eval_report.c: the table and the texts of `woq eval`. */
 #include "eval.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static void rate(struct tool_table *table, double value)
 }
 
 /* With so many digits behind the point that `leading`, a number of its size, has two. */
-static int decimals(double leading)
+int eval_decimals(double leading)
 {
     const int digits = leading > 0 && isfinite(leading) ? 1 - (int)floor(log10(leading)) : 1;
     return digits < 0 ? 0 : digits > 9 ? 9 : digits;
@@ -28,10 +28,30 @@ static void print_divergence(const struct eval_model *m, struct tool_table *tabl
             tool_table_add(table, "–");
         return;
     }
-    const int n = decimals(d->standard_error > 0 ? d->standard_error : d->mean);
+    const int n = eval_decimals(d->standard_error > 0 ? d->standard_error : d->mean);
     tool_table_add(table, "%.*f ± %.*f", n, d->mean, n, d->standard_error);
-    tool_table_add(table, "%.*f", decimals(d->p99), d->p99);
+    tool_table_add(table, "%.*f", eval_decimals(d->p99), d->p99);
     tool_table_add(table, "%.2f ± %.2f %%", 100 * d->agreement, 100 * d->agreement_error);
+}
+
+static void print_task(const struct eval_options *o, const struct eval_model *m, bool first, uint32_t t,
+                       struct tool_table *table)
+{
+    const struct woq_task_summary *s = &m->summary[t];
+    const struct woq_task_comparison *c = &m->comparison[t];
+    if (!m->task_done[t]) {
+        for (int i = 0; i < (o->task_info[t].kind == WOQ_TASK_LAMBADA ? 3 : 2); i++)
+            tool_table_add(table, "–");
+        return;
+    }
+    tool_table_add(table, "%.2f ± %.2f", 100 * s->accuracy, 100 * s->accuracy_error);
+    if (m->task_compared[t])
+        tool_table_add(table, "%+.2f ± %.2f", 100 * c->accuracy_change, 100 * c->accuracy_change_error);
+    else
+        tool_table_add(table, "%s", first ? "baseline" : "–");
+    if (o->task_info[t].kind == WOQ_TASK_LAMBADA)
+        tool_table_add(table, "%.*f ± %.*f", eval_decimals(s->perplexity_error), s->perplexity, eval_decimals(s->perplexity_error),
+                       s->perplexity_error);
 }
 
 static void print_model(const struct eval_options *o, const struct eval_model *m, bool first,
@@ -59,6 +79,8 @@ static void print_model(const struct eval_options *o, const struct eval_model *m
             print_divergence(m, table);
         rate(table, m->rate);
     }
+    for (uint32_t t = 0; t < o->task_count; t++)
+        print_task(o, m, first, t, table);
     if (o->prompt)
         rate(table, m->decode_rate);
     tool_table_add(table, "%s %s", m->info.path, m->info.math);
@@ -79,9 +101,60 @@ static void print_heads(const struct eval_options *o, bool one_file, struct tool
         }
         tool_table_add(table, "tokens/s");
     }
+    for (uint32_t t = 0; t < o->task_count; t++) {
+        const bool lambada = o->task_info[t].kind == WOQ_TASK_LAMBADA;
+        tool_table_add(table, lambada ? "LAMBADA %%" : "MMLU %%");
+        tool_table_add(table, "Δ points");
+        if (lambada)
+            tool_table_add(table, "LAMBADA ppl");
+    }
     if (o->prompt)
         tool_table_add(table, "decode/s");
     tool_table_add(table, "path");
+}
+
+/* How often examples did not fit into any of the models. */
+static uint64_t truncated(const struct eval_model *models, size_t count, uint32_t t)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < count; i++)
+        most = models[i].summary[t].truncated > most ? models[i].summary[t].truncated : most;
+    return most;
+}
+
+static void print_task_line(const struct eval_options *o, const struct eval_model *models, size_t count, uint32_t t,
+                            FILE *out)
+{
+    const struct woq_task_info *info = &o->task_info[t];
+    const uint64_t cut = truncated(models, count, t);
+    fprintf(out, "%s: %llu examples", info->name, (unsigned long long)info->examples);
+    if (o->limit)
+        fprintf(out, " drawn by seed %llu", (unsigned long long)o->seed);
+    if (info->kind == WOQ_TASK_MMLU)
+        fprintf(out, " of %u subjects (%s), %u shots", info->groups, o->split ? o->split : "test", info->shots);
+    fprintf(out, ", %s", info->chat ? info->chat : "plain text");
+    if (cut)
+        fprintf(out, "; %llu longer than the context, cut at the front", (unsigned long long)cut);
+    fputc('\n', out);
+}
+
+/* What tokenizers put at the beginning; a line where all models do the same. */
+static void print_bos(const struct eval_model *models, size_t count, FILE *out)
+{
+    bool same = true;
+    for (size_t i = 1; i < count; i++)
+        same = same && (models[i].bos == models[0].bos || !models[i].done);
+    if (!same)
+        for (size_t i = 0; i < count; i++) {
+            char *label = eval_label(models, count, i);
+            fprintf(out, models[i].bos < 0 ? "%s: no BOS\n" : "%s: BOS is token %d\n", label, (int)models[i].bos);
+            free(label);
+        }
+    else if (models[0].bos >= 0)
+        fprintf(out, "BOS: token %d before each question and prompt, and in place of each window's first\n",
+                (int)models[0].bos);
+    else
+        fputs("BOS: none, as the tokenizer adds none\n", out);
 }
 
 static void print_text_line(const struct eval_options *o, const struct eval_model *models,
@@ -114,6 +187,9 @@ static void print_notes(const struct eval_options *o, const struct eval_model *m
         fputs("\nKL: KL(first ‖ model) of the predictions, nats a token; ± over windows, of top-1 too. KL 99 %: "
               "of\n99 % of the tokens it is smaller. same top-1: both find the same token likeliest. tokens/s: "
               "with\nthe comparison.", out);
+    if (o->task_count)
+        fputs("\nΔ: points of a percent beside the first model, ± of the paired difference. LAMBADA ppl: of the last "
+              "word.", out);
     fputc('\n', out);
     const char *last = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -127,26 +203,46 @@ static void print_notes(const struct eval_options *o, const struct eval_model *m
     }
 }
 
-void eval_print(const struct eval_options *o, const struct woq_device_info *device,
-                const struct eval_model *models, size_t count, FILE *out)
+/* Rows: categories, then subjects; columns: models. */
+static void print_details(const struct eval_options *o, const struct eval_model *models, size_t count, uint32_t t,
+                          FILE *out)
 {
     struct tool_table table;
-    char align[16];
-    bool one_file = true;
-    for (size_t i = 1; i < count; i++)
-        one_file = one_file && !strcmp(models[i].path, models[0].path);
-    snprintf(align, sizeof align, "%sllrr%s%s%sl", one_file ? "" : "l", o->text_file ? "rrr" : "",
-             o->kl ? "rrr" : "", o->prompt ? "r" : "");
-    fprintf(out, "%s  %s, %s\n", device->selector, device->name, device->driver);
-    if (one_file)
-        fprintf(out, "%s\n", tool_base_name(models[0].path));
-    print_text_line(o, models, count, out);
+    char *align = tool_alloc(count + 3, 1);
+    const struct woq_task_summary *first = NULL;
+    memset(align, 'r', count + 2);
+    *align = 'l';
+    for (size_t i = 0; i < count && !first; i++)
+        first = models[i].task_done[t] ? &models[i].summary[t] : NULL;
+    fputc('\n', out);
     tool_table_begin(&table, align);
-    print_heads(o, one_file, &table);
-    for (size_t i = 0; i < count; i++)
-        print_model(o, &models[i], i == 0, one_file, &table);
+    tool_table_add(&table, "%s", o->task_info[t].name);
+    tool_table_add(&table, "examples");
+    for (size_t i = 0; i < count; i++) {
+        char *label = eval_label(models, count, i);
+        tool_table_add(&table, "%s", label);
+        free(label);
+    }
+    for (uint32_t g = 0; first && g < first->category_count + first->group_count; g++) {
+        const bool category = g < first->category_count;
+        const struct woq_task_group *name = category ? &first->categories[g] : &first->groups[g - first->category_count];
+        tool_table_add(&table, "%s%s", category ? "" : "  ", name->name);
+        tool_table_add(&table, "%llu", (unsigned long long)name->examples);
+        for (size_t i = 0; i < count; i++) {
+            const struct woq_task_summary *s = &models[i].summary[t];
+            const struct woq_task_group *x = category ? s->categories + g : s->groups + g - first->category_count;
+            if (models[i].task_done[t])
+                tool_table_add(&table, "%.1f ± %.1f", 100 * x->accuracy, 100 * x->accuracy_error);
+            else
+                tool_table_add(&table, "–");
+        }
+    }
     tool_table_end(&table, out);
-    print_notes(o, models, count, out);
+    free(align);
+}
+
+static void print_prompts(const struct eval_options *o, const struct eval_model *models, size_t count, FILE *out)
+{
     for (size_t i = 0; i < count && o->prompt; i++)
         if (models[i].done)
             fprintf(out, "\n%s, %s: %zu + %zu tokens\n%s%s\n", tool_base_name(models[i].path),
@@ -154,101 +250,44 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
                     o->prompt, models[i].generated);
 }
 
-static void json_reals(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, const double *x, uint64_t count)
+/* One letter a column, as print_heads has them. */
+static void choose_align(const struct eval_options *o, bool one_file, char *align)
 {
-    yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, object, key);
-    for (uint64_t i = 0; i < count; i++)
-        if (isfinite(x[i]))
-            yyjson_mut_arr_add_real(doc, list, x[i]);
-        else
-            yyjson_mut_arr_add_null(doc, list); /* as tool_json_real */
+    const char *const parts[] = {one_file ? "" : "l", "llrr", o->text_file ? "rr" : "", o->kl ? "rrr" : "",
+                                 o->text_file ? "r" : ""};
+    *align = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        strcat(align, parts[i]);
+    for (uint32_t t = 0; t < o->task_count; t++)
+        strcat(align, o->task_info[t].kind == WOQ_TASK_LAMBADA ? "rrr" : "rr");
+    strcat(align, o->prompt ? "rl" : "l");
 }
 
-static void json_divergence(yyjson_mut_doc *doc, yyjson_mut_val *model, const struct eval_model *m)
+void eval_print(const struct eval_options *o, const struct woq_device_info *device,
+                const struct eval_model *models, size_t count, FILE *out)
 {
-    const struct woq_divergence *d = &m->divergence;
-    yyjson_mut_val *v = yyjson_mut_obj_add_obj(doc, model, "kl");
-    tool_json_real(doc, v, "mean", d->mean);
-    tool_json_real(doc, v, "standard_error", d->standard_error);
-    tool_json_real(doc, v, "median", d->median);
-    tool_json_real(doc, v, "p90", d->p90);
-    tool_json_real(doc, v, "p99", d->p99);
-    tool_json_real(doc, v, "p99_9", d->p999);
-    tool_json_real(doc, v, "max", d->max);
-    tool_json_real(doc, v, "top1_agreement", d->agreement);
-    tool_json_real(doc, v, "top1_agreement_error", d->agreement_error);
-    json_reals(doc, v, "window_mean", d->window_kl, m->perplexity.windows);
-    json_reals(doc, v, "window_top1_agreement", d->window_agreement, m->perplexity.windows);
-}
-
-static void json_model(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct eval_options *o,
-                       const struct eval_model *m)
-{
-    yyjson_mut_val *v = yyjson_mut_arr_add_obj(doc, list);
-    tool_json_text(doc, v, "file", m->path);
-    yyjson_mut_obj_add_str(doc, v, "weights", m->weights.name);
-    if (!m->done) {
-        tool_json_text(doc, v, "error", m->reason);
-        return;
-    }
-    yyjson_mut_obj_add_str(doc, v, "architecture", m->info.config.architecture);
-    yyjson_mut_obj_add_str(doc, v, "format", m->info.format);
-    if (m->stored)
-        yyjson_mut_obj_add_str(doc, v, "stored", m->stored);
-    yyjson_mut_obj_add_uint(doc, v, "parameters", m->info.parameters);
-    yyjson_mut_obj_add_uint(doc, v, "weight_bytes", m->info.weight_bytes);
-    tool_json_real(doc, v, "bits_per_weight", m->info.bits_per_weight);
-    yyjson_mut_obj_add_str(doc, v, "path", m->info.path);
-    yyjson_mut_obj_add_str(doc, v, "math", m->info.math);
-    tool_json_real(doc, v, "load_seconds", m->load_seconds);
-    if (o->text_file) {
-        const struct woq_perplexity *p = &m->perplexity;
-        tool_json_real(doc, v, "perplexity", p->perplexity);
-        tool_json_real(doc, v, "standard_error", p->standard_error);
-        yyjson_mut_obj_add_uint(doc, v, "windows", p->windows);
-        yyjson_mut_obj_add_uint(doc, v, "scored", p->scored);
-        tool_json_real(doc, v, "seconds", p->seconds);
-        tool_json_real(doc, v, "tokens_per_second", m->rate);
-        if (m->paired) {
-            tool_json_real(doc, v, "ln_ratio", m->change);
-            tool_json_real(doc, v, "ln_ratio_error", m->change_error);
-        }
-        json_reals(doc, v, "window_nll", p->window_nll, p->windows);
-        if (m->compared)
-            json_divergence(doc, v, m);
-    }
-    if (o->prompt) {
-        tool_json_text(doc, v, "generated", m->generated);
-        yyjson_mut_obj_add_uint(doc, v, "prompt_tokens", m->prompt_tokens);
-        yyjson_mut_obj_add_uint(doc, v, "generated_tokens", m->generated_tokens);
-        tool_json_real(doc, v, "decode_tokens_per_second", m->decode_rate);
-    }
-}
-
-int eval_write_json(const char *command, const struct eval_options *o,
-                    const struct woq_device_info *device, const struct eval_model *models,
-                    size_t count, const char *file)
-{
-    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-    yyjson_mut_val *root = yyjson_mut_obj(doc);
-    if (!doc || !root) {
-        yyjson_mut_doc_free(doc);
-        return tool_failed(command, "no host memory for the JSON text");
-    }
-    yyjson_mut_doc_set_root(doc, root);
-    yyjson_mut_obj_add_str(doc, root, "version", woq_version_string());
-    yyjson_mut_obj_add_str(doc, root, "device", device->selector);
-    yyjson_mut_obj_add_str(doc, root, "device_name", device->name);
-    yyjson_mut_obj_add_str(doc, root, "driver", device->driver);
-    if (o->text_file) {
-        tool_json_text(doc, root, "text", o->text_file);
-        yyjson_mut_obj_add_uint(doc, root, "window", o->window);
-        yyjson_mut_obj_add_uint(doc, root, "stride", o->stride);
-    }
-    if (o->prompt)
-        tool_json_text(doc, root, "prompt", o->prompt);
-    yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "models");
+    struct tool_table table;
+    char align[32];
+    bool one_file = true;
+    for (size_t i = 1; i < count; i++)
+        one_file = one_file && !strcmp(models[i].path, models[0].path);
+    choose_align(o, one_file, align);
+    fprintf(out, "%s  %s, %s; %s\n", device->selector, device->name, device->driver, o->date);
+    if (one_file)
+        fprintf(out, "%s\n", tool_base_name(models[0].path));
+    print_text_line(o, models, count, out);
+    for (uint32_t t = 0; t < o->task_count; t++)
+        print_task_line(o, models, count, t, out);
+    print_bos(models, count, out);
+    tool_table_begin(&table, align);
+    print_heads(o, one_file, &table);
     for (size_t i = 0; i < count; i++)
-        json_model(doc, list, o, &models[i]);
-    return tool_json_write(command, doc, file);
+        print_model(o, &models[i], i == 0, one_file, &table);
+    tool_table_end(&table, out);
+    for (uint32_t t = 0; t < o->task_count && o->details; t++)
+        if (o->task_info[t].kind == WOQ_TASK_MMLU)
+            print_details(o, models, count, t, out);
+    print_notes(o, models, count, out);
+    print_prompts(o, models, count, out);
+    eval_print_verdict(models, count, out);
 }

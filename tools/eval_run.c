@@ -1,4 +1,4 @@
-/* eval_run.c: one model in one form: perplexity of the text, and a continuation of the prompt. */
+/* eval_run.c: one model in one form: loading it, and a continuation of the prompt. */
 #include "eval.h"
 
 #include <stdarg.h>
@@ -24,6 +24,7 @@ static bool encode(const struct eval_options *o, struct eval_model *m, struct ev
 {
     const struct woq_tokenizer *tokenizer = l->tokenizer;
     const uint32_t flags = woq_tokenizer_adds_bos(tokenizer) ? WOQ_ENCODE_BOS : 0;
+    m->bos = flags ? woq_tokenizer_bos(tokenizer) : -1;
     if (o->text_file) {
         if (!eval_good(m, woq_tokenizer_encode(tokenizer, o->text, o->text_size, flags, &m->ids,
                                           &m->id_count)))
@@ -42,35 +43,6 @@ static bool encode(const struct eval_options *o, struct eval_model *m, struct ev
                                       flags | WOQ_ENCODE_SPECIAL, &l->prompt, &m->prompt_tokens)))
         return false;
     return m->prompt_tokens > 0 || eval_give_up(m, "the prompt gives no token; write some text");
-}
-
-int32_t eval_bos(const struct eval_loaded *l)
-{
-    return woq_tokenizer_adds_bos(l->tokenizer) ? woq_tokenizer_bos(l->tokenizer) : -1;
-}
-
-struct woq_text_params eval_text(const struct eval_options *o, const struct eval_loaded *l, const struct eval_model *m)
-{
-    struct woq_text_params text = WOQ_TEXT_PARAMS_INIT;
-    text.tokens = m->ids;
-    text.count = m->id_count;
-    text.window = o->window;
-    text.stride = o->stride;
-    text.bos = eval_bos(l);
-    return text;
-}
-
-bool eval_measure(const struct eval_options *o, struct eval_loaded *l, struct eval_model *m)
-{
-    struct eval_bar bar;
-    struct woq_text_params text = eval_text(o, l, m);
-    text.progress = eval_bar_step;
-    text.progress_user = &bar;
-    eval_bar_begin(&bar, o->progress, o->window - 1, "%s: perplexity", m->weights.name);
-    const enum woq_status st = woq_model_perplexity(l->model, &text, &m->perplexity);
-    m->rate = bar.rate;
-    eval_bar_end(&bar);
-    return eval_good(m, st);
 }
 
 /* The prompt and the first token, the second (whose kernels may be compiled), then the others: these
@@ -106,20 +78,38 @@ bool eval_continue(const struct eval_options *o, struct eval_loaded *l, struct e
     return eval_good(m, st);
 }
 
+/* Room for a window, for the prompt and what follows, and for the longest question, as far as the model goes. */
+static bool choose_context(const struct eval_options *o, const struct woq_model_config *config,
+                           const struct woq_tokenizer *tokenizer, struct eval_model *m, struct woq_model_params *p)
+{
+    enum { TASK_BATCH = 512 };
+    const uint64_t room = m->prompt_tokens + (uint64_t)o->generate;
+    uint32_t question = 0;
+    if (!eval_longest_prompt(o, tokenizer, m, &question))
+        return false;
+    if (config->context && question > config->context)
+        question = config->context;
+    p->batch = o->text_file ? o->window : 0;
+    if (question && p->batch < TASK_BATCH)
+        p->batch = TASK_BATCH;
+    p->context = p->batch > question ? p->batch : question;
+    if (o->prompt && room > p->context)
+        p->context = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
+    return true;
+}
+
 static bool create(const struct eval_options *o, struct woq_device *device,
-                   const struct woq_checkpoint *checkpoint, struct eval_model *m, struct woq_model **out)
+                   const struct woq_checkpoint *checkpoint, const struct woq_model_config *config,
+                   const struct woq_tokenizer *tokenizer, struct eval_model *m, struct woq_model **out)
 {
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     struct eval_bar bar;
+    if (!choose_context(o, config, tokenizer, m, &p))
+        return false;
     const double start = tool_seconds();
-    const uint64_t room = m->prompt_tokens + (uint64_t)o->generate;
     p.weights = m->weights.mode;
     p.format = m->weights.format;
     p.math = m->math;
-    p.batch = o->text_file ? o->window : 0;
-    p.context = p.batch;
-    if (o->prompt && room > p.context)
-        p.context = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     p.progress = eval_bar_load;
     p.progress_user = &bar;
     eval_bar_begin(&bar, o->progress, 1, "%s: packing weights", m->weights.name);
@@ -146,7 +136,7 @@ bool eval_load(const struct eval_options *o, struct woq_device *device, struct e
     const bool right = eval_good(m, woq_checkpoint_open(m->path, NULL, &checkpoint)) &&
                        eval_good(m, woq_checkpoint_config(checkpoint, &config)) &&
                        eval_good(m, woq_tokenizer_create(checkpoint, &out->tokenizer)) &&
-                       encode(o, m, out) && create(o, device, checkpoint, m, &out->model);
+                       encode(o, m, out) && create(o, device, checkpoint, &config, out->tokenizer, m, &out->model);
     m->stored = right ? stored_type(checkpoint) : NULL;
     woq_checkpoint_close(&checkpoint);
     return right;
@@ -163,7 +153,11 @@ void eval_release(struct eval_loaded *l)
 void eval_run(const struct eval_options *o, struct woq_device *device, struct eval_model *m)
 {
     struct eval_loaded loaded;
-    m->done = eval_load(o, device, m, &loaded) && (!o->text_file || eval_measure(o, &loaded, m)) &&
-              (!o->prompt || eval_continue(o, &loaded, m));
+    m->done = eval_load(o, device, m, &loaded);
+    if (m->done && o->text_file)
+        eval_measure(o, &loaded.model, &m, 1);
+    if (m->done)
+        eval_run_tasks(o, &loaded, m);
+    m->done = m->done && (!o->prompt || eval_continue(o, &loaded, m));
     eval_release(&loaded);
 }

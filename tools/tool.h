@@ -12,7 +12,7 @@
 #include <woq/gemm.h>
 #include <yyjson.h>
 
-enum tool_exit { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
+enum tool_exit { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2, TOOL_REFUSED = 3 /* eval --verdict */ };
 
 int cmd_devices(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
