@@ -34,8 +34,8 @@ expect 'de' devices
 expect 'help expl' explain
 
 for command in $commands; do
-    # Rows of the table that getopt_long takes; a header of the command's own may have some.
-    mapfile -t sources < <(ls "$here/cmd_$command.c" "$here/${command}_"*.h 2>/dev/null)
+    # Rows of the table that getopt_long takes; a file of the command's own may have them.
+    mapfile -t sources < <(ls "$here/cmd_$command.c" "$here/${command}_options.c" "$here/${command}_"*.h 2>/dev/null)
     options=$(grep -ohE '\{"[a-z0-9-]+", (no|required|optional)_argument' "${sources[@]}" |
         sed 's/{"\([^"]*\)".*/--\1/')
     [ -n "$options" ] || fail "cmd_$command.c: no table of options found"

@@ -27,7 +27,8 @@ static const char help[] =
     "                      often both have the same likeliest token; all models are in memory then\n"
     "  -p, --prompt TEXT   continue this text, always with the likeliest token\n"
     "  -g, --generate N    by so many tokens at most (default 64)\n\n"
-    "Tasks, asked and scored as lm-evaluation-harness does:\n"
+    "Tasks:\n"
+    "Questions are asked and scored as lm-evaluation-harness does.\n\n"
     "      --lambada FILE  the last word of texts: JSON lines with \"text\"\n"
     "      --mmlu DIR      questions with four choices: DIR/dev/SUBJECT_dev.csv, DIR/test/...\n"
     "      --split NAME    whose questions are asked: test (default) or dev\n"
@@ -37,7 +38,8 @@ static const char help[] =
     "      --chat          as a user's turn, in the form of the first model's chat template\n"
     "      --details       MMLU by category and subject too\n"
     "      --predictions FILE  each model's answer to each example, as JSON lines\n\n"
-    "Verdict, of each model beside the first; what may be lost is set by us, not by a standard:\n"
+    "Verdict:\n"
+    "What a model may lose beside the first. The bounds are ours, not a standard's.\n\n"
     "      --max-perplexity P   percent more (default 0.5 with 8 bits a weight or more, else 5)\n"
     "      --max-kl X           nats a token (default 0.02 with 8 bits or more, else 0.1)\n"
     "      --max-accuracy-drop D   of each task: 2se is two standard errors of the paired difference\n"
@@ -54,7 +56,7 @@ static const char help[] =
     "  woq eval SmolLM2.gguf --weights f16,w8,w4g64 --text book.txt --kl --html result.html\n"
     "  woq eval SmolLM2.gguf:f16 SmolLM2-w4 --text book.txt --tokens 0 --json result.json\n"
     "  woq eval SmolLM2.gguf:f16 SmolLM2-w4 --text book.txt --kl --lambada lambada.jsonl --mmlu mmlu \\\n"
-    "      --limit 1000 --verdict --max-perplexity 3 --state run.state\n"
+    "        --limit 1000 --verdict --max-perplexity 3 --state run.state\n"
     "  woq eval SmolLM2-w4 --device opencl:0 --math exact,fixed16 --text book.txt\n"
     "  woq eval SmolLM2.gguf --device opencl:0 --prompt 'The capital of France is' -g 16\n";
 

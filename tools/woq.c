@@ -35,7 +35,7 @@ static void help(FILE *out)
           "  WOQ_DEVICE    device where none is given: opencl:0, vulkan:1, cuda, reference, best\n"
           "  WOQ_EMULATE   lowered limits and features, e.g. max_binding=1M,no_fp16\n"
           "  WOQ_TUNING    file of tuning records, in place of the one in the cache folder; off = none\n\n"
-          "Exit status: 0 done, 1 failed, 2 wrong usage.\n",
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 eval --verdict: a model lost too much.\n",
           out);
 }
 
