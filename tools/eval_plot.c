@@ -9,7 +9,7 @@
 
 /* ---- Values with errors, one a row ---- */
 
-enum { WIDTH = 520, LEFT = 128, RIGHT = 112, TOP = 8, ROW = 24, FOOT = 34 };
+enum { WIDTH = 420, LEFT = 104, RIGHT = 122, TOP = 8, ROW = 24, FOOT = 34 };
 
 struct axis {
     double low, high;
@@ -84,7 +84,7 @@ static void draw_row(FILE *out, const struct axis *a, const struct eval_row *r, 
     chart_text(out, r->text, SIZE_MAX);
     fprintf(out, "</title><text class=\"%s\" x=\"%d\" y=\"%d\">", r->colour < 0 ? "head" : "end name",
             r->colour < 0 ? 0 : LEFT - 10, y + 4);
-    chart_text(out, r->label, r->colour < 0 ? 60 : 20);
+    chart_text(out, r->label, r->colour < 0 ? 40 : 15);
     fputs("</text>", out);
     if (r->colour >= 0 && isfinite(r->value)) {
         if (isfinite(r->limit))
@@ -150,7 +150,7 @@ void eval_draw_histogram(FILE *out, const struct eval_model *m, const char *labe
                 TALL - GROUND, x, TALL - GROUND + 14, pow(10, d));
     }
     fprintf(out, "<text class=\"mid\" x=\"%d\" y=\"%d\">KL of a token, nats</text>\n"
-                 "<text class=\"end\" x=\"%d\" y=\"%d\">%.3g %%</text>\n<path class=\"f%d\" d=\"M%d %d",
+                 "<text class=\"end\" x=\"%d\" y=\"%d\">%.2g %%</text>\n<path class=\"f%d\" d=\"M%d %d",
             (SIDE + SMALL - EDGE) / 2, TALL - 4, SIDE - 4, HEAD + 8, 100.0 * (double)most / (double)n,
             colour % EVAL_COLOURS, SIDE, TALL - GROUND);
     for (int i = 0; i < BINS; i++)
@@ -220,7 +220,7 @@ void eval_plot_style(FILE *out)
     fputs(":root{--good:#1f7a4a;--bad:#bc3e1c}\n"
           ".card b.good{color:var(--good)}\n.card b.bad{color:var(--bad)}\n"
           ".good{color:var(--good)}\n.bad{color:var(--bad)}\n"
-          "svg.rows{max-width:760px;margin:.4rem 0}\n"
+          "svg.rows{max-width:640px;margin:.4rem 0}\n"
           ".bar{fill:none;stroke-width:1.5}\n.thick{fill:none;stroke-width:6;opacity:.45}\n"
           ".dot{opacity:.85}\n.origin{stroke:var(--before);fill:none}\n"
           "svg text.name{fill:var(--ink)}\nsvg text.head{fill:var(--ink);font-weight:600}\n"

@@ -111,8 +111,9 @@ static void plot_categories(const struct eval_page *p, uint32_t t)
     size_t n = 0;
     for (uint32_t c = 0; c < categories; c++) {
         rows[n] = (struct eval_row){.label = tool_text("%s", any->summary[t].categories[c].name), .colour = -1};
-        snprintf(rows[n].text, sizeof rows[n].text, "%llu questions",
-                 (unsigned long long)any->summary[t].categories[c].examples);
+        const uint64_t questions = any->summary[t].categories[c].examples;
+        snprintf(rows[n].text, sizeof rows[n].text, "%llu question%s", (unsigned long long)questions,
+                 questions == 1 ? "" : "s");
         n++;
         for (size_t i = 0; i < p->count; i++) {
             if (!p->models[i].task_done[t])
