@@ -91,8 +91,8 @@ def test_verdicts(root):
 
 def test_itself(root):
     model = root / "tiny.gguf"
-    woq(0, "verdict: 1 of 1 pass", "eval", model, model, "--text", root / "long.txt", "--tokens", 200, "--window", 8, "--kl",
-        "--lambada", root / "lambada.jsonl", "--verdict", "--json", root / "self.json")
+    woq(0, "verdict: 1 of 1 pass", "eval", model, model, "--text", root / "long.txt", "--tokens", 200, "--window", 8,
+        "--kl", "--lambada", root / "lambada.jsonl", "--verdict", "--json", root / "self.json")
     itself = figures(root / "self.json")["models"][1]
     check(itself["kl"]["mean"] == 0 and itself["kl"]["max"] == 0 and itself["ln_ratio"] == 0 and
           itself["kl"]["top1_agreement"] == 1, "a model beside itself")
@@ -105,7 +105,7 @@ def test_itself(root):
 
 
 def tiny_model(file):
-    """TINY's weights are all but zero; here they are numbers that are fair as FP16 and, as norms are, as FP32 of 1 to 2."""
+    """TINY's weights are all but zero; here they are numbers that are fair as FP16 and as FP32, 1 to 2."""
     data = bytearray(pathlib.Path(TINY).read_bytes())
     tensors = 12
     begin = len(data) - 32 * (tensors + 1)  # each fills 32 bytes but the embedding, which needs 64
@@ -145,7 +145,8 @@ def test_state(root):
     (root / "lambada.jsonl").write_text("".join(
         json.dumps({"text": " ".join(draw.choice("ab1") for k in range(3 + i % 9))}) + "\n" for i in range(40)))
     state = root / "state"
-    run = ["eval", tiny_model(root / "tiny.gguf"), "--weights", "f16,w8", "--text", root / "long.txt", "--tokens", 4000, "--window", 4, "--kl",
+    run = ["eval", tiny_model(root / "tiny.gguf"), "--weights", "f16,w8", "--text", root / "long.txt",
+           "--tokens", 4000, "--window", 4, "--kl",
            "--lambada", root / "lambada.jsonl"]
     go_on = run + ["--state", state, "--json", root / "resumed.json", "--predictions", root / "resumed.jsonl"]
     woq(0, "lambada: 40 examples", *run, "--json", root / "whole.json", "--predictions", root / "whole.jsonl")
@@ -157,13 +158,15 @@ def test_state(root):
     woq(0, "f16", *go_on)
     whole = figures(root / "whole.json")
     check(figures(root / "resumed.json") == whole, "figures after a kill are those of a run without one")
-    check(len(whole["models"][1]["window_nll"]) == 1000 and whole["models"][1]["kl"]["mean"] > 0, "figures of all windows")
+    check(len(whole["models"][1]["window_nll"]) == 1000 and whole["models"][1]["kl"]["mean"] > 0,
+          "figures of all windows")
     check((root / "resumed.jsonl").read_text() == (root / "whole.jsonl").read_text(), "predictions too")
     check(len((root / "whole.jsonl").read_text().splitlines()) == 80, "a line for each example and model")
     kept = state.read_bytes()
     check(kept.startswith(killed[:killed.rindex(b"\n")]), "what was finished is kept")
     woq(0, "f16", *go_on)  # nothing is left to do
-    check(state.read_bytes() == kept and figures(root / "resumed.json") == whole, "a finished run gives its figures again")
+    check(state.read_bytes() == kept and figures(root / "resumed.json") == whole,
+          "a finished run gives its figures again")
 
     woq(1, "models[1].weights is \"w8\" there and \"w4\" here", *[str(a).replace("f16,w8", "f16,w4") for a in go_on])
     woq(1, "text.window is 4 there and 8 here", *[8 if a == 4 else a for a in go_on])
@@ -177,9 +180,11 @@ def test_state(root):
 
 
 def test_outputs(root):
-    run = ["eval", root / "tiny.gguf", "--weights", "f16,w8", "--text", root / "long.txt", "--tokens", 64, "--window", 8]
+    run = ["eval", root / "tiny.gguf", "--weights", "f16,w8", "--text", root / "long.txt", "--tokens", 64,
+           "--window", 8]
     said = woq(1, "cannot write '/dev/full'", *run, "--state", "/dev/full", "--json", root / "full.json")
-    check("verdict:" in said and "perplexity" in figures(root / "full.json")["models"][0], "other outputs of a full disk")
+    check("verdict:" in said and "perplexity" in figures(root / "full.json")["models"][0],
+          "other outputs of a full disk")
     woq(1, "cannot write '/dev/full'", *run, "--html", "/dev/full")
     woq(1, "cannot write", *run, "--html", root / "none" / "x.html")
     woq(2, "both", *run, "--html", root / "x", "--json", root / "x")

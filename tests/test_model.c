@@ -275,7 +275,7 @@ static enum woq_status perplexity_of(struct woq_model *m, const int32_t *tokens,
     return woq_model_perplexity(m, &params, out);
 }
 
-/* Each window of `window` tokens from `from` on, whose last `scored` count: the mean of what the model in double says. */
+/* Each window of `window` tokens from `from` on, whose last `scored` count: the mean by the model in double. */
 static double plain_nll(const int32_t *from, uint32_t window, uint32_t scored, int32_t bos)
 {
     static double logits[TINY_CONTEXT * TINY_VOCABULARY];

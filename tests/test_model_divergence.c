@@ -329,8 +329,9 @@ static void test_refused(void **state)
     for (int i = 0; i < MODELS - 1; i++)
         assert_true(!out[i].window_kl && !out[i].window_agreement && out[i].struct_size == sizeof out[i]);
 #define DIVERGENCE(list, listed, tokens, count, window, bos) \
-    woq_model_divergence(list, listed, &(struct woq_text_params){sizeof(struct woq_text_params), tokens, count, window, 0, \
-                         bos, 0, NULL, NULL}, perplexities, out)
+    woq_model_divergence(list, listed, \
+                         &(struct woq_text_params){sizeof(struct woq_text_params), tokens, count, window, 0, bos, 0, \
+                                                   NULL, NULL}, perplexities, out)
     EXPECT_BAD("models is NULL", DIVERGENCE(NULL, 2, text, TOKENS, WINDOW, -1));
     EXPECT_BAD("models[1] is NULL", DIVERGENCE(with_none, 2, text, TOKENS, WINDOW, -1));
     EXPECT_BAD("model_count is 1", DIVERGENCE(models, 1, text, TOKENS, WINDOW, -1));

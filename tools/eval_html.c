@@ -46,8 +46,8 @@ static void write_cards(const struct eval_page *p)
         else if (!m->verdict.given)
             fputs(i ? "</span><b>measured</b><span>" : "</span><b>baseline</b><span>", p->out);
         else
-            fputs(m->verdict.passes ? "</span><b class=\"good\">✓ passes</b><span>" : "</span><b class=\"bad\">✗ fails</b><span>",
-                  p->out);
+            fputs(m->verdict.passes ? "</span><b class=\"good\">✓ passes</b><span>"
+                                    : "</span><b class=\"bad\">✗ fails</b><span>", p->out);
         if (!m->done)
             chart_text(p->out, m->reason, SIZE_MAX);
         else if (m->verdict.given)
@@ -75,8 +75,9 @@ static void write_facts(const struct eval_page *p)
     fact(p, "device", text);
     if (o->text_file) {
         const struct woq_perplexity *x = &p->models[0].perplexity;
-        snprintf(text, sizeof text, "%.150s: %llu windows of %u tokens%s, %llu tokens scored", tool_base_name(o->text_file),
-                 (unsigned long long)x->windows, o->window, o->stride ? ", strided" : "", (unsigned long long)x->scored);
+        snprintf(text, sizeof text, "%.150s: %llu windows of %u tokens%s, %llu tokens scored",
+                 tool_base_name(o->text_file), (unsigned long long)x->windows, o->window,
+                 o->stride ? ", strided" : "", (unsigned long long)x->scored);
         fact(p, "text", text);
     }
     for (uint32_t t = 0; t < o->task_count; t++) {
@@ -167,8 +168,9 @@ static void write_row(const struct eval_page *p, size_t i)
 static void write_table(const struct eval_page *p)
 {
     const struct eval_options *o = p->options;
-    fputs("<section>\n<h2>Figures</h2>\n<div class=\"scroll\"><table class=\"sort\"><thead><tr><th scope=\"col\">model</th>"
-          "<th scope=\"col\">format</th><th scope=\"col\" class=\"n\">size</th><th scope=\"col\" class=\"n\">bits</th>", p->out);
+    fputs("<section>\n<h2>Figures</h2>\n<div class=\"scroll\"><table class=\"sort\"><thead><tr>"
+          "<th scope=\"col\">model</th><th scope=\"col\">format</th><th scope=\"col\" class=\"n\">size</th>"
+          "<th scope=\"col\" class=\"n\">bits</th>", p->out);
     if (o->text_file)
         fputs("<th scope=\"col\" class=\"n\">perplexity</th><th scope=\"col\" class=\"n\">change, %</th>", p->out);
     if (o->kl)

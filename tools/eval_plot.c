@@ -93,8 +93,8 @@ static void draw_row(FILE *out, const struct axis *a, const struct eval_row *r, 
             fprintf(out, "<path class=\"bar c%d\" d=\"M%.1f %dv8m0 -4H%.1fm0 -4v8\"/>", r->colour % EVAL_COLOURS,
                     place(a, r->low), y - 4, place(a, r->high));
         if (isfinite(r->from) && isfinite(r->to))
-            fprintf(out, "<path class=\"thick c%d\" d=\"M%.1f %dH%.1f\"/>", r->colour % EVAL_COLOURS, place(a, r->from), y,
-                    place(a, r->to));
+            fprintf(out, "<path class=\"thick c%d\" d=\"M%.1f %dH%.1f\"/>", r->colour % EVAL_COLOURS,
+                    place(a, r->from), y, place(a, r->to));
         fprintf(out, "<circle class=\"dot d%d\" cx=\"%.1f\" cy=\"%d\" r=\"4\"/>", r->colour % EVAL_COLOURS,
                 place(a, r->value), y);
     }
@@ -112,7 +112,8 @@ void eval_draw_rows(FILE *out, struct eval_row *rows, size_t count, double low, 
     draw_ticks(out, &a, bottom);
     if (!logarithmic && a.low < 0 && a.high > 0)
         fprintf(out, "<path class=\"origin\" d=\"M%.1f %dV%d\"/>\n", place(&a, 0), TOP, bottom);
-    fprintf(out, "<text class=\"mid\" x=\"%d\" y=\"%d\">%s</text>\n", (LEFT + WIDTH - RIGHT) / 2, bottom + FOOT - 5, what);
+    fprintf(out, "<text class=\"mid\" x=\"%d\" y=\"%d\">%s</text>\n", (LEFT + WIDTH - RIGHT) / 2,
+            bottom + FOOT - 5, what);
     for (size_t i = 0; i < count; i++) {
         draw_row(out, &a, &rows[i], TOP + ROW * (int)i + ROW / 2);
         free(rows[i].label);
@@ -146,8 +147,8 @@ void eval_draw_histogram(FILE *out, const struct eval_model *m, const char *labe
     begin_figure(out, label, TALL);
     for (int d = LOW; d <= HIGH; d += 2) {
         const double x = SIDE + width * EACH * (d - LOW);
-        fprintf(out, "<path class=\"grid\" d=\"M%.1f %dV%d\"/><text class=\"mid\" x=\"%.1f\" y=\"%d\">%g</text>\n", x, HEAD,
-                TALL - GROUND, x, TALL - GROUND + 14, pow(10, d));
+        fprintf(out, "<path class=\"grid\" d=\"M%.1f %dV%d\"/><text class=\"mid\" x=\"%.1f\" y=\"%d\">%g</text>\n", x,
+                HEAD, TALL - GROUND, x, TALL - GROUND + 14, pow(10, d));
     }
     fprintf(out, "<text class=\"mid\" x=\"%d\" y=\"%d\">KL of a token, nats</text>\n"
                  "<text class=\"end\" x=\"%d\" y=\"%d\">%.2g %%</text>\n<path class=\"f%d\" d=\"M%d %d",
@@ -164,7 +165,8 @@ void eval_draw_histogram(FILE *out, const struct eval_model *m, const char *labe
     fputs("</svg></figure>\n", out);
 }
 
-void eval_draw_windows(FILE *out, const struct eval_model *first, const struct eval_model *m, const char *label, int colour)
+void eval_draw_windows(FILE *out, const struct eval_model *first, const struct eval_model *m, const char *label,
+                       int colour)
 {
     enum { HEIGHT = SMALL - SIDE - EDGE + HEAD + GROUND };
     const uint64_t n = m->perplexity.windows;
@@ -187,19 +189,20 @@ void eval_draw_windows(FILE *out, const struct eval_model *first, const struct e
         fprintf(out, "<path class=\"grid\" d=\"M%.1f %dv%.1fM%d %.1fh%.1f\"/>", SIDE + part, HEAD, side, SIDE,
                 HEAD + side - part, side);
         if (i % each == 0)
-            fprintf(out, "<text class=\"mid\" x=\"%.1f\" y=\"%d\">%.3g</text><text class=\"end\" x=\"%d\" y=\"%.1f\">%.3g"
-                         "</text>\n", SIDE + part, HEIGHT - GROUND + 14, value, SIDE - 5, HEAD + side - part + 4, value);
+            fprintf(out, "<text class=\"mid\" x=\"%.1f\" y=\"%d\">%.3g</text>"
+                         "<text class=\"end\" x=\"%d\" y=\"%.1f\">%.3g</text>\n", SIDE + part, HEIGHT - GROUND + 14,
+                    value, SIDE - 5, HEAD + side - part + 4, value);
     }
     fprintf(out, "<path class=\"origin\" d=\"M%d %dL%d %d\"/><text class=\"mid\" x=\"%d\" y=\"%d\">"
                  "nats a token, first model</text>\n", SIDE, HEIGHT - GROUND, SMALL - EDGE, HEAD,
             (SIDE + SMALL - EDGE) / 2, HEIGHT - 4);
     for (uint64_t w = 0; w < n; w++)
         if (isfinite(x[w]) && isfinite(y[w]))
-            fprintf(out, "<circle class=\"dot d%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>window %llu: %.4g, %.4g</title>"
-                         "</circle>\n",
+            fprintf(out, "<circle class=\"dot d%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\">"
+                         "<title>window %llu: %.4g, %.4g</title></circle>\n",
                     colour % EVAL_COLOURS, SIDE + side * (x[w] - low) / (high - low),
-                    HEIGHT - GROUND - side * (y[w] - low) / (high - low), n > 150 ? "1.8" : "2.8", (unsigned long long)w,
-                    x[w], y[w]);
+                    HEIGHT - GROUND - side * (y[w] - low) / (high - low), n > 150 ? "1.8" : "2.8",
+                    (unsigned long long)w, x[w], y[w]);
     fputs("</svg></figure>\n", out);
 }
 

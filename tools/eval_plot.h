@@ -16,8 +16,8 @@ struct eval_row {
     int colour;            /* −1 = none: the row is but a heading */
 };
 
-/* Rows over one axis from at least `low` to `high`, which what is drawn extends; logarithmic: in decades, values of 0 at
- * its low end. Frees the rows' labels. */
+/* Rows over one axis from at least `low` to `high`, which what is drawn extends; logarithmic: in decades, values of 0
+ * at its low end. Frees the rows' labels. */
 void eval_draw_rows(FILE *out, struct eval_row *rows, size_t count, double low, double high, bool logarithmic,
                     const char *what);
 /* How many tokens have which KL, logarithmic. */

@@ -50,8 +50,8 @@ static void print_task(const struct eval_options *o, const struct eval_model *m,
     else
         tool_table_add(table, "%s", first ? "baseline" : "–");
     if (o->task_info[t].kind == WOQ_TASK_LAMBADA)
-        tool_table_add(table, "%.*f ± %.*f", eval_decimals(s->perplexity_error), s->perplexity, eval_decimals(s->perplexity_error),
-                       s->perplexity_error);
+        tool_table_add(table, "%.*f ± %.*f", eval_decimals(s->perplexity_error), s->perplexity,
+                       eval_decimals(s->perplexity_error), s->perplexity_error);
 }
 
 static void print_model(const struct eval_options *o, const struct eval_model *m, bool first,
@@ -225,7 +225,8 @@ static void print_details(const struct eval_options *o, const struct eval_model 
     }
     for (uint32_t g = 0; first && g < first->category_count + first->group_count; g++) {
         const bool category = g < first->category_count;
-        const struct woq_task_group *name = category ? &first->categories[g] : &first->groups[g - first->category_count];
+        const struct woq_task_group *name =
+            category ? &first->categories[g] : &first->groups[g - first->category_count];
         tool_table_add(&table, "%s%s", category ? "" : "  ", name->name);
         tool_table_add(&table, "%llu", (unsigned long long)name->examples);
         for (size_t i = 0; i < count; i++) {

@@ -28,8 +28,8 @@ void eval_plot_perplexity(const struct eval_page *p)
         rows[n++] = r;
     }
     if (n) {
-        fputs("<section>\n<h2>Perplexity beside the first model</h2>\n<p>Paired window by window. Dashed: how much more "
-              "passes.</p>\n", p->out);
+        fputs("<section>\n<h2>Perplexity beside the first model</h2>\n<p>Paired window by window. Dashed: how much "
+              "more passes.</p>\n", p->out);
         eval_draw_rows(p->out, rows, n, 0, 0.1, false, "perplexity, % more");
         fputs("</section>\n", p->out);
     }
@@ -56,8 +56,8 @@ void eval_plot_divergence(const struct eval_page *p)
         rows[n++] = r;
     }
     if (n) {
-        fputs("<section>\n<h2>Divergence from the first model</h2>\n<p>KL divergence of the predictions. Dot: the mean, which "
-              "the dashed limit is for. Line: from the median to 99.9 % of the tokens; thick: from 90 % to 99 %.</p>\n",
+        fputs("<section>\n<h2>Divergence from the first model</h2>\n<p>KL divergence of the predictions. Dot: the mean, "
+              "which the dashed limit is for. Line: from the median to 99.9 % of the tokens; thick: from 90 % to 99 %.</p>\n",
               p->out);
         eval_draw_rows(p->out, rows, n, 0.01, 0.1, true, "nats a token, logarithmic");
         fputs("<div class=\"panels wide\">\n", p->out);
@@ -79,8 +79,8 @@ void eval_plot_windows(const struct eval_page *p)
         n += p->models[i].paired;
     if (!n)
         return;
-    fputs("<section>\n<h2>Window by window</h2>\n<p>Each dot is a window of the text: what it costs the first model, and "
-          "upward what it costs this one. On the line both do as well; above it this one does worse.</p>\n"
+    fputs("<section>\n<h2>Window by window</h2>\n<p>Each dot is a window of the text: what it costs the first model, "
+          "and upward what it costs this one. On the line both do as well; above it this one does worse.</p>\n"
           "<div class=\"panels wide\">\n", p->out);
     for (size_t i = 1; i < p->count; i++) {
         char *text = eval_label(p->models, p->count, i);
@@ -137,7 +137,8 @@ static void write_subjects(const struct eval_page *p, uint32_t t)
     if (!any)
         return;
     fprintf(p->out, "<details><summary>%u subjects</summary>\n<div class=\"scroll\"><table class=\"sort\"><thead><tr>"
-                    "<th scope=\"col\">subject</th><th scope=\"col\">category</th><th scope=\"col\" class=\"n\">questions</th>",
+                    "<th scope=\"col\">subject</th><th scope=\"col\">category</th>"
+                    "<th scope=\"col\" class=\"n\">questions</th>",
             any->summary[t].group_count);
     for (size_t i = 0; i < p->count; i++) {
         fputs("<th scope=\"col\" class=\"n\">", p->out);
@@ -177,8 +178,8 @@ void eval_plot_task(const struct eval_page *p, uint32_t t)
         rows[n++] = r;
     }
     fprintf(p->out, "<section>\n<h2>%s</h2>\n<p>%s</p>\n", mmlu ? "MMLU" : "LAMBADA",
-            mmlu ? "Questions with four choices; dashed: what guessing gives." : "The last word of a text, each of its tokens "
-            "the likeliest.");
+            mmlu ? "Questions with four choices; dashed: what guessing gives."
+                 : "The last word of a text, each of its tokens the likeliest.");
     if (n)
         eval_draw_rows(p->out, rows, n, mmlu ? 20 : 0, mmlu ? 30 : 1, false, "right, %");
     free(rows);

@@ -107,8 +107,8 @@ static enum woq_status run(const char *function, struct woq_model *const *models
     for (uint64_t done = first * count; done < total; done++) {
         const uint32_t i = (uint32_t)(done % count);
         const uint64_t w = done / count;
-        const enum woq_status st = run_window(windows, w, models[i], count == 1 ? score_rows : i ? compare_rows : keep_rows,
-                                              pass, &scores[i]);
+        woqi_sink_fn *sink = count == 1 ? score_rows : i ? compare_rows : keep_rows;
+        const enum woq_status st = run_window(windows, w, models[i], sink, pass, &scores[i]);
         if (st)
             return st;
         woqi_likelihood_add(&likelihoods[i], scores[i].nll + w * windows->scored, windows->scored);

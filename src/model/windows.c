@@ -23,14 +23,14 @@ static enum woq_status check_sizes(const char *function, const struct woq_text_p
 {
     if (text->struct_size < sizeof *text)
         return woq_report(WOQ_ERROR_INVALID_ARGUMENT,
-                          "%s: text->struct_size is %zu; must be at least %zu: start from WOQ_TEXT_PARAMS_INIT", function,
-                          text->struct_size, sizeof *text);
+                          "%s: text->struct_size is %zu; must be at least %zu: start from WOQ_TEXT_PARAMS_INIT",
+                          function, text->struct_size, sizeof *text);
     if (text->window < 4 || text->window % 2 || text->window > most)
         return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: window is %u; must be even, 4 to %u%s", function,
                           text->window, most, of_what);
     if (text->stride >= text->window)
-        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: stride is %u; must be below the window of %u, or 0", function,
-                          text->stride, text->window);
+        return woq_report(WOQ_ERROR_INVALID_ARGUMENT, "%s: stride is %u; must be below the window of %u, or 0",
+                          function, text->stride, text->window);
     return WOQ_OK;
 }
 
