@@ -28,6 +28,8 @@ quantized --bits 4 --group 64
 quantized --bits 4 --group 64 --asymmetric --allow-unloadable
 quantized --bits 4 --group 64 --override down_proj=8 --override 'layers\.1\..*o_proj=4:g32' \
     --override 'layers\.(0|29)\.=16'
+# Calibrated: few samples, as the file's form does not depend on them.
+quantized --method gptq --text "$shared/wikitext-2/wiki.valid.tokens" --samples 4 --window 128
 for gguf in "$shared/stories260K/stories260K.gguf" "$model"; do
     "$python" tests/perplexity_compare.py "$build/tools/woq" "$gguf" "$shared/wikitext-2/wiki.valid.tokens" \
         "${libraries[@]}"
