@@ -72,6 +72,7 @@ def parse_arguments(argv):
     parser.add_argument("-j", "--json", metavar="FILE", help="also as JSON")
     options = parser.parse_args(argv)
     options.png = None
+    options.work, options.venv = os.path.abspath(options.work), os.path.abspath(options.venv)
     common.check_files(parser, options)
     check_inputs(parser, options)
     return options
@@ -99,11 +100,11 @@ def said(text, fallback):
     return lines[-1] if lines else fallback
 
 
-def run_program(command, log):
-    """(seconds, CPU seconds); its output goes to the file `log`."""
+def run_program(command, log, folder=None):
+    """(seconds, CPU seconds); its output goes to the file `log`. folder: where it runs."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with open(log, "w", encoding="utf-8") as f:
-        done = subprocess.run(command, stdout=f, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(command, stdout=f, stderr=subprocess.STDOUT, cwd=folder, check=False)
     seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         with open(log, encoding="utf-8", errors="replace") as f:
@@ -160,7 +161,7 @@ def make_peer(options, name, out):
     with open(out + ".job", "w", encoding="utf-8") as f:
         json.dump(dataclasses.asdict(job), f)
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "compare_quantizers_peers.py")
-    run_program([python, script, out + ".job"], out + ".log")
+    run_program([python, script, out + ".job"], out + ".log", work)  # gptqmodel writes a folder of logs
     with open(out + ".json", encoding="utf-8") as f:
         return json.load(f)
 
