@@ -246,8 +246,15 @@ static void test_mmlu(void **state)
                  "The following are multiple choice questions (with answers) about moral disputes.\n\n"
                  "P1\nA. a\nB. b\nC. c\nD. d\nAnswer: D\n\nP3\nA. a\nB. b\nC. c\nD. d\nAnswer:");
     woq_task_close(&task);
-    p.shots = 2;
-    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 2 examples besides the one that is asked need 3",
+    p.shots = 5; /* all others */
+    task = open_task(&p);
+    check_prompt(task, 2,
+                 "The following are multiple choice questions (with answers) about moral disputes.\n\n"
+                 "P1\nA. a\nB. b\nC. c\nD. d\nAnswer: D\n\nP2\nA. a\nB. b\nC. c\nD. d\nAnswer: A\n\n"
+                 "P3\nA. a\nB. b\nC. c\nD. d\nAnswer:");
+    woq_task_close(&task);
+    write_file("dev/virology_dev.csv", HEADER "q,a,b,c,d,1\n");
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has one question, and no example besides it",
            woq_task_open(&p, &task));
     test_expectations_met();
 }
@@ -279,7 +286,7 @@ static void test_mmlu_refused(void **state)
     }
     make_mmlu();
     p.shots = 3;
-    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 3 examples need 3", woq_task_open(&p, &task));
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 3 examples need as many", woq_task_open(&p, &task));
     p.shots = 1;
     write_file("dev/virology_dev.csv", HEADER "q,a,b,c,d,7\n");
     EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv:2: the answer is '7'", woq_task_open(&p, &task));

@@ -60,7 +60,8 @@ struct woq_task_params {
      * choice3,answer" and answers 0 … 3, or, as the original has it, without one and with answers A … D. */
     const char *path;
     const char *split; /* MMLU: whose questions are asked; NULL = "test" */
-    uint32_t shots;    /* MMLU: examples before a question; dev must have as many */
+    uint32_t shots;    /* MMLU: examples before a question; dev must have as many, or, where its own questions are
+                        * asked, another one at least: then all others are the examples if they are fewer */
     uint64_t limit;    /* examples at most, drawn by `seed` and asked in the files' order; 0 = all */
     uint64_t seed;
     const char *chat;  /* NULL = plain text; else a form's name, or the text of a chat template that is of one of these

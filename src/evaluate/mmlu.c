@@ -152,15 +152,17 @@ static enum woq_status write_path(char out[PATH_MAX], const char *path, const ch
 static enum woq_status read_shots(struct woq_task *task, const char *path, struct woqi_subject *s)
 {
     char file[PATH_MAX];
-    /* One more, for the question that is not to be its own example. */
-    const uint64_t need = (uint64_t)task->shots + (task->from_dev ? 1 : 0);
     enum woq_status st = task->shots ? write_path(file, path, "dev", s->name) : WOQ_OK;
     if (st || !task->shots)
         return st;
-    st = read_questions(task, file, 0, need, &s->shots);
-    if (!st && s->shots.count < need)
-        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has %zu questions; %" PRIu32 " examples%s need %" PRIu64, file,
-                        s->shots.count, task->shots, task->from_dev ? " besides the one that is asked" : "", need);
+    /* Of dev's own questions none is to be its own example: one more, or those that there are. */
+    st = read_questions(task, file, 0, (uint64_t)task->shots + (task->from_dev ? 1 : 0), &s->shots);
+    if (!st && task->from_dev && s->shots.count < 2)
+        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has one question, and no example besides it; needs two or more, or "
+                                                "shots 0", file);
+    else if (!st && !task->from_dev && s->shots.count < task->shots)
+        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has %zu questions; %" PRIu32 " examples need as many", file,
+                        s->shots.count, task->shots);
     return st;
 }
 
