@@ -12,7 +12,7 @@
 #define GLOBAL(p) ((woq_out)(ulong)(p))
 
 /* Sums of the TURN panels from `panel` on; there is none behind last_panel.
- * PoCL with LLVM 18 ends the process over a kernel with inline assembly that is not in a function of its own. */
+ * PoCL before 7 ends the process over inline assembly that is not in a function of its own (dot16.clh). */
 static __attribute__((noinline)) void row_sums_of(woq_in weights, woq_in x, const struct woq_args *a, uint panel,
                                                   uint last_panel, float16 out[TURN][R])
 {

@@ -142,7 +142,7 @@ WOQ_INLINE void add_rows(const uint rows, woq_in x, const struct woq_args *a, ui
 }
 
 /* Sums of `rows` ≤ ROWS rows of X and the physical panels from `panel` on; there is none behind last_panel.
- * PoCL with LLVM 18 ends the process over a kernel with inline assembly that is not in a function of its own. */
+ * PoCL before 7 ends the process over inline assembly that is not in a function of its own (dot16.clh). */
 static __attribute__((noinline)) void tile_sums(uint rows, woq_in weights, woq_in x, const struct woq_args *a,
                                                 uint panel, uint last_panel, struct tile *t)
 {
