@@ -1,10 +1,9 @@
 /* eval_html.c: the page of `woq eval`: verdicts, figures, and plots of them. */
 #include "chart.h"
 #include "eval_plot.h"
-#include "report_data.h"
+#include "page.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,36 +33,26 @@ static void title(const struct eval_page *p)
 
 /* ---- Verdicts and facts ---- */
 
-static void write_cards(const struct eval_page *p)
+static void write_card(const struct eval_page *p, size_t i)
 {
-    fputs("<div class=\"cards\">\n", p->out);
-    for (size_t i = 0; i < p->count; i++) {
-        const struct eval_model *m = &p->models[i];
-        fputs("<div class=\"card\"><span class=\"label\">", p->out);
-        eval_page_label(p, i);
-        if (!m->done)
-            fputs("</span><b class=\"bad\">not measured</b><span>", p->out);
-        else if (!m->verdict.given)
-            fputs(i ? "</span><b>measured</b><span>" : "</span><b>baseline</b><span>", p->out);
-        else
-            fputs(m->verdict.passes ? "</span><b class=\"good\">✓ passes</b><span>"
-                                    : "</span><b class=\"bad\">✗ fails</b><span>", p->out);
-        if (!m->done)
-            chart_text(p->out, m->reason, SIZE_MAX);
-        else if (m->verdict.given)
-            chart_text(p->out, m->verdict.text, SIZE_MAX);
-        else if (p->options->text_file)
+    const struct eval_model *m = &p->models[i];
+    char *label = eval_label(p->models, p->count, i);
+    if (!m->done) {
+        page_verdict(p->out, label, false);
+        fputs("not measured</b><span>", p->out);
+        chart_text(p->out, m->reason, SIZE_MAX);
+    } else if (m->verdict.given) {
+        page_verdict(p->out, label, m->verdict.passes);
+        fputs(m->verdict.passes ? "✓ passes</b><span>" : "✗ fails</b><span>", p->out);
+        chart_text(p->out, m->verdict.text, SIZE_MAX);
+    } else {
+        page_card(p->out, label);
+        fputs(i ? "measured</b><span>" : "baseline</b><span>", p->out);
+        if (p->options->text_file)
             fprintf(p->out, "perplexity %.3f ± %.3f", m->perplexity.perplexity, m->perplexity.standard_error);
-        fputs("</span></div>\n", p->out);
     }
-    fputs("</div>\n", p->out);
-}
-
-static void fact(const struct eval_page *p, const char *what, const char *text)
-{
-    fprintf(p->out, "<dt>%s</dt><dd>", what);
-    chart_text(p->out, text, SIZE_MAX);
-    fputs("</dd>\n", p->out);
+    free(label);
+    fputs("</span></div>\n", p->out);
 }
 
 static void write_facts(const struct eval_page *p)
@@ -72,13 +61,13 @@ static void write_facts(const struct eval_page *p)
     char text[300];
     fputs("<dl>\n", p->out);
     snprintf(text, sizeof text, "%s, %.100s, %.100s", p->device->selector, p->device->name, p->device->driver);
-    fact(p, "device", text);
+    page_fact(p->out, "device", text);
     if (o->text_file) {
         const struct woq_perplexity *x = &p->models[0].perplexity;
         snprintf(text, sizeof text, "%.150s: %llu windows of %u tokens%s, %llu tokens scored",
                  tool_base_name(o->text_file), (unsigned long long)x->windows, o->window,
                  o->stride ? ", strided" : "", (unsigned long long)x->scored);
-        fact(p, "text", text);
+        page_fact(p->out, "text", text);
     }
     for (uint32_t t = 0; t < o->task_count; t++) {
         const struct woq_task_info *info = &o->task_info[t];
@@ -88,46 +77,27 @@ static void write_facts(const struct eval_page *p)
             snprintf(shots, sizeof shots, ", %u shots", info->shots);
         snprintf(text, sizeof text, "%llu examples%s%s, %s", (unsigned long long)info->examples,
                  o->limit ? " drawn at random" : "", shots, info->chat ? info->chat : "plain text");
-        fact(p, mmlu ? "MMLU" : "LAMBADA", text);
+        page_fact(p->out, mmlu ? "MMLU" : "LAMBADA", text);
     }
-    fact(p, "date", o->date);
-    fact(p, "woq", woq_version_string());
+    page_fact(p->out, "date", o->date);
+    page_fact(p->out, "woq", woq_version_string());
     fputs("</dl>\n", p->out);
 }
 
 /* ---- The table ---- */
-
-void eval_cell(FILE *out, double sort, const char *format, ...)
-{
-    va_list args;
-    if (isfinite(sort))
-        fprintf(out, "<td class=\"n\" data-v=\"%.9g\">", sort);
-    else
-        fputs("<td class=\"n\">", out);
-    va_start(args, format);
-    vfprintf(out, format, args);
-    va_end(args);
-    fputs("</td>", out);
-}
-
-void eval_no_cells(FILE *out, int count)
-{
-    while (count-- > 0)
-        fputs("<td class=\"n\">–</td>", out);
-}
 
 static void write_task_cells(const struct eval_page *p, const struct eval_model *m, uint32_t t)
 {
     const struct woq_task_summary *s = &m->summary[t];
     const struct woq_task_comparison *c = &m->comparison[t];
     if (m->task_done[t])
-        eval_cell(p->out, s->accuracy, "%.2f ± %.2f", 100 * s->accuracy, 100 * s->accuracy_error);
+        page_cell(p->out, s->accuracy, "%.2f ± %.2f", 100 * s->accuracy, 100 * s->accuracy_error);
     else
-        eval_no_cells(p->out, 1);
+        page_no_cells(p->out, 1);
     if (m->task_compared[t])
-        eval_cell(p->out, c->accuracy_change, "%+.2f ± %.2f", 100 * c->accuracy_change, 100 * c->accuracy_change_error);
+        page_cell(p->out, c->accuracy_change, "%+.2f ± %.2f", 100 * c->accuracy_change, 100 * c->accuracy_change_error);
     else
-        eval_no_cells(p->out, 1);
+        page_no_cells(p->out, 1);
 }
 
 static void write_row(const struct eval_page *p, size_t i)
@@ -137,24 +107,25 @@ static void write_row(const struct eval_page *p, size_t i)
     char size[24];
     fputs("<tr><td>", out);
     eval_page_label(p, i);
-    fprintf(out, "</td><td>%s</td>", m->info.format);
-    eval_cell(out, (double)m->info.weight_bytes, "%s", tool_bytes(m->info.weight_bytes, size));
-    eval_cell(out, m->info.bits_per_weight, "%.2f", m->info.bits_per_weight);
+    fputs("</td>", out);
+    page_text_cell(out, m->info.format);
+    page_cell(out, (double)m->info.weight_bytes, "%s", tool_bytes(m->info.weight_bytes, size));
+    page_cell(out, m->info.bits_per_weight, "%.2f", m->info.bits_per_weight);
     if (p->options->text_file) {
-        eval_cell(out, m->perplexity.perplexity, "%.3f ± %.3f", m->perplexity.perplexity, m->perplexity.standard_error);
+        page_cell(out, m->perplexity.perplexity, "%.3f ± %.3f", m->perplexity.perplexity, m->perplexity.standard_error);
         if (m->paired)
-            eval_cell(out, m->change, "%+.2f ± %.2f", 100 * expm1(m->change), 100 * exp(m->change) * m->change_error);
+            page_cell(out, m->change, "%+.2f ± %.2f", 100 * expm1(m->change), 100 * exp(m->change) * m->change_error);
         else
-            eval_no_cells(out, 1);
+            page_no_cells(out, 1);
     }
     if (p->options->kl && m->compared) {
         const double error = m->divergence.standard_error;
         const int digits = eval_decimals(error > 0 ? error : m->divergence.mean);
-        eval_cell(out, m->divergence.mean, "%.*f ± %.*f", digits, m->divergence.mean, digits, error);
-        eval_cell(out, m->divergence.agreement, "%.2f ± %.2f", 100 * m->divergence.agreement,
+        page_cell(out, m->divergence.mean, "%.*f ± %.*f", digits, m->divergence.mean, digits, error);
+        page_cell(out, m->divergence.agreement, "%.2f ± %.2f", 100 * m->divergence.agreement,
              100 * m->divergence.agreement_error);
     } else if (p->options->kl) {
-        eval_no_cells(out, 2);
+        page_no_cells(out, 2);
     }
     for (uint32_t t = 0; t < p->options->task_count; t++)
         write_task_cells(p, m, t);
@@ -189,47 +160,33 @@ static void write_table(const struct eval_page *p)
 
 /* ---- The page ---- */
 
-static void write_page(const struct eval_page *p)
+static void write_page(FILE *out, const void *data)
 {
-    fputs("<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n"
-          "<meta charset=\"utf-8\"/>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-          "script-src 'unsafe-inline'\"/>\n<title>", p->out);
+    struct eval_page page = *(const struct eval_page *)data;
+    const struct eval_page *p = &page;
+    page.out = out;
+    page_begin(out);
     title(p);
-    fputs("</title>\n<style>\n", p->out);
-    report_style(p->out);
-    eval_plot_style(p->out);
-    fputs("</style>\n</head>\n<body>\n<main>\n<header>\n<h1>", p->out);
+    page_heading(out, eval_plot_style);
     title(p);
-    fputs("</h1>\n", p->out);
-    write_cards(p);
+    fputs("</h1>\n<div class=\"cards\">\n", out);
+    for (size_t i = 0; i < p->count; i++)
+        write_card(p, i);
+    fputs("</div>\n", out);
     write_facts(p);
-    fputs("</header>\n", p->out);
+    fputs("</header>\n", out);
     write_table(p);
     eval_plot_perplexity(p);
     eval_plot_divergence(p);
     eval_plot_windows(p);
     for (uint32_t t = 0; t < p->options->task_count; t++)
         eval_plot_task(p, t);
-    fputs("<footer>woq ", p->out);
-    chart_text(p->out, woq_version_string(), SIZE_MAX);
-    fputs("</footer>\n</main>\n<script>\n", p->out);
-    report_script(p->out);
-    fputs("</script>\n</body>\n</html>\n", p->out);
+    page_end(out, woq_version_string());
 }
 
 int eval_write_html(const char *command, const struct eval_options *options, const struct woq_device_info *device,
                     const struct eval_model *models, size_t count)
 {
-    char *text = NULL;
-    size_t size = 0;
-    const struct eval_page p = {open_memstream(&text, &size), options, device, models, count};
-    if (p.out)
-        write_page(&p);
-    bool good = p.out && !ferror(p.out);
-    good = p.out && !fclose(p.out) && good;
-    const int result = good ? tool_write_file(command, options->html, text, size)
-                            : tool_failed(command, "no host memory for the page");
-    free(text);
-    return result;
+    const struct eval_page page = {NULL, options, device, models, count};
+    return page_write(command, options->html, write_page, &page);
 }

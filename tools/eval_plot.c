@@ -2,7 +2,6 @@
 #include "eval_plot.h"
 
 #include "chart.h"
-#include "report_data.h"
 
 #include <math.h>
 #include <stdlib.h>

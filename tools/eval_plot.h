@@ -25,19 +25,17 @@ void eval_draw_histogram(FILE *out, const struct eval_model *model, const char *
 /* Mean negative log-likelihood of each window, the first model's and this one's. */
 void eval_draw_windows(FILE *out, const struct eval_model *first, const struct eval_model *model, const char *label,
                        int colour);
+
 /* ---- The page: eval_html.c, and eval_sections.c ---- */
 
 struct eval_page {
-    FILE *out;
+    FILE *out; /* while it is written */
     const struct eval_options *options;
     const struct woq_device_info *device;
     const struct eval_model *models;
     size_t count;
 };
 void eval_page_label(const struct eval_page *page, size_t model);
-/* A cell of numbers, and what a table is sorted by, NAN = nothing; and cells without. */
-void eval_cell(FILE *out, double sort, const char *format, ...) TOOL_PRINTF(3, 4);
-void eval_no_cells(FILE *out, int count);
 void eval_plot_perplexity(const struct eval_page *page);
 void eval_plot_divergence(const struct eval_page *page);
 void eval_plot_windows(const struct eval_page *page);

@@ -1,6 +1,6 @@
 /* eval_sections.c: the plots of the page of `woq eval`: what is drawn of which figures. */
-#include "chart.h"
 #include "eval_plot.h"
+#include "page.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -56,9 +56,9 @@ void eval_plot_divergence(const struct eval_page *p)
         rows[n++] = r;
     }
     if (n) {
-        fputs("<section>\n<h2>Divergence from the first model</h2>\n<p>KL divergence of the predictions. Dot: the mean, "
-              "which the dashed limit is for. Line: from the median to 99.9 % of the tokens; thick: from 90 % to 99 %.</p>\n",
-              p->out);
+        fputs("<section>\n<h2>Divergence from the first model</h2>\n<p>KL divergence of the predictions. Dot: the "
+              "mean, which the dashed limit is for. Line: from the median to 99.9 % of the tokens; thick: from 90 % to "
+              "99 %.</p>\n", p->out);
         eval_draw_rows(p->out, rows, n, 0.01, 0.1, true, "nats a token, logarithmic");
         fputs("<div class=\"panels wide\">\n", p->out);
         for (size_t i = 1; i < p->count; i++) {
@@ -99,19 +99,26 @@ static void set_accuracy(struct eval_row *r, double accuracy, double error)
     snprintf(r->text, sizeof r->text, "%.1f ± %.1f %%", 100 * accuracy, 100 * error);
 }
 
+/* One that has done the task: subjects and categories are alike in all. NULL = none. */
+static const struct woq_task_summary *any_summary(const struct eval_page *p, uint32_t t)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (p->models[i].task_done[t])
+            return &p->models[i].summary[t];
+    return NULL;
+}
+
 static void plot_categories(const struct eval_page *p, uint32_t t)
 {
-    const struct eval_model *any = NULL;
-    for (size_t i = 0; i < p->count && !any; i++)
-        any = p->models[i].task_done[t] ? &p->models[i] : NULL;
-    const uint32_t categories = any ? any->summary[t].category_count : 0;
+    const struct woq_task_summary *any = any_summary(p, t);
+    const uint32_t categories = any ? any->category_count : 0;
     if (!categories)
         return;
     struct eval_row *rows = tool_alloc(categories * (p->count + 1), sizeof *rows);
     size_t n = 0;
     for (uint32_t c = 0; c < categories; c++) {
-        rows[n] = (struct eval_row){.label = tool_text("%s", any->summary[t].categories[c].name), .colour = -1};
-        const uint64_t questions = any->summary[t].categories[c].examples;
+        rows[n] = (struct eval_row){.label = tool_text("%s", any->categories[c].name), .colour = -1};
+        const uint64_t questions = any->categories[c].examples;
         snprintf(rows[n].text, sizeof rows[n].text, "%llu question%s", (unsigned long long)questions,
                  questions == 1 ? "" : "s");
         n++;
@@ -131,33 +138,31 @@ static void plot_categories(const struct eval_page *p, uint32_t t)
 
 static void write_subjects(const struct eval_page *p, uint32_t t)
 {
-    const struct eval_model *any = NULL;
-    for (size_t i = 0; i < p->count && !any; i++)
-        any = p->models[i].task_done[t] ? &p->models[i] : NULL;
+    const struct woq_task_summary *any = any_summary(p, t);
     if (!any)
         return;
     fprintf(p->out, "<details><summary>%u subjects</summary>\n<div class=\"scroll\"><table class=\"sort\"><thead><tr>"
                     "<th scope=\"col\">subject</th><th scope=\"col\">category</th>"
                     "<th scope=\"col\" class=\"n\">questions</th>",
-            any->summary[t].group_count);
+            any->group_count);
     for (size_t i = 0; i < p->count; i++) {
         fputs("<th scope=\"col\" class=\"n\">", p->out);
         eval_page_label(p, i);
         fputs("</th>", p->out);
     }
     fputs("</tr></thead><tbody>\n", p->out);
-    for (uint32_t g = 0; g < any->summary[t].group_count; g++) {
-        const struct woq_task_group *x = &any->summary[t].groups[g];
-        fputs("<tr><td>", p->out);
-        chart_text(p->out, x->name, SIZE_MAX);
-        fprintf(p->out, "</td><td>%s</td>", x->category ? x->category : "");
-        eval_cell(p->out, (double)x->examples, "%llu", (unsigned long long)x->examples);
+    for (uint32_t g = 0; g < any->group_count; g++) {
+        const struct woq_task_group *x = &any->groups[g];
+        fputs("<tr>", p->out);
+        page_text_cell(p->out, x->name);
+        page_text_cell(p->out, x->category ? x->category : "");
+        page_count_cell(p->out, x->examples);
         for (size_t i = 0; i < p->count; i++) {
             const struct woq_task_group *y = &p->models[i].summary[t].groups[g];
             if (p->models[i].task_done[t])
-                eval_cell(p->out, y->accuracy, "%.1f ± %.1f", 100 * y->accuracy, 100 * y->accuracy_error);
+                page_cell(p->out, y->accuracy, "%.1f ± %.1f", 100 * y->accuracy, 100 * y->accuracy_error);
             else
-                eval_no_cells(p->out, 1);
+                page_no_cells(p->out, 1);
         }
         fputs("</tr>\n", p->out);
     }

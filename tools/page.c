@@ -3,8 +3,10 @@
 
 #include "chart.h"
 #include "report_data.h"
-#include "tool.h"
 
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,10 +21,12 @@ void page_begin(FILE *out)
           "script-src 'unsafe-inline'\"/>\n<title>", out);
 }
 
-void page_heading(FILE *out)
+void page_heading(FILE *out, page_style *more)
 {
     fputs("</title>\n<style>\n", out);
     report_style(out);
+    if (more)
+        more(out);
     fputs("</style>\n</head>\n<body>\n<main>\n<header>\n<h1>", out);
 }
 
@@ -35,9 +39,23 @@ void page_end(FILE *out, const char *woq)
     fputs("</script>\n</body>\n</html>\n", out);
 }
 
+static void begin_card(FILE *out, const char *label)
+{
+    fputs("<div class=\"card\"><span class=\"label\">", out);
+    chart_text(out, label, SIZE_MAX);
+    fputs("</span>", out);
+}
+
 void page_card(FILE *out, const char *label)
 {
-    fprintf(out, "<div class=\"card\"><span class=\"label\">%s</span><b>", label);
+    begin_card(out, label);
+    fputs("<b>", out);
+}
+
+void page_verdict(FILE *out, const char *label, bool good)
+{
+    begin_card(out, label);
+    fputs(good ? "<b class=\"good\">" : "<b class=\"bad\">", out);
 }
 
 void page_fact(FILE *out, const char *what, const char *text)
@@ -45,6 +63,51 @@ void page_fact(FILE *out, const char *what, const char *text)
     fprintf(out, "<dt>%s</dt><dd>", what);
     chart_text(out, text, SIZE_MAX);
     fputs("</dd>\n", out);
+}
+
+/* ---- Cells ---- */
+
+static void begin_cell(FILE *out, double sort)
+{
+    if (isfinite(sort))
+        fprintf(out, "<td class=\"n\" data-v=\"%.9g\">", sort);
+    else
+        fputs("<td class=\"n\">", out);
+}
+
+void page_text_cell(FILE *out, const char *text)
+{
+    fputs("<td>", out);
+    chart_text(out, text, SIZE_MAX);
+    fputs("</td>", out);
+}
+
+void page_cell(FILE *out, double sort, const char *format, ...)
+{
+    va_list args;
+    begin_cell(out, sort);
+    va_start(args, format);
+    vfprintf(out, format, args);
+    va_end(args);
+    fputs("</td>", out);
+}
+
+void page_number_cell(FILE *out, double value)
+{
+    begin_cell(out, value);
+    report_number(out, value);
+    fputs("</td>", out);
+}
+
+void page_count_cell(FILE *out, uint64_t value)
+{
+    fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\">%" PRIu64 "</td>", value, value);
+}
+
+void page_no_cells(FILE *out, int count)
+{
+    while (count-- > 0)
+        fputs("<td class=\"n\">–</td>", out);
 }
 
 /* ---- The file ---- */

@@ -178,7 +178,7 @@ static void write_head(FILE *out, const struct report *p)
 {
     page_begin(out);
     write_title(out, p, false);
-    page_heading(out);
+    page_heading(out, NULL);
     write_title(out, p, true);
     fputs("</h1>\n<p class=\"soft\">What calibrated quantization did to each matrix of the model's layers.</p>\n", out);
     write_cards(out, p);

@@ -1,5 +1,6 @@
 /* report_table.c: the tables of a calibration report: times, and all matrices. */
 #include "chart.h"
+#include "page.h"
 #include "report_data.h"
 
 #include <inttypes.h>
@@ -82,44 +83,20 @@ static const struct column columns[] = {
     {"time", "seconds", true},
 };
 
-/* data-v is what the script sorts by. */
-static void number_cell(FILE *out, double value)
-{
-    if (isfinite(value))
-        fprintf(out, "<td class=\"n\" data-v=\"%.9g\">", value);
-    else
-        fputs("<td class=\"n\">", out);
-    report_number(out, value);
-    fputs("</td>", out);
-}
-
-static void count_cell(FILE *out, uint64_t value)
-{
-    fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\">%" PRIu64 "</td>", value, value);
-}
-
-static void text_cell(FILE *out, const char *text)
-{
-    fputs("<td>", out);
-    chart_text(out, text, SIZE_MAX);
-    fputs("</td>", out);
-}
-
 static void matrix_row(FILE *out, const struct report_matrix *m)
 {
     fputs("<tr>", out);
-    count_cell(out, m->layer);
-    text_cell(out, m->name);
-    text_cell(out, m->format);
-    fprintf(out, "<td class=\"n\" data-v=\"%.9g\">%" PRIu64 " × %" PRIu64 "</td>", (double)m->rows * (double)m->columns,
-            m->rows, m->columns);
-    number_cell(out, m->error_rtn);
-    number_cell(out, m->error);
-    number_cell(out, report_ratio(m->error_rtn, m->error));
-    number_cell(out, m->snr_rtn);
-    number_cell(out, m->snr);
-    number_cell(out, m->output_rms);
-    number_cell(out, m->range_kept);
+    page_count_cell(out, m->layer);
+    page_text_cell(out, m->name);
+    page_text_cell(out, m->format);
+    page_cell(out, (double)m->rows * (double)m->columns, "%" PRIu64 " × %" PRIu64, m->rows, m->columns);
+    page_number_cell(out, m->error_rtn);
+    page_number_cell(out, m->error);
+    page_number_cell(out, report_ratio(m->error_rtn, m->error));
+    page_number_cell(out, m->snr_rtn);
+    page_number_cell(out, m->snr);
+    page_number_cell(out, m->output_rms);
+    page_number_cell(out, m->range_kept);
     fprintf(out, "<td class=\"n\" data-v=\"%.9g\" title=\"", isfinite(m->scale_median) ? m->scale_median : 0);
     report_number(out, m->scale_min);
     fputs(" to ", out);
@@ -129,10 +106,10 @@ static void matrix_row(FILE *out, const struct report_matrix *m)
     fputs("</td>", out);
     fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\" title=\"of %" PRIu64 " groups\">%" PRIu64 "</td>", m->negative,
             m->groups, m->negative);
-    number_cell(out, m->stage->damping);
-    count_cell(out, m->stage->dead);
-    number_cell(out, m->stage->awq_exponent);
-    number_cell(out, m->seconds);
+    page_number_cell(out, m->stage->damping);
+    page_count_cell(out, m->stage->dead);
+    page_number_cell(out, m->stage->awq_exponent);
+    page_number_cell(out, m->seconds);
     fputs("</tr>\n", out);
 }
 

@@ -7,7 +7,6 @@
 #include "tool.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,7 +140,7 @@ static void write_head(FILE *out, const struct statistics_page *p)
 {
     page_begin(out);
     write_title(out, p);
-    page_heading(out);
+    page_heading(out, NULL);
     write_title(out, p);
     fputs("</h1>\n<p class=\"soft\">What the linear layers of a model are given, channel by channel.</p>\n", out);
     write_cards(out, p);
@@ -219,21 +218,6 @@ static void write_layers(FILE *out, const struct statistics_page *p)
 
 /* ---- The table ---- */
 
-static void write_number(FILE *out, double value)
-{
-    if (isfinite(value))
-        fprintf(out, "<td class=\"n\" data-v=\"%.9g\">", value);
-    else
-        fputs("<td class=\"n\">", out);
-    report_number(out, value);
-    fputs("</td>", out);
-}
-
-static void write_count(FILE *out, uint64_t value)
-{
-    fprintf(out, "<td class=\"n\" data-v=\"%" PRIu64 "\">%" PRIu64 "</td>", value, value);
-}
-
 static void write_table(FILE *out, const struct statistics_page *p)
 {
     static const char *const heads[] = {"layer", "channels", "largest |x|", "RMS", "mean |x|", "strongest channel",
@@ -244,17 +228,16 @@ static void write_table(FILE *out, const struct statistics_page *p)
     fputs("</tr></thead><tbody>\n", out);
     for (size_t i = 0; i < p->inputs; i++) {
         const struct statistics_input *in = &p->input[i];
-        fputs("<tr><td>", out);
-        chart_text(out, in->name, SIZE_MAX);
-        fputs("</td>", out);
-        write_count(out, p->place[i].layer);
-        write_count(out, in->channels);
-        write_number(out, in->absmax);
-        write_number(out, in->rms);
-        write_number(out, in->average);
-        write_count(out, in->largest);
-        write_number(out, in->ratio);
-        write_count(out, in->not_finite);
+        fputs("<tr>", out);
+        page_text_cell(out, in->name);
+        page_count_cell(out, p->place[i].layer);
+        page_count_cell(out, in->channels);
+        page_number_cell(out, in->absmax);
+        page_number_cell(out, in->rms);
+        page_number_cell(out, in->average);
+        page_count_cell(out, in->largest);
+        page_number_cell(out, in->ratio);
+        page_count_cell(out, in->not_finite);
         fputs("</tr>\n", out);
     }
     fputs("</tbody></table></div>\n", out);
@@ -269,9 +252,9 @@ static void write_page(FILE *out, const void *data)
     fputs("<section>\n<h2>Over the layers</h2>\n<p>Of all channels of an input. Points tell their values.</p>\n", out);
     statistics_over_layers(out, p);
     fputs("</section>\n<section>\n<h2>Channels and elements</h2>\n<p>Above, the channels of an input from the "
-          "largest to the smallest, each line by itself: what stands out at the left is what AWQ scales and 8-bit activations "
-          "suffer from. Below, how many elements are how large. The layers with the strongest channels come "
-          "first.</p>\n", out);
+          "largest to the smallest, each line by itself: what stands out at the left is what AWQ scales and 8-bit "
+          "activations suffer from. Below, how many elements are how large. The layers with the strongest channels "
+          "come first.</p>\n", out);
     write_layers(out, p);
     fputs("</section>\n<section>\n<h2>All inputs</h2>\n", out);
     write_table(out, p);
