@@ -12,6 +12,7 @@
 #include <math.h>
 #include <woq/evaluate.h>
 
+#include "load_model.h"
 #include "support/device.h"
 #include "support/expect.h"
 #include "support/folder.h"
@@ -307,20 +308,12 @@ static void test_lambada(void **state)
 
 static void test_stories(void **state)
 {
-    struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
-    struct woq_checkpoint *c = NULL;
     struct woq_prediction got[2 * QUESTIONS];
     char path[1024];
     (void)state;
     if (!shared_data_path("stories260K/stories260K.gguf", path, sizeof path))
         skip();
-    p.context = CONTEXT;
-    p.batch = BATCH;
-    p.x_type = WOQ_F32;
-    EXPECT_OK(woq_checkpoint_open(path, NULL, &c));
-    EXPECT_OK(woq_tokenizer_create(c, &tokenizer));
-    EXPECT_OK(woq_model_create(dev, c, &p, &model));
-    test_expectations_met();
+    assert_true(load_model(dev, path, CONTEXT, BATCH, &model, &tokenizer));
     vocabulary = (uint32_t)woq_tokenizer_vocabulary(tokenizer);
     const uint32_t hits = check_words(1);
     assert_true(hits > 0 && hits < WORDS - 1);
@@ -331,7 +324,6 @@ static void test_stories(void **state)
     woq_task_close(&task);
     woq_model_destroy(&model);
     woq_tokenizer_destroy(&tokenizer);
-    woq_checkpoint_close(&c);
     model = tiny;
     tokenizer = tiny_tokenizer;
     vocabulary = TINY_VOCABULARY;
@@ -460,15 +452,8 @@ static bool make_model(void)
 {
     static const struct tiny_model shape = {.architecture = "llama", .layers = 2, .hidden = 48, .heads = 6,
                                             .kv_heads = 2, .head_dim = 8, .intermediate = 40, .tied = true};
-    struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
-    struct woq_checkpoint *c = NULL;
-    p.context = CONTEXT;
-    p.batch = BATCH;
-    p.x_type = WOQ_F32;
-    const bool made = tiny_write(&shape, NULL, in_root("model")) &&
-                      !woq_checkpoint_open(in_root("model"), NULL, &c) && !woq_model_create(dev, c, &p, &tiny);
-    woq_checkpoint_close(&c);
-    return made;
+    return tiny_write(&shape, NULL, in_root("model")) &&
+           load_model(dev, in_root("model"), CONTEXT, BATCH, &tiny, NULL);
 }
 
 static int set_up(void **state)

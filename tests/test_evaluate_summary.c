@@ -6,36 +6,8 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include <woq/evaluate.h>
 
-#include "support/expect.h"
-#include "support/folder.h"
-
-static const char *write_file(const char *name, const char *text)
-{
-    FILE *f = fopen(in_root(name), "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-    return in_root(name);
-}
-
-static struct woq_task_params params(enum woq_task_kind kind, const char *path)
-{
-    struct woq_task_params p = WOQ_TASK_PARAMS_INIT;
-    p.kind = kind;
-    p.path = path;
-    p.shots = 1;
-    return p;
-}
-
-static struct woq_task *open_task(const struct woq_task_params *p)
-{
-    struct woq_task *task = NULL;
-    EXPECT_OK(woq_task_open(p, &task));
-    test_expectations_met();
-    return task;
-}
+#include "evaluate_data.h"
 
 static bool near(double a, double b)
 {

@@ -7,38 +7,11 @@
 
 #include "evaluate/csv.h"
 #include "evaluate/task.h"
-#include "support/expect.h"
+#include "evaluate_data.h"
 #include "support/file_bytes.h"
-#include "support/folder.h"
 #include "support/tiny_model.h"
 
 #define HEADER "question,choice0,choice1,choice2,choice3,answer\n"
-
-static const char *write_file(const char *name, const char *text)
-{
-    FILE *f = fopen(in_root(name), "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(text, 1, strlen(text), f), strlen(text));
-    assert_int_equal(fclose(f), 0);
-    return in_root(name);
-}
-
-static struct woq_task_params params(enum woq_task_kind kind, const char *path)
-{
-    struct woq_task_params p = WOQ_TASK_PARAMS_INIT;
-    p.kind = kind;
-    p.path = path;
-    p.shots = 1;
-    return p;
-}
-
-static struct woq_task *open_task(const struct woq_task_params *p)
-{
-    struct woq_task *task = NULL;
-    EXPECT_OK(woq_task_open(p, &task));
-    test_expectations_met();
-    return task;
-}
 
 static struct woq_task_info info_of(const struct woq_task *task)
 {
@@ -286,7 +259,8 @@ static void test_mmlu_refused(void **state)
     }
     make_mmlu();
     p.shots = 3;
-    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 3 examples need as many", woq_task_open(&p, &task));
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 3 examples need as many",
+           woq_task_open(&p, &task));
     p.shots = 1;
     write_file("dev/virology_dev.csv", HEADER "q,a,b,c,d,7\n");
     EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv:2: the answer is '7'", woq_task_open(&p, &task));

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "load_model.h"
 #include "support/device.h"
 #include "support/expect.h"
 #include "support/shared_data.h"
@@ -264,21 +265,14 @@ static void test_others_unchanged(void **state)
 
 static void test_stories(void **state)
 {
-    struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     struct woq_model_info info = {.struct_size = sizeof info};
-    struct woq_checkpoint *c = NULL;
     struct woq_model *m = NULL;
     char path[4096];
     uint32_t seed = 5;
     (void)state;
     if (!shared_data_path("stories260K/stories260K.gguf", path, sizeof path))
         skip();
-    p.context = CONTEXT;
-    p.batch = BATCH;
-    p.x_type = WOQ_F32;
-    EXPECT_OK(woq_checkpoint_open(path, NULL, &c));
-    EXPECT_OK(woq_model_create(dev, c, &p, &m));
-    woq_checkpoint_close(&c);
+    assert_true(load_model(dev, path, CONTEXT, BATCH, &m, NULL));
     EXPECT_OK(woq_model_get_info(m, &info));
     begin(&seed, info.config.vocabulary, 17);
     add(&seed, 20, 2, 0);
@@ -340,21 +334,14 @@ static int set_up(void **state)
 {
     static const struct tiny_model model = {.architecture = "llama", .layers = 2, .hidden = 32, .heads = 6,
                                             .kv_heads = 2, .head_dim = 4, .intermediate = 16, .tied = true};
-    struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
-    struct woq_checkpoint *c = NULL;
     char directory[64];
     (void)state;
     snprintf(directory, sizeof directory, "/tmp/woq_test_score.%ld", (long)getpid());
     dev = test_open(NULL);
-    p.context = CONTEXT;
-    p.batch = BATCH;
-    p.x_type = WOQ_F32;
-    if (!tiny_write(&model, NULL, directory) || woq_checkpoint_open(directory, NULL, &c) ||
-        woq_model_create(dev, c, &p, &tiny))
-        return -1;
-    woq_checkpoint_close(&c);
+    const bool made = tiny_write(&model, NULL, directory) &&
+                      load_model(dev, directory, CONTEXT, BATCH, &tiny, NULL);
     tiny_remove(directory);
-    return 0;
+    return made ? 0 : -1;
 }
 
 static int tear_down(void **state)
