@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""woq eval: verdicts find a wrong layer, a run that was killed goes on to the same figures, outputs are whole.
+"""woq eval: verdicts find a wrong layer, tasks count what is right, a run that was killed goes on to the same figures,
+outputs are whole.
 
 usage: eval_tool.py WOQ TINY.gguf [STORIES.gguf STORIES.txt]
 """
 import json
+import math
 import os
 import pathlib
 import random
@@ -206,8 +208,121 @@ def test_outputs(root):
     woq(0, "0 of 1 pass", *text[:-1], "--stride", 4, "--max-kl", 0)
 
 
+LETTERS = {"likes_c": (1, 2, 4, 3), "likes_b": (2, 4, 1, 3)}  # logits of " A" ... " D" behind a prompt's colon
+
+
+def letters_model(folder, logits):
+    """Predicts the same whatever was before the last token: its layer adds nothing to that token's embedding, of which
+    the norm is 1 and the output matrix has multiples in the letters' rows. Returns the size of the vocabulary."""
+    hidden, draw = 32, random.Random(3)
+    signs = [chr(c) for c in range(33, 127)] + ["\u0120", "\u010a"]  # bytes as themselves; the blank, the line's end
+    words = signs + ["\u0120" + c for c in "ABCD"]
+    size = len(words) + 1
+    embedding = [[draw.choice((-1, 1)) for i in range(hidden)] for row in range(size)]
+    output = [[0] * hidden for row in range(size)]
+    for letter, logit in zip(range(len(signs), len(words)), logits):
+        output[letter] = [logit / hidden * x for x in embedding[signs.index(":")]]
+
+    def matrix(part, rows=hidden):
+        zero = part in ("self_attn.o_proj", "mlp.down_proj")
+        return [[0 if zero else draw.randrange(-32, 33) / 64 for i in range(hidden)] for row in range(rows)]
+    tensors = {"model.embed_tokens": embedding, "lm_head": output, "model.norm": [1] * hidden}
+    for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
+                 "mlp.up_proj", "mlp.down_proj"):
+        tensors["model.layers.0." + part] = matrix(part)
+    for part in ("input_layernorm", "post_attention_layernorm"):
+        tensors["model.layers.0." + part] = [1] * hidden
+    header, data = {}, b""
+    for name, rows in tensors.items():
+        shape = [len(rows), hidden] if isinstance(rows[0], list) else [hidden]
+        flat = sum(rows, []) if len(shape) == 2 else rows
+        begin = len(data)
+        data += struct.pack(f"<{len(flat)}e", *flat)
+        header[name + ".weight"] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "llama", "hidden_act": "silu", "num_hidden_layers": 1, "hidden_size": hidden,
+        "intermediate_size": hidden, "vocab_size": size, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "head_dim": 8, "max_position_embeddings": 1024, "rms_norm_eps": 1e-6, "rope_theta": 10000,
+        "tie_word_embeddings": False, "bos_token_id": size - 1, "eos_token_id": size - 1}))
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "<s>", "add_bos_token": true}')
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "added_tokens": [{"id": size - 1, "content": "<s>", "special": True}],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+        "model": {"type": "BPE", "vocab": {word: i for i, word in enumerate(words)},
+                  "merges": ["\u0120 " + c for c in "ABCD"]}}))
+    return size
+
+
+def near(a, b, tolerance=1e-9):
+    return abs(a - b) <= tolerance
+
+
+def has_accuracy(group, right):
+    """The mean of 0s and 1s, and its standard error."""
+    mean = sum(right) / len(right)
+    error = math.sqrt(sum((x - mean) ** 2 for x in right) / (len(right) - 1) / len(right))
+    return near(group["accuracy"], mean) and near(group["accuracy_error"], error)
+
+
+def test_mmlu(root):
+    answers = {"prehistory": "BCD", "virology": "CCBAC"}
+    folder = root / "mmlu"
+    for split in ("dev", "test"):
+        (folder / split).mkdir(parents=True)
+        for subject, letters in answers.items():
+            (folder / split / f"{subject}_{split}.csv").write_text("".join(
+                f'"Which, {i}?",one,two,three,four,{x}\n'
+                for i, x in enumerate("ABCDC" if split == "dev" else letters)))
+    size = [letters_model(root / name, logits) for name, logits in LETTERS.items()][0]
+    run = ["eval", *(root / name for name in LETTERS), "--mmlu", folder, "--details"]
+    files = ["--json", root / "mmlu.json", "--html", root / "mmlu.html", "--predictions", root / "mmlu.jsonl"]
+    said = woq(3, "mmlu: 8 examples of 2 subjects (test), 5 shots", *run, *files, "--verdict",
+               "--max-accuracy-drop", 20)
+    check("verdict: 0 of 1 pass" in said and "mmlu -25.0 ± 31.3 points, below -20 points" in said, f"verdict: {said}")
+    given = json.loads((root / "mmlu.json").read_text())
+    tasks = [m["tasks"]["mmlu"] for m in given["models"]]
+    for task, likes in zip(tasks, "CB"):
+        right = {s: [x == likes for x in letters] for s, letters in answers.items()}
+        check(has_accuracy(task, sum(right.values(), [])), f"accuracy {task}")
+        for subject, category in zip(task["subjects"], ("humanities", "other")):
+            check(subject["category"] == category and has_accuracy(subject, right[subject["name"]]), f"in {subject}")
+        check([(c["name"], c["examples"]) for c in task["categories"]] == [("humanities", 3), ("other", 5)],
+              "categories")
+    beside = tasks[1]["comparison"]
+    check(near(beside["accuracy_change"], -0.25) and beside["gained"] == 2 and beside["lost"] == 4 and
+          beside["same_answers"] == 0, f"comparison {beside}")
+    # Logits of the right letters, those of one model less those of the other.
+    change = [a - b for x in "".join(answers.values()) for a, b in [[l["ABCD".index(x)] for l in LETTERS.values()]]]
+    check(near(beside["ln_perplexity_ratio"], sum(change) / 8, 0.01), f"comparison {beside}")
+    lines = [json.loads(line) for line in (root / "mmlu.jsonl").read_text().splitlines()]
+    check([line["group"] for line in lines] == 2 * (3 * ["prehistory"] + 5 * ["virology"]), "a line for each question")
+    for line, logits in zip(lines, 8 * [LETTERS["likes_c"]] + 8 * [LETTERS["likes_b"]]):
+        total = math.log(sum(map(math.exp, logits)) + size - 4)
+        check(all(near(a, b - total, 0.01) for a, b in zip(line["choices"], logits)) and
+              line["answer"] == logits.index(max(logits)) and "truncated" not in line, f"prediction {line}")
+    page = xml.fromstring((root / "mmlu.html").read_text().replace("<!DOCTYPE html>", ""))
+    words = " ".join("".join(page.itertext()).split())
+    check("By category" in words and "2 subjects" in words and "virology" in words and "✗ fails" in words and
+          len(list(page.iter("{http://www.w3.org/1999/xhtml}svg"))) == 2, f"the page: {words}")
+    # Of dev's own five questions four are the examples.
+    woq(0, "mmlu: 10 examples of 2 subjects (dev), 5 shots", *run, "--split", "dev", "--shots", 5,
+        "--json", root / "dev.json")
+    dev = json.loads((root / "dev.json").read_text())
+    check(dev["tasks"][0]["split"] == "dev" and [m["tasks"]["mmlu"]["correct"] for m in dev["models"]] == [4, 2], "dev")
+    woq(1, "needs two or more", *run[:2], "--mmlu", one_question(root / "one"), "--split", "dev")
+
+
+def one_question(folder):
+    (folder / "dev").mkdir(parents=True)
+    (folder / "dev" / "virology_dev.csv").write_text("Which?,one,two,three,four,A\n")
+    return folder
+
+
 def main():
-    tests = [test_state, test_outputs, test_itself]
+    tests = [test_state, test_outputs, test_itself, test_mmlu]
     if STORIES and not os.path.exists(STORIES):
         print(f"{STORIES} is not there")
         return 77
