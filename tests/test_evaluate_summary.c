@@ -117,6 +117,23 @@ static void test_compare(void **state)
     test_expectations_met();
 }
 
+/* As many questions gained as lost are no change at all, in whatever order: bounds of 0 hold. */
+static void test_no_change(void **state)
+{
+    static const uint8_t before[8] = {0, 1, 0, 1, 1, 0, 0, 0}, after[8] = {1, 0, 0, 0, 0, 1, 0, 1};
+    struct woq_prediction a[8] = {{0}}, b[8] = {{0}};
+    struct woq_task_comparison c;
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        a[i].correct = before[i];
+        b[i].correct = after[i];
+    }
+    EXPECT_OK(woq_task_compare(a, b, 8, &c));
+    test_expectations_met();
+    assert_true(c.gained == 3 && c.lost == 3 && c.accuracy_change == 0);
+    assert_true(near(c.accuracy_change_error, sqrt(6.0 / 56)));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -133,6 +150,6 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lambada_summary), cmocka_unit_test(test_mmlu_summary),
-                                       cmocka_unit_test(test_compare)};
+                                       cmocka_unit_test(test_compare), cmocka_unit_test(test_no_change)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -132,7 +132,7 @@ enum woq_status woq_task_compare(const struct woq_prediction *baseline, const st
         same += a->answer == b->answer;
     }
     out->examples = count;
-    out->accuracy_change = correct.mean;
+    out->accuracy_change = ((double)out->gained - (double)out->lost) / (double)count; /* rounded once */
     out->accuracy_change_error = standard_error(&correct);
     share(same, count, &out->same_answers, &out->same_answers_error);
     out->log_perplexity_ratio = ratio.mean;
