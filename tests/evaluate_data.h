@@ -34,4 +34,37 @@ static inline struct woq_task *open_task(const struct woq_task_params *p)
     return task;
 }
 
+static inline struct woq_task_info info_of(const struct woq_task *task)
+{
+    struct woq_task_info info;
+    EXPECT_OK(woq_task_get_info(task, &info));
+    test_expectations_met();
+    return info;
+}
+
+static inline void check_prompt(const struct woq_task *task, uint64_t index, const char *want)
+{
+    char *text;
+    size_t size;
+    EXPECT_OK(woq_task_prompt(task, index, &text, &size));
+    test_expectations_met();
+    assert_string_equal(text, want);
+    assert_int_equal(size, strlen(want));
+    free(text);
+}
+
+/* Set-up and tear-down: the program's folder, with those of MMLU's splits. */
+static inline int make_folders(void **state)
+{
+    (void)state;
+    return mkdtemp(root) && !mkdir(in_root("dev"), 0700) && !mkdir(in_root("test"), 0700) ? 0 : -1;
+}
+
+static inline int remove_folders(void **state)
+{
+    (void)state;
+    delete ("");
+    return 0;
+}
+
 #endif

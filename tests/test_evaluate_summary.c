@@ -134,22 +134,9 @@ static void test_no_change(void **state)
     assert_true(near(c.accuracy_change_error, sqrt(6.0 / 56)));
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    return mkdtemp(root) && !mkdir(in_root("dev"), 0700) && !mkdir(in_root("test"), 0700) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    delete ("");
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lambada_summary), cmocka_unit_test(test_mmlu_summary),
                                        cmocka_unit_test(test_compare), cmocka_unit_test(test_no_change)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, make_folders, remove_folders);
 }
