@@ -10,17 +10,15 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include <woq/evaluate.h>
 
+#include "evaluate_questions.h"
 #include "load_model.h"
 #include "support/device.h"
-#include "support/expect.h"
-#include "support/folder.h"
 #include "support/shared_data.h"
 #include "support/tiny_model.h"
 #include "tokenizer/tokenizer_impl.h"
 
-enum { CONTEXT = 360, BATCH = 48, TEXT = 8192, SHOTS = 2, QUESTIONS = 5, WORDS = 22 };
+enum { CONTEXT = 360, BATCH = 48, TEXT = 8192 };
 
 static struct woq_device *dev;
 static struct woq_model *model; /* the one at hand, and its tokenizer */
@@ -28,108 +26,6 @@ static struct woq_tokenizer *tokenizer;
 static uint32_t vocabulary;
 static struct woq_model *tiny;
 static struct woq_tokenizer *tiny_tokenizer;
-
-/* ---- What is asked ---- */
-
-struct question {
-    const char *text, *choices[4];
-    int answer;
-};
-static const struct question dev_questions[SHOTS] = {
-    {"Which of them is red?", {"the sky", "an apple", "the sea", "snow"}, 1},
-    {"\"Hello\", said Tim. What did he say?", {"Hello", "Bye", "a, b", "No"}, 0},
-};
-static char long_question[160], endless_question[400];
-static const struct question test_questions[QUESTIONS] = {
-    {"Who went to the park?", {"Lily", "the dog", "a tree", "her mom"}, 3},
-    {"What does the cat\nlike?", {"to play", "to swim", "cars", "books"}, 0},
-    {long_question, {"one", "two", "three", "four"}, 2},
-    {"  Where is the ball?\t", {"in the box", "up", "on a hill", "here"}, 1},
-    {endless_question, {"a", "b", "c", "d"}, 1},
-};
-
-/* Context and target; the first is longer than the model's context. */
-static char long_context[400];
-static const char *const words[WORDS][2] = {
-    {long_context, " home"},
-    {"One day, a little girl named Lily went to the", " park"},
-    {"Tim had a big red ball and he liked to", " play"},
-    {"The sun was", " shining"},
-    {"Mom said,", "  \"Yes"},
-    {"Once upon a", " time"},
-    {"She was very", " happy"},
-    {"He saw a big", " dog"},
-    {"They lived in a small", " house"},
-    {"I want to eat an", " apple"},
-    {"Let us go", " outside."},
-    {"Na\xc3\xafve", " caf\xc3\xa9"},
-    {"The bird flew up into the", " sky"},
-    {"It was dark and she was", " scared"},
-    {"A\n\nB", "\n C"},
-    {"Lily and Tom are", " friends"},
-    {"Can I help", " you"},
-    {"Yes, you", " can"},
-    {"He put it in the", " box"},
-    {"The end of the", " day"},
-    {"Thank", " you"},
-    {"@", " play"}, /* for the small model only the begin-of-text token is before it */
-};
-
-static void repeat(char *out, size_t size, const char *text)
-{
-    for (size_t i = 0; i + 1 < size; i++)
-        out[i] = text[i % strlen(text)];
-    out[size - 1] = 0;
-    while (out[strlen(out) - 1] == ' ')
-        out[strlen(out) - 1] = 0;
-}
-
-static void write_field(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (; *text; text++) {
-        if (*text == '"')
-            fputc('"', f);
-        fputc(*text, f);
-    }
-    fputc('"', f);
-}
-
-static void write_csv(const char *name, bool header, const struct question *q, int count)
-{
-    FILE *f = fopen(in_root(name), "wb");
-    assert_non_null(f);
-    if (header)
-        fputs("question,choice0,choice1,choice2,choice3,answer\n", f);
-    for (int i = 0; i < count; i++) {
-        write_field(f, q[i].text);
-        for (int c = 0; c < 4; c++) {
-            fputc(',', f);
-            write_field(f, q[i].choices[c]);
-        }
-        fprintf(f, ",%c\n", (header ? '0' : 'A') + q[i].answer);
-    }
-    assert_int_equal(fclose(f), 0);
-}
-
-static void write_words(void)
-{
-    FILE *f = fopen(in_root("words.jsonl"), "wb");
-    assert_non_null(f);
-    for (int i = 0; i < WORDS; i++) {
-        fputs("{\"text\": \"", f);
-        for (int part = 0; part < 2; part++)
-            for (const char *at = words[i][part]; *at; at++)
-                if (*at == '\n')
-                    fputs("\\n", f);
-                else if (*at == '"')
-                    fputs("\\\"", f);
-                else
-                    fputc(*at, f);
-        fputs("\"}\n", f);
-    }
-    assert_int_equal(fclose(f), 0);
-}
 
 /* ---- The oracle ---- */
 
@@ -259,23 +155,18 @@ static void check_choice(const char *subject, const struct question *q, const st
 
 /* ---- Tests ---- */
 
-static struct woq_task *open_task(enum woq_task_kind kind, const char *path)
+static struct woq_task *open_questions(enum woq_task_kind kind, const char *path)
 {
-    struct woq_task_params p = WOQ_TASK_PARAMS_INIT;
-    struct woq_task *task = NULL;
-    p.kind = kind;
-    p.path = path;
+    struct woq_task_params p = params(kind, path);
     p.shots = SHOTS;
-    EXPECT_OK(woq_task_open(&p, &task));
-    test_expectations_met();
-    return task;
+    return open_task(&p);
 }
 
 /* Returns how many are right. */
 static uint32_t check_words(int first)
 {
     struct woq_prediction got[WORDS];
-    struct woq_task *task = open_task(WOQ_TASK_LAMBADA, in_root("words.jsonl"));
+    struct woq_task *task = open_questions(WOQ_TASK_LAMBADA, in_root("words.jsonl"));
     uint32_t hits = 0;
     EXPECT_OK(woq_task_run(task, model, tokenizer, (uint64_t)first, got, NULL, NULL));
     test_expectations_met();
@@ -317,7 +208,7 @@ static void test_stories(void **state)
     vocabulary = (uint32_t)woq_tokenizer_vocabulary(tokenizer);
     const uint32_t hits = check_words(1);
     assert_true(hits > 0 && hits < WORDS - 1);
-    struct woq_task *task = open_task(WOQ_TASK_MMLU, root);
+    struct woq_task *task = open_questions(WOQ_TASK_MMLU, root);
     EXPECT(WOQ_ERROR_UNSUPPORTED, "does not spell the answers",
            woq_task_run(task, model, tokenizer, 0, got, NULL, NULL));
     test_expectations_met();
@@ -332,7 +223,7 @@ static void test_stories(void **state)
 static void test_mmlu(void **state)
 {
     struct woq_prediction got[2 * QUESTIONS];
-    struct woq_task *task = open_task(WOQ_TASK_MMLU, root);
+    struct woq_task *task = open_questions(WOQ_TASK_MMLU, root);
     uint32_t kinds = 0;
     (void)state;
     EXPECT_OK(woq_task_run(task, model, tokenizer, 0, got, NULL, NULL));
@@ -371,7 +262,7 @@ static bool stop(void *user, uint64_t done, uint64_t total)
 static void test_resume(void **state)
 {
     struct woq_prediction all[2 * QUESTIONS], parts[2 * QUESTIONS];
-    struct woq_task *task = open_task(WOQ_TASK_MMLU, root);
+    struct woq_task *task = open_questions(WOQ_TASK_MMLU, root);
     struct stopping stopping = {0, 1, 0}, counting = {0, 0, 0};
     (void)state;
     EXPECT_OK(woq_task_run(task, model, tokenizer, 0, all, stop, &counting));
@@ -404,7 +295,7 @@ static void test_refused(void **state)
 {
     struct woq_prediction got[2 * QUESTIONS];
     struct woq_task_params p = WOQ_TASK_PARAMS_INIT;
-    struct woq_task *task = open_task(WOQ_TASK_MMLU, root), *chat = NULL;
+    struct woq_task *task = open_questions(WOQ_TASK_MMLU, root), *chat = NULL;
     (void)state;
     EXPECT_BAD("task is NULL", woq_task_run(NULL, model, tokenizer, 0, got, NULL, NULL));
     EXPECT_BAD("model is NULL", woq_task_run(task, NULL, tokenizer, 0, got, NULL, NULL));
@@ -458,28 +349,20 @@ static bool make_model(void)
 
 static int set_up(void **state)
 {
-    (void)state;
-    repeat(long_question, sizeof long_question, "Tim and Lily like to play in the park. ");
-    repeat(endless_question, sizeof endless_question, "There was a big dog. It was happy. ");
-    repeat(long_context, sizeof long_context, "They walked and walked. ");
     dev = test_open(NULL);
-    if (!mkdtemp(root) || !make_model() || mkdir(in_root("dev"), 0700) || mkdir(in_root("test"), 0700))
+    if (make_folders(state) || !make_model())
         return -1;
     model = tiny;
     tokenizer = tiny_tokenizer = make_tokenizer();
     vocabulary = TINY_VOCABULARY;
-    write_csv("dev/high_school_physics_dev.csv", true, dev_questions, SHOTS);
-    write_csv("test/high_school_physics_test.csv", true, test_questions, QUESTIONS);
-    write_csv("dev/made_up_dev.csv", false, dev_questions, SHOTS);
-    write_csv("test/made_up_test.csv", false, test_questions, QUESTIONS);
+    write_questions();
     write_words();
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    (void)state;
-    delete ("");
+    remove_folders(state);
     woq_tokenizer_destroy(&tiny_tokenizer);
     woq_model_destroy(&tiny);
     return test_close(&dev) && !test_error_count() ? 0 : -1;
