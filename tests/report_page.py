@@ -101,7 +101,8 @@ def run(folder, text):
     source.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
     page.unlink(missing_ok=True)
     done = subprocess.run([WOQ, "report", source, page], capture_output=True, text=True, timeout=60, check=False)
-    check(sorted(p.name for p in folder.iterdir() if p.name not in ("report.json", "page.html")) == [], "files left over")
+    check(sorted(p.name for p in folder.iterdir() if p.name not in ("report.json", "page.html")) == [],
+          "files left over")
     return done.returncode, done.stderr, page.read_text(encoding="utf-8") if page.exists() else None
 
 

@@ -389,8 +389,8 @@ static unsigned check_ranges(const struct woq_format *f, unsigned count)
         assert_int_equal(woqi_packer_init(&p, dev, &params, WOQI_LAYOUT_ROWS), WOQ_OK);
         if (woqi_packer_fp16_safe(&p) != safe)
             fail_msg("fp16_safe is %d: scale %a, offset %a, zero %u, row %llu", !safe,
-                     (double)woqi_element_load(f->scale, scales, odd), (double)woqi_element_load(f->scale, offsets, odd), points[odd],
-                     (unsigned long long)odd);
+                     (double)woqi_element_load(f->scale, scales, odd),
+                     (double)woqi_element_load(f->scale, offsets, odd), points[odd], (unsigned long long)odd);
         assert_int_equal(woqi_packer_mild_scales(&p), mild);
         woqi_packer_clear(&p);
         safe_count += safe;

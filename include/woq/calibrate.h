@@ -13,8 +13,8 @@
  * Threading: functions may be called from any thread; a device's own rules hold. OpenMP's and OpenBLAS's threads take
  * turns: OMP_WAIT_POLICY=passive in the environment keeps the first from the cores of the second (`woq quantize` sees
  * to that itself). Both are as many as woq_quantize_params.jobs, the environment's OMP_NUM_THREADS and
- * OPENBLAS_NUM_THREADS, the process's affinity and its control group's quota of CPU time all allow; OpenBLAS's number is
- * a setting of the process, which is put back when the call returns.
+ * OPENBLAS_NUM_THREADS, the process's affinity and its control group's quota of CPU time all allow; OpenBLAS's number
+ * is a setting of the process, which is put back when the call returns.
  */
 #ifndef WOQ_CALIBRATE_H
 #define WOQ_CALIBRATE_H

@@ -240,7 +240,8 @@ static enum woq_status write_all(struct woqi_run *r, const char *directory)
     if (r->params->statistics)
         st = woqi_statistics_write(&r->statistics, r->params->statistics);
     if (!st && r->params->report)
-        st = woqi_report_write(&r->plan, r->params, &r->samples, &r->sensitivity, r->results, woqi_seconds() - r->start);
+        st = woqi_report_write(&r->plan, r->params, &r->samples, &r->sensitivity, r->results,
+                               woqi_seconds() - r->start);
     return st ? st : woqi_quantize_write(&r->plan, directory, WOQI_SHARD_BYTES);
 }
 

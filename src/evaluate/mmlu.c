@@ -158,8 +158,8 @@ static enum woq_status read_shots(struct woq_task *task, const char *path, struc
     /* Of dev's own questions none is to be its own example: one more, or those that there are. */
     st = read_questions(task, file, 0, (uint64_t)task->shots + (task->from_dev ? 1 : 0), &s->shots);
     if (!st && task->from_dev && s->shots.count < 2)
-        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has one question, and no example besides it; needs two or more, or "
-                                                "shots 0", file);
+        st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has one question, and no example besides it; needs two or more, "
+                                                "or shots 0", file);
     else if (!st && !task->from_dev && s->shots.count < task->shots)
         st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has %zu questions; %" PRIu32 " examples need as many", file,
                         s->shots.count, task->shots);
