@@ -196,6 +196,13 @@ def test_outputs(root):
     woq(1, "cannot write", *run, "--html", root / "none" / "x.html")
     woq(2, "both", *run, "--html", root / "x", "--json", root / "x")
     woq(2, "needs a file", *run, "--state", "-")
+    # Nothing is written over what is read, under whatever name.
+    before = (root / "tiny.gguf").read_bytes(), (root / "long.txt").read_bytes()
+    (root / "link").symlink_to(root / "long.txt")
+    for option in ("--json", "--html", "--state"):
+        woq(2, "is a model to measure", *run, option, root / "tiny.gguf")
+        woq(2, "both", *run, option, root / "link")
+    check(before == ((root / "tiny.gguf").read_bytes(), (root / "long.txt").read_bytes()), "what is read stays")
     (root / "empty.txt").write_text("")
     woq(1, "need 16", *(root / "empty.txt" if a == root / "long.txt" else a for a in run))
     woq(2, "--verdict is of models beside the first", "eval", TINY, "--text", root / "long.txt", "--verdict")

@@ -243,15 +243,21 @@ static int parse_model(const char *command, struct eval_request *r, const char *
 }
 
 /* Outputs that would be written into each other, or over what is read. */
-static int check_outputs(const char *command, const struct eval_options *e)
+static int check_outputs(const char *command, const struct eval_request *r)
 {
+    const struct eval_options *e = &r->eval;
     const char *const files[] = {e->json, e->html, e->predictions, e->state, e->text_file, e->lambada};
     static const char *const names[] = {"--json", "--html", "--predictions", "--state", "--text", "--lambada"};
     enum { OUTPUTS = 4, FILES = sizeof files / sizeof *files };
     for (size_t i = 0; i < OUTPUTS; i++)
         for (size_t j = i + 1; j < FILES && files[i]; j++)
-            if (files[j] && !strcmp(files[i], files[j]))
+            if (files[j] && tool_same_file(files[i], files[j]))
                 return tool_usage(command, "%s and %s are both '%s'; each needs one of its own", names[i], names[j],
+                                  files[i]);
+    for (size_t i = 0; i < OUTPUTS; i++)
+        for (size_t m = 0; m < r->count && files[i]; m++)
+            if (tool_same_file(files[i], r->models[m].path))
+                return tool_usage(command, "%s '%s' is a model to measure; it needs a file of its own", names[i],
                                   files[i]);
     if (e->state && !strcmp(e->state, "-"))
         return tool_usage(command, "--state needs a file, which a later run can take up");
@@ -291,7 +297,7 @@ static int check(const char *command, const struct eval_request *r)
         return tool_usage(command, "--verdict is of models beside the first, by --text, --lambada or --mmlu: give %s",
                           r->count < 2 ? "another model, or several --weights" : "one of these");
     const int result = check_tasks(command, e);
-    return result ? result : check_outputs(command, e);
+    return result ? result : check_outputs(command, r);
 }
 
 static void model_free(struct eval_model *m)

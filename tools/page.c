@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- The page ---- */
 
@@ -112,15 +111,9 @@ void page_no_cells(FILE *out, int count)
 
 /* ---- The file ---- */
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 int page_check(const char *command, const char *source, const char *target)
 {
-    if (strcmp(target, "-") && same_file(source, target))
+    if (strcmp(target, "-") && tool_same_file(source, target))
         return tool_failed(command, "'%s' is the report itself; the page needs a file of its own", target);
     return TOOL_OK;
 }

@@ -113,6 +113,9 @@ void tool_json_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key
 /* Writes the document to a file, or to stdout for "-"; frees it. */
 int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file);
 
+/* The same name, or one file under two. */
+bool tool_same_file(const char *a, const char *b);
+
 /* Writes a file: afterwards it is there whole or, on failure, what was there before. "-" = standard output. */
 int tool_write_file(const char *command, const char *file, const char *text, size_t size);
 

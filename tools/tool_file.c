@@ -18,6 +18,13 @@ static bool write_all(FILE *out, const char *text, size_t size)
     return fwrite(text, 1, size, out) == size && !fflush(out);
 }
 
+bool tool_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !strcmp(a, b) || (!stat(a, &x) && !stat(b, &y) && S_ISREG(x.st_mode) && x.st_dev == y.st_dev &&
+                             x.st_ino == y.st_ino);
+}
+
 /* Beside the file and renamed onto it, so that no reader meets half a page. What is no regular file, as a pipe or a
  * link, is written into. */
 int tool_write_file(const char *command, const char *file, const char *text, size_t size)
