@@ -1,8 +1,8 @@
 /*
  * driver_layer.c: an OpenCL layer (cl_layer.h) that makes a driver one which the library does not know, and one of its
- * programs a bad one. The loader takes it from OPENCL_LAYERS; WOQ_TEST_LAYER says what it does to programs whose
- * options contain a text: "abort:-DWOQ_DOT=2 -DWOQ_ZERO=2", "hang:…", "refuse:…", "lie:…" (zero points are taken for
- * symmetric ones).
+ * programs a bad one. The loader takes it from OPENCL_LAYERS. WOQ_TEST_DISGUISE says what is unknown: "version"
+ * (default), "compiler", "cpu", or "none". WOQ_TEST_LAYER says what it does to programs whose options contain a text:
+ * "abort:-DWOQ_DOT=2 -DWOQ_ZERO=2", "hang:…", "refuse:…", "lie:…" (zero points are taken for symmetric ones).
  */
 #include <CL/cl_layer.h>
 
@@ -14,20 +14,40 @@
 static const struct _cl_icd_dispatch *next;
 static struct _cl_icd_dispatch own;
 
-/* clGetDeviceInfo with another version of the driver. */
+static int disguises(const char *what)
+{
+    const char *asked = getenv("WOQ_TEST_DISGUISE");
+    return !strcmp(asked ? asked : "version", what);
+}
+
+static cl_int answer(const char *text, size_t size, void *value, size_t *size_out)
+{
+    const size_t bytes = strlen(text) + 1;
+    if (size_out)
+        *size_out = bytes;
+    if (value && size < bytes)
+        return CL_INVALID_VALUE;
+    if (value)
+        memcpy(value, text, bytes);
+    return CL_SUCCESS;
+}
+
 static cl_int CL_API_CALL device_info(cl_device_id device, cl_device_info name, size_t size, void *value,
                                       size_t *size_out)
 {
-    static const char version[] = "99.0";
-    if (name != CL_DRIVER_VERSION)
-        return next->clGetDeviceInfo(device, name, size, value, size_out);
-    if (size_out)
-        *size_out = sizeof version;
-    if (value && size < sizeof version)
-        return CL_INVALID_VALUE;
-    if (value)
-        memcpy(value, version, sizeof version);
-    return CL_SUCCESS;
+    if (name == CL_DRIVER_VERSION && disguises("version"))
+        return answer("99.0", size, value, size_out);
+    if (name == CL_DEVICE_NAME && disguises("cpu"))
+        return answer("cpu-unknown", size, value, size_out);
+    return next->clGetDeviceInfo(device, name, size, value, size_out);
+}
+
+static cl_int CL_API_CALL platform_info(cl_platform_id platform, cl_platform_info name, size_t size, void *value,
+                                        size_t *size_out)
+{
+    if (name == CL_PLATFORM_VERSION && disguises("compiler"))
+        return answer("OpenCL 3.0 PoCL 6.0 Linux, RELOC, LLVM 99.0.0, SLEEF", size, value, size_out);
+    return next->clGetPlatformInfo(platform, name, size, value, size_out);
 }
 
 /* Does WOQ_TEST_LAYER ask for this fault in a program of these options? */
@@ -83,6 +103,7 @@ CL_API_ENTRY cl_int CL_API_CALL clInitLayer(cl_uint count, const struct _cl_icd_
     next = target;
     own = *target;
     own.clGetDeviceInfo = device_info;
+    own.clGetPlatformInfo = platform_info;
     own.clBuildProgram = build_program;
     *count_out = have;
     *out = &own;

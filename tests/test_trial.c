@@ -170,19 +170,54 @@ static void test_arguments(void **state)
 
 static char output[32768];
 
-/* Runs `woq` with this fault and its caches in `folder`/`caches`; false if it did not succeed. */
-static bool run_program(const char *caches, const char *fault, const char *arguments)
+/* Runs `woq` with what the layer hides, this fault and its caches in `folder`/`caches`; false if it did not succeed. */
+static bool run_disguised(const char *disguise, const char *caches, const char *fault, const char *arguments)
 {
     char command[1200];
     snprintf(command, sizeof command,
-             "OPENCL_LAYERS='%s' WOQ_TEST_LAYER='%s' POCL_CACHE_DIR=%s/pocl XDG_CACHE_HOME=%s/%s "
-             "WOQ_EMULATE=fixed=avx2 VK_DRIVER_FILES=/none '%s' %s 2>&1",
-             getenv("WOQ_DRIVER_LAYER"), fault, folder, folder, caches, getenv("WOQ_PROGRAM"), arguments);
+             "OPENCL_LAYERS='%s' WOQ_TEST_DISGUISE=%s WOQ_TEST_LAYER='%s' POCL_CACHE_DIR=%s/pocl "
+             "XDG_CACHE_HOME=%s/%s WOQ_EMULATE=fixed=avx2 VK_DRIVER_FILES=/none '%s' %s 2>&1",
+             getenv("WOQ_DRIVER_LAYER"), disguise, fault, folder, folder, caches, getenv("WOQ_PROGRAM"), arguments);
     FILE *out = popen(command, "r");
     assert_non_null(out);
     const size_t size = fread(output, 1, sizeof output - 1, out);
     output[size] = 0;
     return !pclose(out);
+}
+
+static bool run_program(const char *caches, const char *fault, const char *arguments)
+{
+    return run_disguised("version", caches, fault, arguments);
+}
+
+static void skip_without_pocl(void)
+{
+    if (getenv("WOQ_PROGRAM") && getenv("WOQ_DRIVER_LAYER") && run_program("none", "", "devices") &&
+        strstr(output, "Portable Computing Language 99.0") && strstr(output, "in doubt    kernels for AVX2: not used"))
+        return;
+    printf("SKIPPED: no PoCL as opencl:1, behind a loader with layers, on a CPU with AVX2\n");
+    skip();
+}
+
+/* Version, compiler and CPU must each be known: a set that ran on one CPU can end the process on another. */
+static void test_unknown(void **state)
+{
+    static const char *const disguises[] = {"version", "compiler", "cpu"};
+    static const char explain[] = "explain --device opencl:1 --n 64 --k 128 --m 1 --format w4g128 --math fixed16";
+    (void)state;
+    skip_without_pocl();
+    for (size_t i = 0; i < sizeof disguises / sizeof *disguises; i++) {
+        assert_true(run_disguised(disguises[i], "none", "", "devices"));
+        assert_non_null(strstr(output, "in doubt    kernels for AVX2: not used"));
+        assert_false(run_disguised(disguises[i], "none", "", explain));
+        assert_non_null(strstr(output, "has no AVX2"));
+    }
+    assert_true(run_disguised("none", "none", "", "devices"));
+    if (!strstr(output, "cpu-haswell-") && !strstr(output, "cpu-skylake-avx512-"))
+        return;
+    assert_null(strstr(output, "in doubt"));
+    assert_true(run_disguised("none", "none", "", explain));
+    assert_non_null(strstr(output, "fixed_row_u4_AVX2"));
 }
 
 /* The trial's line ends so, and the product that follows is `planned` by these instructions. */
@@ -193,8 +228,9 @@ static void check_trial(const char *caches, const char *fault, const char *argum
         print_error("wanted '%s' in\n%s\n", line, output);
         fail();
     }
-    const bool done = run_program(caches, "", "explain --device opencl:1 --n 64 --k 128 --m 1 --format w4g128 "
-                                              "--math fixed16");
+    const bool done = run_program(caches, "",
+                                  "explain --device opencl:1 --n 64 --k 128 --m 1 --format w4g128 "
+                                  "--math fixed16");
     assert_true(done == planned);
     assert_non_null(strstr(output, planned ? "fixed_row_u4_AVX2" : "has no AVX2"));
 }
@@ -204,12 +240,7 @@ static void test_program(void **state)
     static const char tries[] = "opencl:1: trying kernels for AVX2: ";
     char line[200];
     (void)state;
-    if (!getenv("WOQ_PROGRAM") || !getenv("WOQ_DRIVER_LAYER") || !run_program("own", "", "devices") ||
-        !strstr(output, "Portable Computing Language 99.0") ||
-        !strstr(output, "in doubt    kernels for AVX2: not used")) {
-        printf("SKIPPED: no PoCL as opencl:1, behind a loader with layers, on a CPU with AVX2\n");
-        skip();
-    }
+    skip_without_pocl();
     snprintf(line, sizeof line, "%srefused: the driver or this program crashed: signal 6", tries);
     check_trial("own", "abort:-DWOQ_DOT=2 -DWOQ_ZERO=2", "devices --try", line, false);
     assert_true(run_program("own", "", "devices"));
@@ -228,9 +259,9 @@ static void test_program(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_liar), cmocka_unit_test(test_honest),
-                                       cmocka_unit_test(test_end), cmocka_unit_test(test_arguments),
-                                       cmocka_unit_test(test_program)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_liar),    cmocka_unit_test(test_honest),
+                                       cmocka_unit_test(test_end),     cmocka_unit_test(test_arguments),
+                                       cmocka_unit_test(test_unknown), cmocka_unit_test(test_program)};
     char command[96];
     snprintf(folder, sizeof folder, "/tmp/woq-trial-XXXXXX");
     if (!mkdtemp(folder))
