@@ -75,10 +75,11 @@ template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
     return shape<ROWS>::WARPGROUPS == 2 ? 2u : blockDim.x / 128u - 1u;
 }
 
-/* Blocks of a cluster: 1, or 2 where tiles are large; the block's place in its cluster, and the cluster's number. */
+/* Blocks of a cluster: 1, or 2 where tiles are large and registers suffice; the block's place in its cluster, and the
+ * cluster's number. */
 template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_size()
 {
-    return ROWS == 256 ? woq_cluster_size() : 1u;
+    return ROWS == 256 && QUANTIZED ? woq_cluster_size() : 1u;
 }
 
 template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_rank()
@@ -99,7 +100,7 @@ template <int ROWS> static __device__ __forceinline__ bool says_empty()
 
 template <int ROWS> static __device__ __forceinline__ void say_empty(woq_u32 barrier)
 {
-    if (ROWS == 256)
+    if (ROWS == 256 && QUANTIZED)
         woq_barrier_arrive_at(barrier, threadIdx.x / 32u % 4u);
     else
         woq_barrier_arrive(barrier);

@@ -162,7 +162,10 @@ static bool is_long(const struct woq_gemm *gemm, const struct woqi_path *path, c
 
 bool woqi_wgmma_long_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
-    return is_long(gemm, path, reason, size) && woqi_wgmma_any_accepts(gemm, path, reason, size);
+    if (gemm->weights->group)
+        return is_long(gemm, path, reason, size) && woqi_wgmma_any_accepts(gemm, path, reason, size);
+    snprintf(reason, size, "clusters are for quantized weights");
+    return false;
 }
 
 bool woqi_wgmma_pairs_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
