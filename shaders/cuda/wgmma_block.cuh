@@ -75,11 +75,16 @@ template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
     return shape<ROWS>::WARPGROUPS == 2 ? 2u : blockDim.x / 128u - 1u;
 }
 
-/* Blocks of a cluster: 1, or 2 where tiles are large and registers suffice; the block's place in its cluster, and the
- * cluster's number. */
+/* May tiles of so many rows run in clusters? Where they are large and registers suffice. */
+template <int ROWS> static __device__ __forceinline__ constexpr bool may_cluster()
+{
+    return ROWS == 256 && QUANTIZED;
+}
+
+/* Blocks of a cluster, 1 or 2; the block's place in its cluster, and the cluster's number. */
 template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_size()
 {
-    return ROWS == 256 && QUANTIZED ? woq_cluster_size() : 1u;
+    return may_cluster<ROWS>() ? woq_cluster_size() : 1u;
 }
 
 template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_rank()
@@ -100,7 +105,7 @@ template <int ROWS> static __device__ __forceinline__ bool says_empty()
 
 template <int ROWS> static __device__ __forceinline__ void say_empty(woq_u32 barrier)
 {
-    if (ROWS == 256 && QUANTIZED)
+    if (may_cluster<ROWS>())
         woq_barrier_arrive_at(barrier, threadIdx.x / 32u % 4u);
     else
         woq_barrier_arrive(barrier);

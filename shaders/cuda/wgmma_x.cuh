@@ -39,7 +39,8 @@ template <int ROWS> static __device__ void fetch_x(const woq_u8 *x, const woq_ar
     });
 }
 
-/* The same in a cluster: each block fetches its half of a stage, for both. */
+/* The same in a cluster: each block fetches its half of a stage, for both. A loop of its own, and likewise for rows,
+ * as the thread that fetches has few registers. */
 template <int ROWS> static __device__ void fetch_x_for_both(const woq_u8 *x, const woq_args &a, woq_u32 base)
 {
     const woq_u32 rows = (a.m + 7u) & ~7u, half = ROWS / 2u, mine = cluster_rank<ROWS>() * half;

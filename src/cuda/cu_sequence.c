@@ -137,12 +137,13 @@ static enum woq_status add_work(struct builder *b, const struct woqi_step *step,
         if (result)
             return woqi_cu_fail(b->device, result, "cuGraphAddKernelNode(%s)", step->kernel->name);
         const uint32_t cluster = ((const struct woqi_cu_kernel *)step->kernel->impl)->cluster;
-        const CUkernelNodeAttrValue side_by_side = {.clusterDim = {cluster, 1, 1}};
-        if (cluster > 1)
+        if (cluster > 1) {
+            const CUkernelNodeAttrValue size = {.clusterDim = {cluster, 1, 1}};
             result = cu->api->graph_kernel_node_set_attribute(node->handle, CU_KERNEL_NODE_ATTRIBUTE_CLUSTER_DIMENSION,
-                                                              &side_by_side);
-        if (result)
-            return woqi_cu_fail(b->device, result, "cuGraphKernelNodeSetAttribute(%s)", step->kernel->name);
+                                                              &size);
+            if (result)
+                return woqi_cu_fail(b->device, result, "cuGraphKernelNodeSetAttribute(%s)", step->kernel->name);
+        }
         result = overlaps ? add_overlap(b, node->handle) : CUDA_SUCCESS;
         if (result)
             return woqi_cu_fail(b->device, result, "cuGraphAddDependencies(%s)", step->kernel->name);
