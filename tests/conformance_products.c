@@ -114,5 +114,5 @@ void conformance_products(void **state)
 
 void conformance_few_products(void **state)
 {
-    run_cases(*state, 72, 200000, true);
+    run_cases(*state, 40, 200000, true);
 }
