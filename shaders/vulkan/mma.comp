@@ -464,10 +464,14 @@ void main()
     fragment_begin();
     UNROLL for (uint i = 0u; i < STRIPS * COLUMNS; i++)
         total[i] = MATRIX_C_ZERO;
+#if SOFTWARE
+    multiply(x_aligned()); /* once in the code */
+#else
     if (x_aligned())
         multiply(true);
     else
         multiply(false);
+#endif
 
     const bool gated = WOQ_FLAG_ACT(args.flags) == WOQ_ABI_ACT_SILU_MUL;
     const uint count = (gated ? ROWS_W / 2u : ROWS_W) * WARPS_M * CHUNK * 8u;
