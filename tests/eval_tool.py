@@ -100,6 +100,18 @@ def test_itself(root):
     check(itself["kl"]["mean"] == 0 and itself["kl"]["max"] == 0 and itself["ln_ratio"] == 0 and
           itself["kl"]["top1_agreement"] == 1, "a model beside itself")
     check(itself["tasks"]["lambada"]["comparison"]["same_answers"] == 1, "its answers")
+    # Activations between products: the same model, other roundings.
+    text = ["eval", model, "--text", root / "long.txt", "--tokens", 200, "--window", 8, "--json", root / "x.json"]
+    perplexity = []
+    for x in ("f16", "f32", "bf16"):
+        said = woq(0, "perplexity", *text, "--x", x)
+        check((f"activations between products: {x}" in said) == (x != "f16"), f"{x} is said: {said}")
+        result = figures(root / "x.json")
+        check(result["x"] == x, f"{result['x']} instead of {x}")
+        perplexity.append(result["models"][0]["perplexity"])
+    check(0 < abs(perplexity[0] / perplexity[1] - 1) < 0.01 and 0 < abs(perplexity[2] / perplexity[1] - 1) < 0.05,
+          f"perplexities by type of activations: {perplexity}")
+    woq(2, "--x: ", "eval", model, "--text", root / "long.txt", "--x", "f64")
     # A weight of its only layer is another: the output matrix, half of whose bytes are swapped.
     woq(0, "8 bits", "quantize", model, root / "tiny", "--bits", 8, "--channel")
     check(edit(root / "tiny", "o_proj.weight_packed", swap_halves) == 1, "a weight to swap")
@@ -177,6 +189,7 @@ def test_state(root):
 
     woq(1, "models[1].weights is \"w8\" there and \"w4\" here", *[str(a).replace("f16,w8", "f16,w4") for a in go_on])
     woq(1, "text.window is 4 there and 8 here", *[8 if a == 4 else a for a in go_on])
+    woq(1, "x is \"f16\" there and \"f32\" here", *go_on, "--x", "f32")
     woq(1, "is the state of another run: tasks", *go_on, "--limit", 5)
     check(state.read_bytes() == kept, "a refused run leaves the file")
     state.write_bytes(kept.replace(b'"step"', b'"step', 1))

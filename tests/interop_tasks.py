@@ -7,8 +7,9 @@ DATA has lambada/*.jsonl and mmlu/{dev,test}. The first lines of the one and the
 other are asked, again by a copy of them in which a chat template is used. The peer is made of other people's code from
 the file on: csv and json read the data, tokenizers encodes, jinja2 (by transformers) applies the chat template, and
 transformers computes in binary32; prompts are put together here, after lm-evaluation-harness. Ours computes with
-activations and weights in binary16. Answers and log-probabilities must agree: within TOLERANCE nats, and where the
-peer's two likeliest are nearer to each other than that, either will do. Run by interop.sh.
+weights in binary16, and activations in binary32 and in binary16. Answers and log-probabilities must agree: within
+TOLERANCES, in nats, and where the peer's two likeliest are nearer to each other than that, either will do. Run by
+interop.sh.
 """
 import argparse
 import copy
@@ -28,7 +29,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from perplexity_compare import load_peer
 from tokenizer_compare import build, read_gguf
 
-TOLERANCE = 0.05 # activations in binary16
+TOLERANCES = {"f32": 0.01, "f16": 0.05} # by the type of our activations
 SHOTS = 5
 
 
@@ -115,31 +116,32 @@ class Peer:
             yield [logs[-1, w[-1]].item() for w in whole]
 
 
-def compare(name, ours, keys, theirs, margins, answers):
-    """keys: (group, number) of each example; theirs: (answer, log-probabilities); margins: of the answer from the next
-    one; answers: the right ones."""
+def compare(name, x, ours, keys, theirs, margins, answers):
+    """x: type of our activations; keys: (group, number) of each example; theirs: (answer, log-probabilities); margins:
+    of the answer from the next one; answers: the right ones."""
+    tolerance = TOLERANCES[x]
     assert len(ours) == len(theirs), f"{name}: {len(ours)} predictions for {len(theirs)} examples"
     worst, other, near, wrong = 0.0, 0, 0, 0
     assert [(mine["group"], mine["example"]) for mine in ours] == keys
     for mine, (answer, logs), margin, right in zip(ours, theirs, margins, answers):
         got = mine["choices"] if name == "mmlu" else [mine["log_probability"]]
         worst = max([worst] + [abs(a - b) for a, b in zip(got, logs)])
-        near += margin < TOLERANCE
+        near += margin < tolerance
         other += mine["answer"] != answer
-        wrong += mine["answer"] != answer and margin >= TOLERANCE
+        wrong += mine["answer"] != answer and margin >= tolerance
         wrong += bool(mine["correct"]) != (mine["answer"] == right)
     accuracy = [sum(m["correct"] for m in ours) / len(ours),
                 sum(t[0] == r for t, r in zip(theirs, answers)) / len(ours)]
-    print(f"{name}: {len(ours)} examples, accuracy {accuracy[0]:.4f}, transformers {accuracy[1]:.4f}; {other} other "
-          f"answers, {near} nearly tied; log-probabilities differ by up to {worst:.4f}")
-    return wrong == 0 and worst < TOLERANCE
+    print(f"{name}, {x}: {len(ours)} examples, accuracy {accuracy[0]:.4f}, transformers {accuracy[1]:.4f}; {other} "
+          f"other answers, {near} nearly tied; log-probabilities differ by up to {worst:.5f}", flush=True)
+    return wrong == 0 and worst < tolerance
 
 
-def run_ours(args, lambada, mmlu, chat):
+def run_ours(args, lambada, mmlu, x, chat):
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "predictions.jsonl")
         command = [args.woq, "eval", f"{args.gguf}:f16", "--lambada", lambada, "--mmlu", mmlu, "--shots", str(SHOTS),
-                   "--predictions", out, "--json", os.path.join(folder, "result.json")]
+                   "--x", x, "--predictions", out, "--json", os.path.join(folder, "result.json")]
         command += (["--chat"] if chat else []) + (["--device", args.device] if args.device else [])
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with open(out, encoding="utf-8") as f:
@@ -157,10 +159,11 @@ def check(args, peer, texts, subjects, dev, chat):
             for name, questions in data.items():
                 with open(os.path.join(mmlu, split, f"{name}_{split}.csv"), "w", encoding="utf-8", newline="") as f:
                     csv.writer(f).writerows([q, *c, "ABCD"[a]] for q, c, a in questions) # the original's form
-        ours = run_ours(args, lambada, mmlu, chat)
+        ours = {x: run_ours(args, lambada, mmlu, x, chat) for x in TOLERANCES}
     words = [peer.last_word(t, chat) for t in texts]
-    good = compare("lambada", ours["lambada"], [("lambada", i) for i in range(len(words))],
-                   [(int(g), [p]) for p, g, _ in words], [m for _, _, m in words], [1] * len(words))
+    good = all([compare("lambada", x, o["lambada"], [("lambada", i) for i in range(len(words))],
+                        [(int(g), [p]) for p, g, _ in words], [m for _, _, m in words], [1] * len(words))
+                for x, o in ours.items()])
     keys, theirs, margins, answers = [], [], [], []
     for name, questions in subjects.items():
         prompts = [mmlu_prompt(name, dev[name][:SHOTS], q) for q in questions]
@@ -170,7 +173,7 @@ def check(args, peer, texts, subjects, dev, chat):
             theirs.append((logs.index(first), logs))
             margins.append(first - second)
             answers.append(question[2])
-    return compare("mmlu", ours["mmlu"], keys, theirs, margins, answers) and good
+    return all([compare("mmlu", x, o["mmlu"], keys, theirs, margins, answers) for x, o in ours.items()]) and good
 
 
 def main():

@@ -26,6 +26,7 @@ struct eval_options {
     uint64_t tokens; /* of the text at most; 0 = all */
     uint32_t window, stride; /* stride 0 = disjoint windows, second halves scored */
     bool kl; /* divergence from the first model */
+    enum woq_type x; /* of activations between products */
     const char *prompt;
     uint32_t generate;
     const char *lambada, *mmlu, *split; /* NULL = not asked */

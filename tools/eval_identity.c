@@ -86,6 +86,7 @@ yyjson_mut_doc *eval_identity(const struct eval_options *o, const struct woq_dev
     tool_json_text(doc, root, "device", device->selector);
     tool_json_text(doc, root, "device_name", device->name);
     tool_json_text(doc, root, "driver", device->driver);
+    yyjson_mut_obj_add_str(doc, root, "x", woq_type_name(o->x));
     yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "models");
     for (size_t i = 0; i < count; i++) {
         yyjson_mut_val *v = yyjson_mut_arr_add_obj(doc, list);

@@ -182,6 +182,7 @@ int eval_write_json(const char *command, const struct eval_options *o,
     yyjson_mut_obj_add_str(doc, root, "device", device->selector);
     yyjson_mut_obj_add_str(doc, root, "device_name", device->name);
     yyjson_mut_obj_add_str(doc, root, "driver", device->driver);
+    yyjson_mut_obj_add_str(doc, root, "x", woq_type_name(o->x));
     if (o->text_file) {
         tool_json_text(doc, root, "text", o->text_file);
         yyjson_mut_obj_add_uint(doc, root, "window", o->window);

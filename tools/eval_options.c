@@ -21,6 +21,7 @@ static const char help[] =
     "  -n, --tokens N      of the text at most (default 8192); 0 = all\n"
     "      --window N      tokens that a prediction sees (default 512); the last N - N/2 - 1 of\n"
     "                      each window are scored, windows do not overlap\n"
+    "  -x, --x TYPE        type of activations between products: f16 (default), bf16, f32\n"
     "      --math LIST     exact, rounded, fixed16, default (what the path prefers); each of the list\n"
     "      --stride S      instead: a window each S tokens, of which the last S are scored\n"
     "      --kl            KL divergence of each model's predictions from the first one's, and how\n"
@@ -74,6 +75,7 @@ static const struct option options[] = {
     {"tokens", required_argument, NULL, 'n'},
     {"window", required_argument, NULL, OPTION_WINDOW},
     {"stride", required_argument, NULL, OPTION_STRIDE},
+    {"x", required_argument, NULL, 'x'},
     {"math", required_argument, NULL, OPTION_MATH},
     {"kl", no_argument, NULL, OPTION_KL},
     {"prompt", required_argument, NULL, 'p'},
@@ -202,6 +204,7 @@ static bool parse_option(struct eval_request *r, int c, char *why)
     case 'd': r->device = optarg; break;
     case 't': e->text_file = optarg; break;
     case 'n': return tool_parse_number(optarg, 0, UINT32_MAX, &e->tokens, why);
+    case 'x': return tool_parse_type(optarg, &e->x, why);
     case 'p': e->prompt = optarg; break;
     case 'j': e->json = optarg; break;
     case 's': e->state = optarg; break;
@@ -332,13 +335,13 @@ int eval_parse(const char *command, int argc, char **argv, struct eval_request *
 {
     char why[TOOL_WHY];
     int result = TOOL_OK;
-    *out = (struct eval_request){.eval = {.tokens = 8192, .window = 512, .generate = 64, .shots = 5,
+    *out = (struct eval_request){.eval = {.tokens = 8192, .window = 512, .generate = 64, .shots = 5, .x = WOQ_F16,
                                           .bounds = {NAN, NAN, 2, false}}};
     struct eval_request *r = out;
     opterr = 0;
     parse_list(r, "as-stored", why);
     parse_maths(r, "default", why);
-    for (int c; !result && (c = getopt_long(argc, argv, ":w:d:t:n:p:g:s:j:l:h", options, NULL)) != -1;) {
+    for (int c; !result && (c = getopt_long(argc, argv, ":w:d:t:n:x:p:g:s:j:l:h", options, NULL)) != -1;) {
         if (c == 'h') {
             fputs(help, stdout);
             r->help = true;

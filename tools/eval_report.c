@@ -280,6 +280,8 @@ void eval_print(const struct eval_options *o, const struct woq_device_info *devi
     for (uint32_t t = 0; t < o->task_count; t++)
         print_task_line(o, models, count, t, out);
     print_bos(models, count, out);
+    if (o->x != WOQ_F16)
+        fprintf(out, "activations between products: %s\n", woq_type_name(o->x));
     tool_table_begin(&table, align);
     print_heads(o, one_file, &table);
     for (size_t i = 0; i < count; i++)

@@ -109,6 +109,7 @@ static bool create(const struct eval_options *o, struct woq_device *device,
     const double start = tool_seconds();
     p.weights = m->weights.mode;
     p.format = m->weights.format;
+    p.x_type = o->x;
     p.math = m->math;
     p.progress = eval_bar_load;
     p.progress_user = &bar;
