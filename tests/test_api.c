@@ -176,6 +176,7 @@ static void test_names(void **state)
     assert_string_equal(woq_backend_name((enum woq_backend)UNKNOWN), "none");
     assert_string_equal(woq_feature_name(WOQ_FEATURE_HOST_MEMORY), "host_memory");
     assert_string_equal(woq_feature_name(WOQ_FEATURE_MATRIX_BF16), "matrix_bf16");
+    assert_string_equal(woq_feature_name(WOQ_FEATURE_SUBNORMAL16), "subnormal16");
     assert_null(woq_feature_name(3));
     assert_null(woq_feature_name(1u << 31));
     assert_string_equal(woq_activation_name(WOQ_ACTIVATION_GELU_TANH), "gelu_tanh");

@@ -320,12 +320,12 @@ static void test_plain(void **state)
 
 #define RANGE_ROWS 70 /* more than the library looks at in one go */
 
-static bool all_codes_safe(const struct woq_format *f, float scale, float zero)
+static bool all_codes_safe(const struct woq_format *f, float scale, float zero, float least)
 {
     int top = f->code == WOQ_CODE_U4 ? 15 : 255;
     for (int q = 0; q <= top; q++) {
         float w = f->zero == WOQ_ZERO_OFFSET ? fmaf(scale, (float)q, zero) : scale * (float)(q - (int)zero);
-        if (w != 0 && !(fabsf(w) >= 0x1p-14f && fabsf(w) <= 65504))
+        if (w != 0 && !(fabsf(w) >= least && fabsf(w) <= 65504))
             return false;
     }
     return true;
@@ -370,7 +370,7 @@ static unsigned check_ranges(const struct woq_format *f, unsigned count)
     s.zeros = f->zero == WOQ_ZERO_OFFSET ? (const void *)offsets : f->zero == WOQ_ZERO_POINT ? points : NULL;
     struct woq_weights_params params = {sizeof params, &s, 1, false};
     for (unsigned i = 0; i < count; i++) {
-        bool safe = true, mild = true;
+        bool safe = true, kept = true, mild = true;
         uint64_t odd = random_below(&random_state, RANGE_ROWS);
         for (uint64_t row = 0; row < RANGE_ROWS; row++) {
             float scale = row == odd ? near_limit(top) : 1, offset = near_limit(top);
@@ -379,15 +379,18 @@ static unsigned check_ranges(const struct woq_format *f, unsigned count)
             points[row] = (uint8_t)random_below(&random_state, top + 1);
             scale = stored(f->scale, scales, row, isfinite(stored(f->scale, scales, row, scale)) ? scale : 1);
             offset = stored(f->scale, offsets, row, isfinite(stored(f->scale, offsets, row, offset)) ? offset : 1);
-            safe &= all_codes_safe(f, scale,
-                                   f->zero == WOQ_ZERO_OFFSET  ? offset
-                                   : f->zero == WOQ_ZERO_POINT ? points[row]
-                                                               : (float)(top / 2 + 1));
+            const float zero = f->zero == WOQ_ZERO_OFFSET  ? offset
+                               : f->zero == WOQ_ZERO_POINT ? points[row]
+                                                           : (float)(top / 2 + 1);
+            const bool multiples = f->scale == WOQ_F16 && f->zero != WOQ_ZERO_OFFSET; /* of 2^-24 */
+            safe &= all_codes_safe(f, scale, zero, 0x1p-14f);
+            kept &= all_codes_safe(f, scale, zero, multiples ? 0x1p-24f : 0x1p-14f);
             mild &= fabsf(scale) < 0x1p64f;
         }
         struct woqi_packer p;
         assert_int_equal(woqi_packer_init(&p, dev, &params, WOQI_LAYOUT_ROWS), WOQ_OK);
-        if (woqi_packer_fp16_safe(&p) != safe)
+        assert_int_equal(woqi_packer_fp16_safe(&p, true), kept);
+        if (woqi_packer_fp16_safe(&p, false) != safe)
             fail_msg("fp16_safe is %d: scale %a, offset %a, zero %u, row %llu", !safe,
                      (double)woqi_element_load(f->scale, scales, odd),
                      (double)woqi_element_load(f->scale, offsets, odd), points[odd], (unsigned long long)odd);

@@ -52,7 +52,8 @@ enum woq_feature {
     WOQ_FEATURE_HOST_MEMORY = 1u << 5, /* [host_memory] buffers can be mapped without a copy */
     WOQ_FEATURE_TIMESTAMPS = 1u << 6, /* [timestamps] woq_commands_timestamp works */
     WOQ_FEATURE_REPLAY = 1u << 7,     /* [replay] recordings are replayed natively, not re-recorded */
-    WOQ_FEATURE_MATRIX_BF16 = 1u << 8 /* [matrix_bf16] matrix units take BF16, too */
+    WOQ_FEATURE_MATRIX_BF16 = 1u << 8, /* [matrix_bf16] matrix units take BF16, too */
+    WOQ_FEATURE_SUBNORMAL16 = 1u << 9 /* [subnormal16] kernels and matrix units keep subnormal binary16 numbers */
 };
 
 /* What a device is and what it can do, after WOQ_EMULATE was applied. Sizes in bytes. */

@@ -56,7 +56,8 @@ struct woq_weights_info {
     uint64_t device_bytes;  /* codes, scales, zeros, padding, as they lie on the device */
     uint64_t payload_bytes; /* codes + scales + zeros alone: what a product must read at least */
     uint32_t tiles;         /* pieces along N that binding or allocation limits made necessary */
-    bool fp16_safe;         /* every scale·(q − zero) is zero or a normal binary16 */
+    bool fp16_safe;         /* every scale·(q − zero) is zero or a normal binary16; or, with F16 scales and no offsets
+                             * on a device with SUBNORMAL16, a subnormal one, which holds it exactly */
     bool device_packed;     /* the device made its layout of them; else the host did */
     uint64_t pack_ns;       /* what that took it, transfers apart; 0 = packed on the host, or no TIMESTAMPS */
 };

@@ -123,7 +123,7 @@ static enum woq_status parse_item(const char *item, size_t length, struct woqi_e
         NULL, WOQ_ERROR_INVALID_ARGUMENT,
         "WOQ_EMULATE: unknown item '%.*s'; known are max_binding=, max_allocation=, "
         "shared_memory=, max_workgroup=, max_groups=, no_fp16, no_storage16, no_storage8, "
-        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, no_matrix_bf16, "
+        "no_subgroups, no_matrix, no_host_memory, no_timestamps, no_replay, no_matrix_bf16, no_subnormal16, "
         "software_matrix (=8 or 16), matrix=mma, coop, nv2 or wgmma, "
         "fixed=vbmi, vnni, avx512, avx2, sdot, dpbf16 or plain, gpu, "
         "host_pack",

@@ -55,7 +55,7 @@ static enum woq_status check_params(struct woq_device *device, const struct woq_
         return woqi_fail(
             device, WOQ_ERROR_UNSUPPORTED,
             "woq_gemm_create: math ROUNDED with F16 X: some scale·(q − zero) overflows or "
-            "is subnormal in F16; use EXACT, or BF16 X");
+            "is too small for F16; use EXACT, or BF16 X");
     return WOQ_OK;
 }
 
@@ -111,7 +111,7 @@ static bool math_fits(const struct woq_gemm *gemm, const struct woqi_path *path,
     }
     if (path->math == WOQ_MATH_ROUNDED && gemm->params.x_type == WOQ_F16 &&
         !gemm->weights->fp16_safe) {
-        snprintf(reason, WOQI_REASON_SIZE, "some weight overflows or is subnormal in FP16");
+        snprintf(reason, WOQI_REASON_SIZE, "some weight overflows or is too small for FP16");
         return false;
     }
     return true;

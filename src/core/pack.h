@@ -32,8 +32,9 @@ enum woq_status woqi_packer_init(struct woqi_packer *packer, struct woq_device *
                                  const struct woq_weights_params *params, enum woqi_layout layout);
 void woqi_packer_clear(struct woqi_packer *packer);
 
-/* True if every scale·(q − zero), for any code q, is zero or a normal finite binary16. */
-bool woqi_packer_fp16_safe(const struct woqi_packer *packer);
+/* True if every scale·(q − zero), for any code q, is zero or a normal finite binary16. subnormal: or smaller, where
+ * scales are F16 and there are no offsets: it is a multiple of 2^-24 then, as all subnormal ones are. */
+bool woqi_packer_fp16_safe(const struct woqi_packer *packer, bool subnormal);
 
 /* True if every |scale| is below 2^64. */
 bool woqi_packer_mild_scales(const struct woqi_packer *packer);

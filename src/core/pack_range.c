@@ -44,14 +44,15 @@ static void load_zeros(const struct woq_format *format, const void *zeros, uint6
         out[i] = points ? points[first + i] : format->code == WOQ_CODE_U4 ? 8 : 128;
 }
 
-/* Weights scale·(q − zero): q − zero = 1 or −1 is the least but 0, and an end of the codes the most. */
-static bool points_are_safe(const struct block *b, uint64_t count, float top)
+/* Weights scale·(q − zero): q − zero = 1 or −1 is the least but 0, and an end of the codes the most. least: of them, but
+ * for 0. */
+static bool points_are_safe(const struct block *b, uint64_t count, float top, float least)
 {
     uint32_t safe = 1; /* as wide as a float, for vectors */
     for (uint64_t i = 0; i < count; i++) {
         float scale = fabsf(b->scales[i]), zero = b->zeros[i];
         float most = scale * (zero > top - zero ? zero : top - zero);
-        safe &= (uint32_t)((scale == 0) | ((scale >= FP16_LEAST) & (most <= FP16_MOST)));
+        safe &= (uint32_t)((scale == 0) | ((scale >= least) & (most <= FP16_MOST)));
     }
     return safe;
 }
@@ -125,8 +126,9 @@ bool woqi_packer_mild_scales(const struct woqi_packer *p)
     return true;
 }
 
-bool woqi_packer_fp16_safe(const struct woqi_packer *p)
+bool woqi_packer_fp16_safe(const struct woqi_packer *p, bool subnormal)
 {
+    const float least = subnormal && p->format.scale == WOQ_F16 ? 0 : FP16_LEAST;
     unsigned top = p->format.code == WOQ_CODE_U4 ? 15 : 255;
     for (uint32_t i = 0; p->groups && i < p->count; i++) {
         const struct woq_weights_source *s = &p->sources[i];
@@ -137,7 +139,7 @@ bool woqi_packer_fp16_safe(const struct woqi_packer *p)
             load_block(p->format.scale, s->scales, first, count, b.scales);
             load_zeros(&p->format, s->zeros, first, count, b.zeros);
             if (!(p->format.zero == WOQ_ZERO_OFFSET ? offsets_are_safe(&b, count, top)
-                                                    : points_are_safe(&b, count, (float)top)))
+                                                    : points_are_safe(&b, count, (float)top, least)))
                 return false;
         }
     }

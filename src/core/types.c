@@ -118,6 +118,8 @@ const char *woq_feature_name(uint32_t feature)
         return "replay";
     case WOQ_FEATURE_MATRIX_BF16:
         return "matrix_bf16";
+    case WOQ_FEATURE_SUBNORMAL16:
+        return "subnormal16";
     default:
         return NULL;
     }

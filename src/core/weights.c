@@ -183,7 +183,7 @@ enum woq_status woq_weights_create(struct woq_device *device,
     w->gated = packer.gated;
     w->perm = packer.perm != NULL;
     w->layout = layout;
-    w->fp16_safe = woqi_packer_fp16_safe(&packer);
+    w->fp16_safe = woqi_packer_fp16_safe(&packer, device->info.features & WOQ_FEATURE_SUBNORMAL16);
     w->mild_scales = woqi_packer_mild_scales(&packer);
     for (uint32_t i = 0; i < params->count; i++) {
         struct woq_format_sizes sizes;

@@ -295,7 +295,7 @@ static enum woq_status describe(struct woq_device *device)
     describe_driver(api, info->driver, sizeof(info->driver));
     info->features = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_STORAGE8 |
                      WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX | WOQ_FEATURE_TIMESTAMPS |
-                     WOQ_FEATURE_REPLAY;
+                     WOQ_FEATURE_REPLAY | WOQ_FEATURE_SUBNORMAL16;
     cu->capability = capability_of(api, cu->device);
     snprintf(info->architecture, sizeof(info->architecture), "sm_%d", cu->capability);
     if (cu->capability >= BF16_CAPABILITY)

@@ -106,7 +106,8 @@ enum woq_status woqi_cl_ptx_open(struct woq_device *device)
         return WOQ_OK;
     }
     device->info.subgroup_size = 32;
-    device->info.features |= WOQ_FEATURE_FP16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX;
+    device->info.features |= WOQ_FEATURE_FP16 | WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX |
+                             WOQ_FEATURE_SUBNORMAL16;
     if (capability >= BF16_CAPABILITY)
         device->info.features |= WOQ_FEATURE_MATRIX_BF16;
     if (device->info.shared_memory > SHARED_KEPT)

@@ -37,7 +37,7 @@ static enum woq_status open_device(struct woq_device *device, uint32_t index, co
     snprintf(info->vendor, sizeof info->vendor, "woq");
     snprintf(info->driver, sizeof info->driver, "woq %s", woq_version_string());
     info->features = WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_STORAGE8 | WOQ_FEATURE_HOST_MEMORY |
-                     WOQ_FEATURE_TIMESTAMPS | WOQ_FEATURE_REPLAY;
+                     WOQ_FEATURE_TIMESTAMPS | WOQ_FEATURE_REPLAY | WOQ_FEATURE_SUBNORMAL16;
     info->compute_units = 1;
     info->max_workgroup = 1024;
     info->max_groups[0] = info->max_groups[1] = info->max_groups[2] = UINT32_MAX;

@@ -152,23 +152,25 @@ double oracle_weight(const struct woq_weights_source *s, uint64_t row, uint64_t 
     return dequantize(s, scale_index(s, row, column), q, magnitude);
 }
 
-static bool normal_half(double w)
+static bool fits_half(double w, double least)
 {
-    return w == 0 || (fabs(w) >= 0x1p-14 && fabs(w) <= 65504.0);
+    return w == 0 || (fabs(w) >= least && fabs(w) <= 65504.0);
 }
 
-enum oracle_safety oracle_fp16_safety(const struct woq_weights_source *s)
+enum oracle_safety oracle_fp16_safety(const struct woq_weights_source *s, bool subnormal)
 {
     const struct woq_format *f = &s->format;
+    const bool kept = subnormal && !is_plain(f) && f->scale == WOQ_F16 && f->zero != WOQ_ZERO_OFFSET;
+    const double least = kept ? 0x1p-24 : 0x1p-14;
     bool safe = true, here = true;
     const uint64_t per_row = oracle_groups(f, s->k);
     const uint64_t groups = f->group == WOQ_GROUP_TENSOR ? 1 : s->n * per_row;
     for (uint64_t g = 0; g < groups && !is_plain(f); g++)
         for (uint32_t q = 0; q < (f->code == WOQ_CODE_U4 ? 16u : 256u); q++)
-            safe = safe && normal_half(dequantize(s, g, q, NULL));
+            safe = safe && fits_half(dequantize(s, g, q, NULL), least);
     for (uint64_t row = 0; row < s->n; row++)
         for (uint64_t column = 0; column < s->k && here; column++)
-            here = normal_half(oracle_weight(s, row, column, NULL));
+            here = fits_half(oracle_weight(s, row, column, NULL), least);
     if (is_plain(f))
         return here ? ORACLE_SAFE : ORACLE_UNSAFE;
     return safe ? ORACLE_SAFE : here ? ORACLE_SAFE_HERE : ORACLE_UNSAFE;

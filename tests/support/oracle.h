@@ -30,13 +30,14 @@ uint64_t oracle_groups(const struct woq_format *format, uint64_t k);
 double oracle_weight(const struct woq_weights_source *source, uint64_t row, uint64_t column,
                      double *magnitude);
 
-/* Whether binary16 holds every weight as zero or a normal number. */
+/* Whether binary16 holds every weight as zero or a normal number; subnormal: or, with F16 scales and no offsets, as a
+ * subnormal one. */
 enum oracle_safety {
     ORACLE_SAFE,      /* whatever the codes are */
     ORACLE_SAFE_HERE, /* with the codes stored, not with every code */
     ORACLE_UNSAFE
 };
-enum oracle_safety oracle_fp16_safety(const struct woq_weights_source *source);
+enum oracle_safety oracle_fp16_safety(const struct woq_weights_source *source, bool subnormal);
 
 struct oracle_product {
     const struct woq_weights_source *sources; /* stacked; two if gated */

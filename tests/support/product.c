@@ -68,8 +68,9 @@ bool product_create(struct woq_device *device, const struct test_case *c, struct
     *out = (struct product){.device = device, .c = *c};
     if (!data_create(c, &out->data))
         goto fail;
+    const bool subnormal = woq_device_get_info(device)->features & WOQ_FEATURE_SUBNORMAL16;
     for (uint32_t i = 0; i < out->data.count; i++) {
-        const enum oracle_safety safety = oracle_fp16_safety(&out->data.sources[i]);
+        const enum oracle_safety safety = oracle_fp16_safety(&out->data.sources[i], subnormal);
         out->safety = safety > out->safety ? safety : out->safety;
     }
     params.sources = out->data.sources;
