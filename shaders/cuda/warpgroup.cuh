@@ -120,6 +120,31 @@ static __device__ __forceinline__ woq_u32 woq_cluster_size()
     return size;
 }
 
+/* The block's number in its cluster. */
+static __device__ __forceinline__ woq_u32 woq_cluster_rank()
+{
+    woq_u32 rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+
+/* Of what lies at `at` in block `rank`'s shared memory, an address for functions that say so. */
+static __device__ __forceinline__ woq_u32 woq_address_in(woq_u32 at, woq_u32 rank)
+{
+    woq_u32 there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(rank));
+    return there;
+}
+
+/* To an address in another block, whose barrier, one too, counts 16 bytes when they are there. */
+static __device__ __forceinline__ void woq_store_remote(woq_u32 to, float a, float b, float c, float d, woq_u32 barrier)
+{
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                     to),
+                 "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier)
+                 : "memory");
+}
+
 /* At a barrier in block `rank` of the cluster. */
 static __device__ __forceinline__ void woq_barrier_arrive_at(woq_u32 at, woq_u32 rank)
 {
@@ -131,11 +156,22 @@ static __device__ __forceinline__ void woq_barrier_arrive_at(woq_u32 at, woq_u32
                  : "memory");
 }
 
-/* Until all threads of the cluster that have not ended are here; what they stored before is seen. */
+/* Until all threads of the cluster that have not ended are here; what they stored before is seen. In two halves, or
+ * whole. */
+static __device__ __forceinline__ void woq_cluster_arrive()
+{
+    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+}
+
+static __device__ __forceinline__ void woq_cluster_wait()
+{
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+}
+
 static __device__ __forceinline__ void woq_cluster_barrier()
 {
-    asm volatile("barrier.cluster.arrive.release;\n"
-                 "barrier.cluster.wait.acquire;" ::: "memory");
+    woq_cluster_arrive();
+    woq_cluster_wait();
 }
 
 /* What this thread has stored in shared memory is what products see that begin after others know of it. */
@@ -177,6 +213,12 @@ static __device__ __forceinline__ void woq_bulk_copy_both(woq_u32 to, const woq_
 struct __align__(64) woq_tensor_map {
     unsigned long long opaque[16];
 };
+
+/* It is fetched before the first box is. */
+static __device__ __forceinline__ void woq_prefetch_map(const woq_tensor_map &map)
+{
+    asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
 
 /* The box at this column and row, its rows 128 bytes each, swizzled as products want it; `barrier` counts all bytes of
  * it. What is beyond the matrix is 0. */

@@ -13,7 +13,8 @@
  * for blocks of lower number only, which have begun before it: no wait is long, and none for ever.
  *
  * Blocks may be launched in clusters of two, if tiles have 256 rows of X: they take neighbouring tiles of the weights at
- * the same time, and each fetches half of what both need of X, for both.
+ * the same time, and each fetches half of what both need of X, for both. Or, if args.cut says so, each block has one part
+ * of a tile, all of it or a half or a quarter of its K (wgmma_cut.cuh).
  *
  * Of a block, the last warpgroup's first thread fetches X, a stage of 64 columns at a time, by bulk copies, or by a
  * tensor map of it. The others multiply. Each of their warps fetches the codes, scales and zeros of its strip, into a
@@ -30,21 +31,25 @@
  * Macros, from the build: CODES u4, u8, f16 or bf16; X_TYPE f16 or bf16; CODE_BITS 4, 8 or 16; X_BF16 0 or 1. Plain
  * weights have X's type. Block: WOQ_WGMMA_THREADS of 2 warpgroups, or of WOQ_WGMMA_WARPGROUPS. Requires sm_90a.
  */
+#include "wgmma_cut.cuh"
 #include "wgmma_sums.cuh"
 #include "wgmma_weights.cuh"
 #include "wgmma_x.cuh"
 #include "wgmma_y.cuh"
 
-template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL>
+/* CUT_WARPGROUPS: that multiply, where tiles may be cut; 0: they are not. 3 have registers for one part alone, with which
+ * the block ends. */
+template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, int CUT_WARPGROUPS = 0>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y, const woq_u8 *bias,
                                                 const woq_u8 *residual, const woq_args &a, const shared_tiles &tiles,
                                                 woq_u32 base)
 {
     using S = shape<ROWS>;
     const woq_u32 warp = __shfl_sync(0xffffffffu, threadIdx.x >> 5, 0);
-    const bool elected = says_empty<ROWS>();
+    const bool elected = says_empty<ROWS>(a);
     const woq_magic<BITS, BF16> magic(a);
-    weights_ring<ROWS, SETS, SCALING, NATURAL> ring(weights, a, base, warp, threadIdx.x & 31u);
+    const bool ONE_PART = CUT_WARPGROUPS == 3;
+    weights_ring<ROWS, SETS, SCALING, NATURAL, ONE_PART> ring(weights, a, base, warp, threadIdx.x & 31u);
 #pragma unroll 1
     for (int i = 0; i < ring.SLOTS; i++)
         ring.fetch(weights, a);
@@ -81,7 +86,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
                     ring.fetch(weights, a);
                 woq_products_wait<1>();
                 if (elected && (half == 1 || left != count))
-                    say_empty<ROWS>(previous + (S::EMPTY - S::FULL));
+                    say_empty<ROWS>(a, previous + (S::EMPTY - S::FULL));
                 previous = full;
                 full += 8u;
                 matrix += S::STAGE / 16u;
@@ -90,33 +95,31 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y
             }
         }
         woq_products_wait<0>();
-        if (elected && (!SMALL || part.last < blocks_of(here(a.k))))
-            say_empty<ROWS>(previous + (S::EMPTY - S::FULL));
-        if (part.last < blocks_of(here(a.k))) {
+        if constexpr (CUT_WARPGROUPS != 0)
+            if (a.cut > 1u)
+                return finish_cut<ROWS, CUT_WARPGROUPS>(y, bias, residual, a, tiles, part, base, sums);
+        if (!ONE_PART && elected && (!SMALL || part.last < blocks_of(here(a.k))))
+            say_empty<ROWS>(a, previous + (S::EMPTY - S::FULL));
+        if (!ONE_PART && part.last < blocks_of(here(a.k))) {
             store_sums<ROWS>(tiles, sums);
             continue;
         }
         if (SMALL) /* Y goes out through the stage that both have read */
             multipliers_barrier();
-        if (part.first)
+        if (!ONE_PART && part.first)
             add_sums<ROWS>(tiles, a, part.first, sums);
-        const bool gated = WOQ_FLAG_ACT(here(a.flags)) == WOQ_ABI_ACT_SILU_MUL;
         const woq_u32 warpgroup = __shfl_sync(0xffffffffu, threadIdx.x >> 7, 0);
         const woq_u32 out = SMALL ? base + (previous - base - S::FULL) / 8u * S::STAGE + warpgroup * WOQ_WGMMA_SMALL_OUT
                                   : base + S::OUT + warpgroup * WOQ_WGMMA_OUT;
-        const target to = {(part.tile_w * warpgroups<ROWS>() + warpgroup) * (gated ? 32u : 64u), part.tile_x * ROWS,
-                           out, warpgroup};
-        const bool as_they_are = !WOQ_FLAG_ACT(a.flags) && !WOQ_FLAG_BIAS(a.flags) && !WOQ_FLAG_RESIDUAL(a.flags) &&
-                                 WOQ_FLAG_Y(a.flags) != WOQ_ABI_F32;
-        if (as_they_are && to.n0 + 64u <= a.n && (((woq_u32)(size_t)y | a.y_off | a.y_stride) & 15u) == 0)
-            store_vectors<ROWS>(y, a, to, sums);
-        else
-            store_each<ROWS>(y, bias, residual, a, to, sums);
+        const target to = {first_output<ROWS>(a, part.tile_w, warpgroup), part.tile_x * ROWS, out, warpgroup};
+        store_sums_to_y<ROWS>(y, bias, residual, a, to, sums);
+        if (ONE_PART)
+            return;
         if (SMALL) {
             woq_products_see(); /* so do bulk copies, which write there next */
             warpgroup_barrier(warpgroup);
             if (elected)
-                say_empty<ROWS>(previous + (S::EMPTY - S::FULL));
+                say_empty<ROWS>(a, previous + (S::EMPTY - S::FULL));
         }
     }
 }
@@ -128,12 +131,21 @@ template <int ROWS> static __device__ __forceinline__ void prepare(const woq_arg
     if (threadIdx.x == 0) {
         for (int i = 0; i < S::STAGES; i++) {
             woq_barrier_make(base + S::FULL + i * 8, fetchers);
-            woq_barrier_make(base + S::EMPTY + i * 8, warpgroups<ROWS>() * cluster_size<ROWS>());
+            woq_barrier_make(base + S::EMPTY + i * 8, warpgroups<ROWS>() * cluster_size<ROWS>(a));
         }
+        if constexpr (!SMALL)
+            if (a.cut > 1u)
+                make_cut_barriers<ROWS>(base);
         woq_barriers_made();
     }
-    list_parts<ROWS>(a, base + S::PARTS);
-    if (cluster_size<ROWS>() > 1)
+    if (a.cut) {
+        if (a.cut > 1u)
+            woq_cluster_arrive(); /* and waits before it sends sums */
+        list_part(a, base + S::PARTS);
+    } else {
+        list_parts<ROWS>(a, base + S::PARTS);
+    }
+    if (cluster_size<ROWS>(a) > 1)
         woq_cluster_barrier(); /* others write to barriers here */
     else
         __syncthreads();
@@ -169,7 +181,7 @@ static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *
     if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
         begin_fetching(a);
         if (threadIdx.x % 128u == 0)
-            cluster_size<ROWS>() > 1 ? fetch_x_for_both<ROWS>(x, a, base) : fetch_x<ROWS>(x, a, base);
+            cluster_size<ROWS>(a) > 1 ? fetch_x_for_both<ROWS>(x, a, base) : fetch_x<ROWS>(x, a, base);
         return;
     }
     begin_multiplying<ROWS>();
@@ -208,20 +220,24 @@ static __device__ __forceinline__ void run_direct(const woq_u8 *weights, const w
                                                   const shared_tiles &tiles, woq_u32 base)
 {
     const bool aligned = rows_aligned(x, a);
+    if (aligned && threadIdx.x == warpgroups<ROWS>() * 128u)
+        woq_prefetch_map(map);
     prepare<ROWS>(a, base, aligned ? 1 : 128);
     if (threadIdx.x >= warpgroups<ROWS>() * 128u) {
         begin_fetching(a);
         if (!aligned)
             gather_rows<ROWS>(x, a, base);
         else if (threadIdx.x % 128u == 0)
-            cluster_size<ROWS>() > 1 ? fetch_rows_for_both<ROWS>(map, base) : fetch_rows<ROWS>(map, base);
+            cluster_size<ROWS>(a) > 1 ? fetch_rows_for_both<ROWS>(map, a, base) : fetch_rows<ROWS>(map, base);
         return;
     }
     begin_multiplying<ENTRY_ROWS>();
-    if (scale_pairs(a))
-        multiply<ROWS, 1, WOQ_SCALES_PAIRS, true>(weights, y, bias, residual, a, tiles, base);
+    if constexpr (ENTRY_ROWS == 128) /* is for such groups alone */
+        multiply<ROWS, 1, WOQ_SCALES_PAIRS, true, 3>(weights, y, bias, residual, a, tiles, base);
+    else if (scale_pairs(a))
+        multiply<ROWS, 1, WOQ_SCALES_PAIRS, true, 2>(weights, y, bias, residual, a, tiles, base);
     else
-        multiply<ROWS, 4, WOQ_SCALES_PAIRS, true>(weights, y, bias, residual, a, tiles, base);
+        multiply<ROWS, 4, WOQ_SCALES_PAIRS, true, 2>(weights, y, bias, residual, a, tiles, base);
 }
 
 static __device__ __forceinline__ woq_u32 shared_base()
@@ -237,8 +253,8 @@ static __device__ __forceinline__ void run_any(const woq_u8 *weights, const woq_
                                                const shared_tiles &tiles)
 {
     const woq_u32 base = shared_base();
-    if constexpr (QUANTIZED && WOQ_WGMMA_DIRECT_ENTRY(ROWS) == ROWS) {
-        if constexpr (WOQ_WGMMA_DIRECT_ENTRY(128) == ROWS)
+    if constexpr (QUANTIZED && WOQ_WGMMA_DIRECT_ENTRY(ROWS, shape<ROWS>::WARPGROUPS) == ROWS) {
+        if constexpr (WOQ_WGMMA_DIRECT_ENTRY(128, 2) == ROWS)
             if (a.direct == 128u)
                 return run_direct<128, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
         if (a.direct)
@@ -268,7 +284,7 @@ SMALL_ENTRY(WOQ_WGMMA_SMALL_ROWS)
         WOQ_WINDOWS                                                                                \
         const shared_tiles tiles = {sums, flags};                                                  \
         run_any<rows>(weights, x, y, bias, residual, a, map, tiles);                               \
-        if (cluster_size<rows>() > 1) /* others still write to barriers here */                    \
+        if (cluster_size<rows>(a) > 1) /* others still write to barriers here */                    \
             woq_cluster_barrier();                                                                 \
     }
 #define SHAPE(rows) ENTRY(rows, CODES, X_TYPE)

@@ -33,6 +33,7 @@ template <int ROWS> struct shape {
     static const woq_u32 OUT = WOQ_WGMMA_OUT_AT(ROWS, CODE_BITS), PARTS = WOQ_WGMMA_PARTS_AT(ROWS, CODE_BITS);
     static const woq_u32 RINGS = WOQ_WGMMA_RINGS_AT(ROWS, CODE_BITS);
     static const woq_u32 FULL = WOQ_WGMMA_BARRIERS_AT(ROWS, CODE_BITS), EMPTY = FULL + STAGES * 8;
+    static const woq_u32 CUT_READ = EMPTY + STAGES * 8, CUT_SUMS = CUT_READ + 8; /* wgmma_cut.cuh; 1, 2 */
 };
 #endif
 
@@ -81,31 +82,31 @@ template <int ROWS> static __device__ __forceinline__ constexpr bool may_cluster
     return ROWS == 256 && QUANTIZED;
 }
 
-/* Blocks of a cluster, 1 or 2; the block's place in its cluster, and the cluster's number. */
-template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_size()
+/* Blocks of a cluster that fetch X for both, else 1; the block's place in its cluster, and the cluster's number. */
+template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_size(const woq_args &a)
 {
-    return may_cluster<ROWS>() ? woq_cluster_size() : 1u;
+    return may_cluster<ROWS>() && !a.cut ? woq_cluster_size() : 1u;
 }
 
-template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_rank()
+template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_rank(const woq_args &a)
 {
-    return blockIdx.x & cluster_size<ROWS>() - 1u;
+    return blockIdx.x & cluster_size<ROWS>(a) - 1u;
 }
 
-template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_number()
+template <int ROWS> static __device__ __forceinline__ woq_u32 cluster_number(const woq_args &a)
 {
-    return blockIdx.x >> (cluster_size<ROWS>() - 1u);
+    return blockIdx.x >> (cluster_size<ROWS>(a) - 1u);
 }
 
 /* The threads of a warpgroup that say that a stage was read, one to each block of the cluster. */
-template <int ROWS> static __device__ __forceinline__ bool says_empty()
+template <int ROWS> static __device__ __forceinline__ bool says_empty(const woq_args &a)
 {
-    return threadIdx.x % 32u == 0 && threadIdx.x % 128u < 32u * cluster_size<ROWS>();
+    return threadIdx.x % 32u == 0 && threadIdx.x % 128u < 32u * cluster_size<ROWS>(a);
 }
 
-template <int ROWS> static __device__ __forceinline__ void say_empty(woq_u32 barrier)
+template <int ROWS> static __device__ __forceinline__ void say_empty(const woq_args &a, woq_u32 barrier)
 {
-    if (may_cluster<ROWS>())
+    if (may_cluster<ROWS>() && !a.cut)
         woq_barrier_arrive_at(barrier, threadIdx.x / 32u % 4u);
     else
         woq_barrier_arrive(barrier);
@@ -147,19 +148,34 @@ static __device__ __forceinline__ woq_u32 group_of(const woq_args &a)
 template <int ROWS> static __device__ void list_parts(const woq_args &a, woq_u32 table)
 {
     for (woq_u32 i = threadIdx.x; i < WOQ_WGMMA_PARTS; i += blockDim.x) {
-        const woq_u32 shift = cluster_size<ROWS>() - 1u; /* clusters count as one */
-        const woq_part p = woq_part_of(i, cluster_number<ROWS>(), gridDim.x >> shift, a.rounds, a.share,
+        const woq_u32 shift = cluster_size<ROWS>(a) - 1u; /* clusters count as one */
+        const woq_part p = woq_part_of(i, cluster_number<ROWS>(a), gridDim.x >> shift, a.rounds, a.share,
                                        a.tiles_w * a.tiles_x, blocks_of(a.k));
         /* Up to 8 tiles of X walk through the weights side by side: what one of them has read of W, and all of X that
          * they need, is then still in the cache for the others. */
         const woq_u32 band = p.tile / (8u * a.tiles_w), in_band = p.tile - band * 8u * a.tiles_w;
         const woq_u32 deep = max(min(a.tiles_x - band * 8u, 8u), 1u), column = p.first * 64u;
         asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(table + i * 16u),
-                     "r"((in_band / deep << shift) + cluster_rank<ROWS>() | (band * 8u + in_band % deep) << 16),
+                     "r"((in_band / deep << shift) + cluster_rank<ROWS>(a) | (band * 8u + in_band % deep) << 16),
                      "r"(p.last ? p.first | p.last << 16 : 0u),
                      "r"(column / group_of(a)), "r"(column % group_of(a))
                      : "memory");
     }
+}
+
+/* The same for a block that has the one part of a tile (wgmma_cut.cuh), with fewer divisions. */
+static __device__ __forceinline__ void list_part(const woq_args &a, woq_u32 table)
+{
+    if (threadIdx.x > 1u)
+        return;
+    const woq_u32 tile = blockIdx.x / a.cut, first = blockIdx.x % a.cut * a.share, column = first * 64u;
+    const woq_u32 tile_w = a.tiles_x == 1u ? tile : tile / a.tiles_x;
+    const woq_u32 group = a.group && a.group < a.k ? column / a.group : 0u;
+    asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(table + threadIdx.x * 16u),
+                 "r"(tile_w | (tile - tile_w * a.tiles_x) << 16),
+                 "r"(threadIdx.x ? 0u : first | (first + a.share) << 16),
+                 "r"(group), "r"(column - group * a.group)
+                 : "memory");
 }
 
 struct part_of_product {

@@ -73,8 +73,8 @@ template <> struct quad_exchange<8> {
 };
 
 /* SETS of scales in a slot: 1, groups are whole pairs of blocks, and K is; 2, they are whole blocks; 4, whole units or
- * less. */
-template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL> struct weights_ring {
+ * less. ONE_PART: there is no second one. */
+template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> struct weights_ring {
     using S = shape<ROWS>;
     static const bool ANY = SCALING == WOQ_SCALES_FLOATS;
     static const bool PAIRS = SETS == 1;       /* a lane's zeros lie behind its scales then, else those of all lanes */
@@ -181,8 +181,9 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL> struct weights_
                 woq_copy_vector<true>(slot + i * 512u, code + i * 512u, PAIRS || i < CODE_BITS / 4 || present > 1u);
             if (PAIRS) {
                 /* Addresses of the tables are kept where there are registers for them. */
-                const woq_u8 *scales = ROWS == 256 ? weights + a.scales_off : scale_table;
-                const woq_u8 *zeros = ROWS == 256 ? weights + (a.zeros_off + row & ~3u) : zero_table + row;
+                const bool FEW = ROWS == 256 || (ROWS == 128 && NATURAL);
+                const woq_u8 *scales = FEW ? weights + a.scales_off : scale_table;
+                const woq_u8 *zeros = FEW ? weights + (a.zeros_off + row & ~3u) : zero_table + row;
                 woq_copy_words(slot + sets, scales + (size_t)row * 2u, false, true);
                 woq_copy_word_if(slot + sets + ZEROS, zeros, WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT);
                 place -= COLUMNS;
@@ -193,7 +194,7 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL> struct weights_
             }
             code += 2u * BLOCK_CODES;
             present -= 2u;
-            if (--left == 0)
+            if (--left == 0 && !ONE_PART)
                 next_part(weights, a);
         }
         woq_copies_end();

@@ -43,7 +43,7 @@ template <int ROWS> static __device__ void fetch_x(const woq_u8 *x, const woq_ar
  * as the thread that fetches has few registers. */
 template <int ROWS> static __device__ void fetch_x_for_both(const woq_u8 *x, const woq_args &a, woq_u32 base)
 {
-    const woq_u32 rows = (a.m + 7u) & ~7u, half = ROWS / 2u, mine = cluster_rank<ROWS>() * half;
+    const woq_u32 rows = (a.m + 7u) & ~7u, half = ROWS / 2u, mine = cluster_rank<ROWS>(a) * half;
     each_stage<ROWS>(base, [&](woq_u32 row, woq_u32 b, woq_u32 at, woq_u32 full) {
         woq_barrier_expect(full, min((woq_u32)ROWS, rows - row) * 128u);
         row += mine;
@@ -62,9 +62,10 @@ template <int ROWS> static __device__ void fetch_rows(const woq_tensor_map &map,
     });
 }
 
-template <int ROWS> static __device__ void fetch_rows_for_both(const woq_tensor_map &map, woq_u32 base)
+template <int ROWS> static __device__ void fetch_rows_for_both(const woq_tensor_map &map, const woq_args &a,
+                                                              woq_u32 base)
 {
-    const woq_u32 mine = cluster_rank<ROWS>() * (ROWS / 2u);
+    const woq_u32 mine = cluster_rank<ROWS>(a) * (ROWS / 2u);
     each_stage<ROWS>(base, [&](woq_u32 row, woq_u32 b, woq_u32 at, woq_u32 full) {
         woq_barrier_expect(full, shape<ROWS>::STAGE);
         woq_tensor_copy_both(at + mine * 128u, map, b * 64u, row + mine, full);

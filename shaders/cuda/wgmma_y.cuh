@@ -13,13 +13,25 @@ struct target {
     woq_u32 n0, m0, out, warpgroup;
 };
 
-static const int OUT_ROWS = SMALL ? 32 : 64; /* of X at a time */
+template <int ROWS> static __device__ __forceinline__ constexpr int out_rows() /* of X at a time */
+{
+    return ROWS < (SMALL ? 32 : 64) ? ROWS : SMALL ? 32 : 64;
+}
+
+/* Of a warpgroup, in tile `tile_w` of the weights: its first column of Y. */
+template <int ROWS>
+static __device__ __forceinline__ woq_u32 first_output(const woq_args &a, woq_u32 tile_w, woq_u32 warpgroup)
+{
+    const bool gated = WOQ_FLAG_ACT(here(a.flags)) == WOQ_ABI_ACT_SILU_MUL;
+    return (tile_w * warpgroups<ROWS>() + warpgroup) * (gated ? 32u : 64u);
+}
 
 /* Elements as they are, 16 bits each, where whole vectors of Y take them: turned round in shared memory. */
 template <int ROWS>
 static __device__ __forceinline__ void store_vectors(woq_u8 *y, const woq_args &a, const target &to,
                                                      const float (&sums)[ROWS / 2])
 {
+    const int OUT_ROWS = out_rows<ROWS>();
     const woq_u32 thread = threadIdx.x & 127u, lane = thread & 31u, warp = thread >> 5;
 #pragma unroll
     for (int first = 0; first < ROWS; first += OUT_ROWS) {
@@ -88,6 +100,19 @@ static __device__ __forceinline__ void store_each(woq_u8 *y, const woq_u8 *bias,
                            woq_gated(a) ? shared_float(at + 64u) : 0.0f);
         }
     }
+}
+
+template <int ROWS>
+static __device__ __forceinline__ void store_sums_to_y(woq_u8 *y, const woq_u8 *bias, const woq_u8 *residual,
+                                                       const woq_args &a, const target &to,
+                                                       const float (&sums)[ROWS / 2])
+{
+    const bool as_they_are = !WOQ_FLAG_ACT(a.flags) && !WOQ_FLAG_BIAS(a.flags) && !WOQ_FLAG_RESIDUAL(a.flags) &&
+                             WOQ_FLAG_Y(a.flags) != WOQ_ABI_F32;
+    if (as_they_are && to.n0 + 64u <= a.n && (((woq_u32)(size_t)y | a.y_off | a.y_stride) & 15u) == 0)
+        store_vectors<ROWS>(y, a, to, sums);
+    else
+        store_each<ROWS>(y, bias, residual, a, to, sums);
 }
 
 #endif

@@ -139,9 +139,9 @@ uint32_t woqi_tile_block_shared(const struct woqi_tile_block *b)
 
 static const struct {
     bool direct;
-    uint32_t cluster;
+    uint32_t cluster, cut;
 } wgmma_blocks[WOQI_BLOCK_COUNT] = {
-#define WGMMA_ENTRY(id, rows_w, rows_x, direct, cluster) [WOQI_BLOCK_##id] = {direct, cluster},
+#define WGMMA_ENTRY(id, rows_w, rows_x, direct, cluster, cut) [WOQI_BLOCK_##id] = {direct, cluster, cut},
     WOQI_WGMMA_BLOCKS(WGMMA_ENTRY)
 #undef WGMMA_ENTRY
 };
@@ -154,6 +154,11 @@ bool woqi_block_is_direct(enum woqi_block_id block)
 uint32_t woqi_block_cluster(enum woqi_block_id block)
 {
     return wgmma_blocks[block].cluster;
+}
+
+uint32_t woqi_block_cut(enum woqi_block_id block)
+{
+    return wgmma_blocks[block].cut;
 }
 
 /* Of the blocks of all tables: names, rows of the weights and of X in a work-group. */
@@ -181,4 +186,9 @@ void woqi_block_tile(enum woqi_block_id block, uint32_t *rows, uint32_t *columns
 {
     *rows = all[block].rows;
     *columns = all[block].columns;
+}
+
+bool woqi_block_wants_pairs(enum woqi_block_id block)
+{
+    return woqi_block_is_small(block) || (woqi_block_is_direct(block) && all[block].rows == 192);
 }

@@ -153,38 +153,62 @@
     P(V32X32, "gemm", 0)
 
 /*
- * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct, cluster), of the kernel wgmma: rows of the weights and of X in a
- * tile; direct: X is taken as it is bound, else kernel xtile puts it in order; cluster: so many neighbouring work-groups
- * take tiles side by side, of the same rows of X, which they fetch once (C). S128X64 is for work-groups of 48 KiB of
- * shared memory at most; groups are whole pairs of blocks there, and K is.
+ * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct, cluster, cut), of the kernel wgmma
+ *   rows_w, rows_x   rows of the weights and of X in a tile
+ *   direct    X is taken as it is bound, else kernel xtile puts it in order
+ *   cluster   so many neighbouring work-groups take tiles side by side, of the same rows of X, which they fetch once (C)
+ *   cut       parts of K that a tile has, each a work-group's, which has no other (K); 1: a work-group has one whole tile;
+ *             0: work-groups take tiles and what is left of them one after the other
+ * S128X64 is for work-groups of 48 KiB of shared memory at most; there, and in D192X128, groups are whole pairs of blocks,
+ * and K is.
  *
  * WOQI_WGMMA_PATHS(P, D): P(block, min_m, max_m, use), and D for direct ones, in order of preference, as above; math is
  * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute
  * unit; for those that keep each busy with tall tiles for long; for a short product, of which smaller tiles leave fewer
- * sums to be added; or for a long one.
+ * sums to be added; for a long one; for one whose tiles, or parts of them, are as many as there are compute units, or not
+ * many fewer (full); for one with few tiles, whose parts keep most units busy (cut), if K is long (deep).
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
-    B(G192X64, 192, 64, false, 1)                                                                     \
-    B(G128X64, 128, 64, false, 1)                                                                     \
-    B(G192X128, 192, 128, false, 1)                                                                   \
-    B(G128X128, 128, 128, false, 1)                                                                   \
-    B(G128X256, 128, 256, false, 1)                                                                   \
-    B(D128X64, 128, 64, true, 1)                                                                      \
-    B(D128X128, 128, 128, true, 1)                                                                    \
-    B(D128X256, 128, 256, true, 1)                                                                 \
-    B(G128X256C, 128, 256, false, 2)                                                               \
-    B(D128X256C, 128, 256, true, 2)                                                                \
-    B(S128X64, 128, 64, false, 1)
+    B(G192X64, 192, 64, false, 1, 0)                                                               \
+    B(G128X64, 128, 64, false, 1, 0)                                                               \
+    B(G192X128, 192, 128, false, 1, 0)                                                             \
+    B(G128X128, 128, 128, false, 1, 0)                                                             \
+    B(G128X256, 128, 256, false, 1, 0)                                                             \
+    B(D128X64, 128, 64, true, 1, 0)                                                                \
+    B(D128X128, 128, 128, true, 1, 0)                                                              \
+    B(D128X256, 128, 256, true, 1, 0)                                                              \
+    B(G128X256C, 128, 256, false, 2, 0)                                                            \
+    B(D128X256C, 128, 256, true, 2, 0)                                                             \
+    B(D192X128, 192, 128, true, 1, 1)                                                              \
+    B(D192X128K2, 192, 128, true, 1, 2)                                                            \
+    B(D128X64K4, 128, 64, true, 1, 4)                                                              \
+    B(D128X64K2, 128, 64, true, 1, 2)                                                              \
+    B(D128X128K4, 128, 128, true, 1, 4)                                                            \
+    B(D128X128K2, 128, 128, true, 1, 2)                                                            \
+    B(D128X256K4, 128, 256, true, 1, 4)                                                            \
+    B(D128X256K2, 128, 256, true, 1, 2)                                                            \
+    B(S128X64, 128, 64, false, 1, 0)
 
 #define WOQI_WGMMA_PATHS(P, D)                                                                     \
     P(G192X64, 17, 64, tall)                                                                       \
+    D(D128X64K4, 17, 32, deep)                                                                     \
+    D(D128X64K4, 33, 64, cut)                                                                      \
+    D(D128X64K2, 33, 64, cut)                                                                      \
     D(D128X64, 17, 32, wide)                                                                       \
     P(G128X64, 17, 32, wide)                                                                       \
     D(D128X64, 33, 64, any)                                                                        \
     P(G128X64, 33, 64, any)                                                                        \
     P(G192X128, 33, 128, tall)                                                                     \
+    D(D128X128K4, 65, 128, cut)                                                                    \
+    D(D128X128K2, 65, 128, cut)                                                                    \
     D(D128X128, 33, 128, any)                                                                      \
     P(G128X128, 33, 128, any)                                                                      \
+    D(D192X128K2, 129, 256, full)                                                                  \
+    D(D128X256K4, 129, 256, deep)                                                                  \
+    D(D128X128K2, 129, 256, cut)                                                                   \
+    D(D128X256K2, 129, 256, cut)                                                                   \
+    D(D192X128, 257, 512, full)                                                                    \
+    D(D128X256K2, 257, 512, cut)                                                                   \
     D(D128X128, 129, 256, short)                                                                   \
     D(D128X256C, 2049, 0, long)                                                                    \
     D(D128X256C, 1025, 2048, long)                                                                 \
@@ -342,6 +366,12 @@ bool woqi_block_is_direct(enum woqi_block_id block);
 
 /* block: of WOQI_WGMMA_BLOCKS. Work-groups that share tiles of X; a multiple of them is to be launched. */
 uint32_t woqi_block_cluster(enum woqi_block_id block);
+
+/* Likewise: parts of a tile's K, as at WOQI_WGMMA_BLOCKS. */
+uint32_t woqi_block_cut(enum woqi_block_id block);
+
+/* Likewise: must groups of columns be whole pairs of blocks of 64, and K? */
+bool woqi_block_wants_pairs(enum woqi_block_id block);
 
 /* Likewise: one for little shared memory? */
 static inline bool woqi_block_is_small(enum woqi_block_id block)

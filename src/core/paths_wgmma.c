@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "alloc.h"
-#include "step.h"
+#include "paths_wgmma.h"
 
 #define FLAGS          4             /* words of a work-group */
 #define ALIGNMENT      256
@@ -19,8 +19,6 @@
 /* Sharing the last tiles costs the cache what tiles side by side have in common; with so many rounds it does not pay
  * (H200, 28672 × 8192, µs shared and not: M = 512, 3 rounds, 319, 361; M = 4096, 27 rounds, 2738, 2537). */
 #define SHARED_ROUNDS  8
-/* Work-groups of a tile at most: the last one adds what the others have. */
-#define TILE_SHARES    4
 #define SHARE_BLOCKS   4 /* shares are multiples of it */
 /* Blocks of K that a compute unit must have to do for tiles of 192 rows: more of its warps hide what each waits for, but
  * there are fewer tiles, and more sums where they are shared (H200, M = 64, µs of 128 and 192 rows: 28672 × 8192, 146
@@ -49,14 +47,14 @@ struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t u
     if (s.rounds)
         s.rounds--;
     const uint64_t left = (tiles - s.rounds * groups) * blocks;
-    const uint64_t least = woqi_div_up(blocks, TILE_SHARES), share = woqi_div_up(left, groups);
+    const uint64_t least = woqi_div_up(blocks, WOQI_WGMMA_TILE_SHARES), share = woqi_div_up(left, groups);
     s.share = (uint32_t)(woqi_div_up(share > least ? share : least, SHARE_BLOCKS) * SHARE_BLOCKS);
     return s;
 }
 
 /* ---- what lies where in the workspace ---- */
 
-static uint32_t blocks_of(const struct woq_gemm *gemm)
+uint32_t woqi_wgmma_blocks(const struct woq_gemm *gemm)
 {
     return (uint32_t)(woqi_div_up(gemm->weights->k_packed, 2 * WOQI_FRAG_COLUMNS) * 2);
 }
@@ -64,7 +62,7 @@ static uint32_t blocks_of(const struct woq_gemm *gemm)
 /* Of 8 rows. */
 static uint64_t rows_bytes(const struct woq_gemm *gemm)
 {
-    return blocks_of(gemm) * (uint64_t)WOQI_FRAG_COLUMNS * 2 * 8;
+    return woqi_wgmma_blocks(gemm) * (uint64_t)WOQI_FRAG_COLUMNS * 2 * 8;
 }
 
 static uint64_t sums_at(const struct woq_gemm *gemm, uint64_t rows)
@@ -80,7 +78,7 @@ static uint64_t sums_bytes(const struct woq_gemm *gemm, const struct woqi_path *
 }
 
 /* Steps of several tiles of the weights run at once, and sums have one place. Who shares depends on M. */
-static bool may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
+bool woqi_wgmma_may_share(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     const bool direct = woqi_block_is_direct(path->block);
     const uint64_t prepared = direct ? 0 : sums_at(gemm, woqi_wgmma_slice(gemm, path));
@@ -105,7 +103,7 @@ static bool kernel_accepts(const struct woq_gemm *gemm, char *reason, size_t siz
     else if (w->group && w->group < w->k_packed && w->group % WOQI_FRAG_PIECE)
         snprintf(reason, size, "groups of %llu columns; must be a multiple of %d, or all columns",
                  (unsigned long long)w->group, WOQI_FRAG_PIECE);
-    else if (blocks_of(gemm) > MOST_TILES)
+    else if (woqi_wgmma_blocks(gemm) > MOST_TILES)
         snprintf(reason, size, "%llu columns; %u at most", (unsigned long long)w->k_packed,
                  MOST_TILES * WOQI_FRAG_COLUMNS);
     else
@@ -142,7 +140,7 @@ bool woqi_wgmma_tall_accepts(const struct woq_gemm *gemm, const struct woqi_path
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
     const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w);
-    if (tiles * blocks_of(gemm) >= TALL_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
+    if (tiles * woqi_wgmma_blocks(gemm) >= TALL_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
         return woqi_wgmma_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "too few weights for tiles of %u rows", tile_w);
     return false;
@@ -154,7 +152,7 @@ static bool is_long(const struct woq_gemm *gemm, const struct woqi_path *path, c
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
     const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w) * woqi_div_up(path->min_m, tile_x);
-    if (tiles * blocks_of(gemm) >= LONG_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
+    if (tiles * woqi_wgmma_blocks(gemm) >= LONG_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
         return true;
     snprintf(reason, size, "too few weights for clusters of work-groups");
     return false;
@@ -168,16 +166,21 @@ bool woqi_wgmma_long_accepts(const struct woq_gemm *gemm, const struct woqi_path
     return false;
 }
 
-bool woqi_wgmma_pairs_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+bool woqi_wgmma_has_pairs(const struct woq_gemm *gemm, char *reason, size_t size)
 {
     const struct woq_weights *w = gemm->weights;
     const uint64_t pair = 2 * WOQI_FRAG_COLUMNS;
     if (w->group && w->k_packed % pair == 0 && (w->group >= w->k_packed || w->group % pair == 0) &&
         w->format.zero != WOQ_ZERO_OFFSET && (w->format.scale == gemm->params.x_type || w->format.scale == WOQ_F16))
-        return woqi_wgmma_any_accepts(gemm, path, reason, size);
+        return true;
     snprintf(reason, size, "needs scales of 16 bits, no offsets, and groups and K of a multiple of %llu columns",
              (unsigned long long)pair);
     return false;
+}
+
+bool woqi_wgmma_pairs_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    return woqi_wgmma_has_pairs(gemm, reason, size) && woqi_wgmma_any_accepts(gemm, path, reason, size);
 }
 
 uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *path)
@@ -193,12 +196,21 @@ uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *p
 uint64_t woqi_wgmma_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
     const uint64_t rows = woqi_min(m, woqi_wgmma_slice(gemm, path));
-    return sums_at(gemm, rows) + (may_share(gemm, path) ? sums_bytes(gemm, path) : 0);
+    return sums_at(gemm, rows) + (woqi_wgmma_may_share(gemm, path) ? sums_bytes(gemm, path) : 0);
 }
 
 uint64_t woqi_wgmma_flags(const struct woq_gemm *gemm)
 {
     return woqi_gpu_units(gemm) * FLAGS * sizeof(uint32_t);
+}
+
+void woqi_wgmma_bind_sums(const struct woq_gemm *gemm, const struct woqi_path *path, const struct woqi_operands *o,
+                          uint64_t sums, struct woqi_step *s)
+{
+    s->nbind = WOQI_MAX_BIND;
+    s->bind[WOQI_BIND_SUMS] = (struct woqi_bind){o->workspace.buffer, o->workspace.offset + sums,
+                                                 sums_bytes(gemm, path)};
+    s->bind[WOQI_BIND_FLAGS] = (struct woqi_bind){o->flags.buffer, o->flags.offset, woqi_wgmma_flags(gemm)};
 }
 
 /* Who takes what; their sums lie so far into the workspace. */
@@ -208,23 +220,19 @@ static void set_tiles(const struct woq_gemm *gemm, const struct woqi_path *path,
     struct woqi_args *a = &s->args;
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
-    const bool shares = may_share(gemm, path);
+    const bool shares = woqi_wgmma_may_share(gemm, path);
     const uint32_t cluster = woqi_block_cluster(path->block), units = woqi_gpu_units(gemm);
     a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w * (uint64_t)cluster);
     a->tiles_x = (uint32_t)woqi_div_up(a->m, tile_x);
     a->direct = woqi_block_is_direct(path->block) ? tile_x : 0;
-    const struct woqi_shares shared = woqi_wgmma_shares((uint64_t)a->tiles_w * a->tiles_x, blocks_of(gemm),
+    const struct woqi_shares shared = woqi_wgmma_shares((uint64_t)a->tiles_w * a->tiles_x, woqi_wgmma_blocks(gemm),
                                                         units > cluster ? units / cluster : 1, !shares);
     a->rounds = shared.rounds;
     a->share = shared.share;
     s->groups[0] = shared.groups * cluster;
     s->groups[1] = s->groups[2] = 1;
-    if (!shares)
-        return;
-    s->nbind = WOQI_MAX_BIND;
-    s->bind[WOQI_BIND_SUMS] = (struct woqi_bind){o->workspace.buffer, o->workspace.offset + sums,
-                                                 sums_bytes(gemm, path)};
-    s->bind[WOQI_BIND_FLAGS] = (struct woqi_bind){o->flags.buffer, o->flags.offset, woqi_wgmma_flags(gemm)};
+    if (shares)
+        woqi_wgmma_bind_sums(gemm, path, o, sums, s);
 }
 
 bool woqi_wgmma_step(const struct woq_gemm *gemm, const struct woqi_range *range,
@@ -242,7 +250,7 @@ bool woqi_wgmma_step(const struct woq_gemm *gemm, const struct woqi_range *range
         a->y_off = a->y_stride = a->bias_off = a->res_off = 0;
         a->flags = woqi_step_flags(gemm, range, gemm->params.x_type, gemm->weights->perm);
         /* A thread takes 32 columns. */
-        const uint64_t threads = woqi_div_up(a->m, 8) * 8 * blocks_of(gemm) * 2;
+        const uint64_t threads = woqi_div_up(a->m, 8) * 8 * woqi_wgmma_blocks(gemm) * 2;
         s->groups[0] = woqi_step_groups(
             gemm, woqi_min(woqi_div_up(threads, s->kernel->local_x), woqi_gpu_units(gemm) * 8), 0);
         s->groups[1] = s->groups[2] = 1;
@@ -287,7 +295,7 @@ bool woqi_wgmma_direct_short_accepts(const struct woq_gemm *gemm, const struct w
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
     const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w) * woqi_div_up(path->max_m, tile_x);
-    if (tiles * blocks_of(gemm) <= SHORT_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
+    if (tiles * woqi_wgmma_blocks(gemm) <= SHORT_BLOCKS * woqi_gpu_units(gemm) || !woqi_gemm_chooses(gemm))
         return woqi_wgmma_direct_any_accepts(gemm, path, reason, size);
     snprintf(reason, size, "too much to do for tiles of %u rows of X", tile_x);
     return false;
@@ -310,7 +318,8 @@ uint32_t woqi_wgmma_direct_slice(const struct woq_gemm *gemm, const struct woqi_
 uint64_t woqi_wgmma_direct_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
     (void)m;
-    return may_share(gemm, path) ? sums_bytes(gemm, path) : 0;
+    const bool stores = woqi_wgmma_stores_sums(path) && woqi_wgmma_may_share(gemm, path);
+    return stores ? sums_bytes(gemm, path) : 0;
 }
 
 bool woqi_wgmma_direct_step(const struct woq_gemm *gemm, const struct woqi_range *range, const struct woqi_operands *o,
@@ -319,6 +328,9 @@ bool woqi_wgmma_direct_step(const struct woq_gemm *gemm, const struct woqi_range
 {
     (void)stage;
     woqi_step_direct(gemm, range, o, first, rows, tile, s);
-    set_tiles(gemm, range->path, o, tile, 0, s);
+    if (woqi_block_cut(range->path->block))
+        woqi_wgmma_set_cut(gemm, range->path, o, tile, s);
+    else
+        set_tiles(gemm, range->path, o, tile, 0, s);
     return true;
 }

@@ -116,7 +116,10 @@ static enum woq_status problem_make(struct woq_device *device, const struct woqi
     static const uint32_t groups[WOQI_GROUPS_COUNT] = {64, 24, 20, 128, 32};
     memset(p, 0, sizeof *p);
     p->k = path->splits ? (uint32_t)woqi_split_columns(path) + 72 : TEST_K;
-    const bool pairs = woqi_block_is_small(path->block);
+    const uint32_t cut = woqi_block_cut(path->block);
+    if (cut > 1) /* each part of K has two pairs of blocks, the last one's not whole */
+        p->k = cut * 4 * WOQI_FRAG_COLUMNS - 56;
+    const bool pairs = woqi_block_wants_pairs(path->block);
     if (key.spans == WOQI_SPANS_EACH || pairs) /* which want whole steps */
         p->k = (uint32_t)woqi_div_up(p->k, 2 * WOQI_FRAG_COLUMNS) * 2 * WOQI_FRAG_COLUMNS;
     p->format = (struct woq_format)WOQ_FORMAT_INIT;

@@ -237,10 +237,11 @@ static void launch_wgmma(const struct woqi_kernel *kernel, struct woqi_nv_entry 
     out->block[0] = wgmma_threads(key);
     out->shared = wgmma_shared(key);
     out->shares = true;
-    out->cluster = woqi_block_cluster((enum woqi_block_id)key.block);
+    const uint32_t fetchers = woqi_block_cluster((enum woqi_block_id)key.block);
+    out->cluster = woqi_block_cut((enum woqi_block_id)key.block) > 1 ? 2 : fetchers;
     if (woqi_block_is_direct((enum woqi_block_id)key.block)) {
-        out->map_rows = rows / out->cluster; /* of a cluster, each fetches its part */
-        rows = WOQ_WGMMA_DIRECT_ENTRY(rows); /* which runs tiles of so many rows without XTILE */
+        out->map_rows = rows / fetchers; /* each fetches its part */
+        rows = WOQ_WGMMA_DIRECT_ENTRY(rows, weights / 64); /* which runs tiles of so many rows without XTILE */
     }
     snprintf(out->entry, sizeof out->entry, "woq_wgmma_%u_%s_%s", rows, code_name(key),
              key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
