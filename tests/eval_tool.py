@@ -101,13 +101,15 @@ def test_itself(root):
           itself["kl"]["top1_agreement"] == 1, "a model beside itself")
     check(itself["tasks"]["lambada"]["comparison"]["same_answers"] == 1, "its answers")
     # Activations between products: the same model, other roundings.
-    text = ["eval", model, "--text", root / "long.txt", "--tokens", 200, "--window", 8, "--json", root / "x.json"]
+    text = ["eval", model, "--text", root / "long.txt", "--tokens", 200, "--window", 8, "--json", root / "x.json",
+            "--html", root / "x.html"]
     perplexity = []
     for x in ("f16", "f32", "bf16"):
         said = woq(0, "perplexity", *text, "--x", x)
         check((f"activations between products: {x}" in said) == (x != "f16"), f"{x} is said: {said}")
         result = figures(root / "x.json")
         check(result["x"] == x, f"{result['x']} instead of {x}")
+        check(f"activations{x}" in read_page(root / "x.html")[1], f"{x} on the page")
         perplexity.append(result["models"][0]["perplexity"])
     check(0 < abs(perplexity[0] / perplexity[1] - 1) < 0.01 and 0 < abs(perplexity[2] / perplexity[1] - 1) < 0.05,
           f"perplexities by type of activations: {perplexity}")

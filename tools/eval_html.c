@@ -62,6 +62,7 @@ static void write_facts(const struct eval_page *p)
     fputs("<dl>\n", p->out);
     snprintf(text, sizeof text, "%s, %.100s, %.100s", p->device->selector, p->device->name, p->device->driver);
     page_fact(p->out, "device", text);
+    page_fact(p->out, "activations", woq_type_name(o->x));
     if (o->text_file) {
         const struct woq_perplexity *x = &p->models[0].perplexity;
         snprintf(text, sizeof text, "%.150s: %llu windows of %u tokens%s, %llu tokens scored",
