@@ -59,7 +59,7 @@ static struct woq_weights *make_weights(struct woq_device *device, uint64_t n, u
     return weights;
 }
 
-/* What is planned for m rows is this variant; with the workspace that sums of parts of K need, if they go through one. */
+/* What is planned for m rows is this variant; with the workspace that sums of parts of tiles need, if they go there. */
 static void check(const struct woq_gemm *gemm, uint32_t m, const char *variant, bool workspace)
 {
     struct woq_explain explain = {.struct_size = sizeof explain};

@@ -141,8 +141,8 @@ static __device__ __forceinline__ woq_u32 woq_address_in(woq_u32 at, woq_u32 ran
 /* To an address in another block, whose barrier, one too, counts 16 bytes when they are there. */
 static __device__ __forceinline__ void woq_store_remote(woq_u32 to, float a, float b, float c, float d, woq_u32 barrier)
 {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
-                     to),
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 "
+                 "[%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
                  "f"(a), "f"(b), "f"(c), "f"(d), "r"(barrier)
                  : "memory");
 }

@@ -12,9 +12,9 @@
  * that has the tile's end adds them, in order (wgmma_sums.cuh). It does that last and stores such sums first, and waits
  * for blocks of lower number only, which have begun before it: no wait is long, and none for ever.
  *
- * Blocks may be launched in clusters of two, if tiles have 256 rows of X: they take neighbouring tiles of the weights at
- * the same time, and each fetches half of what both need of X, for both. Or, if args.cut says so, each block has one part
- * of a tile, all of it or a half or a quarter of its K (wgmma_cut.cuh).
+ * Blocks may be launched in clusters of two, if tiles have 256 rows of X: they take neighbouring tiles of the weights
+ * at the same time, and each fetches half of what both need of X, for both. Or, if args.cut says so, each block has one
+ * part of a tile, all of it or a half or a quarter of its K (wgmma_cut.cuh).
  *
  * Of a block, the last warpgroup's first thread fetches X, a stage of 64 columns at a time, by bulk copies, or by a
  * tensor map of it. The others multiply. Each of their warps fetches the codes, scales and zeros of its strip, into a
@@ -37,8 +37,8 @@
 #include "wgmma_x.cuh"
 #include "wgmma_y.cuh"
 
-/* CUT_WARPGROUPS: that multiply, where tiles may be cut; 0: they are not. 3 have registers for one part alone, with which
- * the block ends. */
+/* CUT_WARPGROUPS: that multiply, where tiles may be cut; 0: they are not. 3 have registers for one part alone, with
+ * which the block ends. */
 template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, int CUT_WARPGROUPS = 0>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, woq_u8 *y, const woq_u8 *bias,
                                                 const woq_u8 *residual, const woq_args &a, const shared_tiles &tiles,

@@ -156,17 +156,18 @@
  * WOQI_WGMMA_BLOCKS(B): B(ID, rows_w, rows_x, direct, cluster, cut), of the kernel wgmma
  *   rows_w, rows_x   rows of the weights and of X in a tile
  *   direct    X is taken as it is bound, else kernel xtile puts it in order
- *   cluster   so many neighbouring work-groups take tiles side by side, of the same rows of X, which they fetch once (C)
- *   cut       parts of K that a tile has, each a work-group's, which has no other (K); 1: a work-group has one whole tile;
- *             0: work-groups take tiles and what is left of them one after the other
- * S128X64 is for work-groups of 48 KiB of shared memory at most; there, and in D192X128, groups are whole pairs of blocks,
- * and K is.
+ *   cluster   so many neighbouring work-groups take tiles side by side, of the same rows of X, which they fetch once
+ *             (blocks …C)
+ *   cut       parts of K that a tile has, each a work-group's, which has no other (…K2, …K4); 1: a work-group has one
+ *             whole tile; 0: work-groups take tiles, and what is left of them, one after the other
+ * S128X64 is for work-groups of 48 KiB of shared memory at most; there, and in D192X128, groups are whole pairs of
+ * blocks, and K is.
  *
  * WOQI_WGMMA_PATHS(P, D): P(block, min_m, max_m, use), and D for direct ones, in order of preference, as above; math is
- * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each compute
- * unit; for those that keep each busy with tall tiles for long; for a short product, of which smaller tiles leave fewer
- * sums to be added; for a long one; for one whose tiles, or parts of them, are as many as there are compute units, or not
- * many fewer (full); for one with few tiles, whose parts keep most units busy (cut), if K is long (deep).
+ * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each
+ * compute unit; for those that keep each busy with tall tiles for long; for a short product, of which smaller tiles
+ * leave fewer sums to be added; for a long one; for one whose tiles, or parts of them, are as many as there are compute
+ * units, or not many fewer (full); for one with few tiles, whose parts keep most units busy (cut), if K is long (deep).
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
     B(G192X64, 192, 64, false, 1, 0)                                                               \

@@ -44,8 +44,8 @@ static void load_zeros(const struct woq_format *format, const void *zeros, uint6
         out[i] = points ? points[first + i] : format->code == WOQ_CODE_U4 ? 8 : 128;
 }
 
-/* Weights scale·(q − zero): q − zero = 1 or −1 is the least but 0, and an end of the codes the most. least: of them, but
- * for 0. */
+/* Weights scale·(q − zero): q − zero = 1 or −1 is the least but 0, and an end of the codes the most. least: of them,
+ * but for 0. */
 static bool points_are_safe(const struct block *b, uint64_t count, float top, float least)
 {
     uint32_t safe = 1; /* as wide as a float, for vectors */

@@ -73,7 +73,8 @@ bool woqi_wgmma_direct_full_accepts(const struct woq_gemm *gemm, const struct wo
 /* Four parts are as many as tiles have at most where they are shared out by blocks. */
 bool woqi_wgmma_direct_cut_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
-    return cut_accepts(gemm, path, woqi_block_cut(path->block) < WOQI_WGMMA_TILE_SHARES ? CUT_PERCENT : 0, reason, size);
+    const uint32_t percent = woqi_block_cut(path->block) < WOQI_WGMMA_TILE_SHARES ? CUT_PERCENT : 0;
+    return cut_accepts(gemm, path, percent, reason, size);
 }
 
 bool woqi_wgmma_direct_deep_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
