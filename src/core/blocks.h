@@ -163,11 +163,12 @@
  * S128X64 is for work-groups of 48 KiB of shared memory at most; there, and in D192X128, groups are whole pairs of
  * blocks, and K is.
  *
- * WOQI_WGMMA_PATHS(P, D): P(block, min_m, max_m, use), and D for direct ones, in order of preference, as above; math is
- * ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones, which have more than 32 rows for each
- * compute unit; for those that keep each busy with tall tiles for long; for a short product, of which smaller tiles
- * leave fewer sums to be added; for a long one; for one whose tiles, or parts of them, are as many as there are compute
- * units, or not many fewer (full); for one with few tiles, whose parts keep most units busy (cut), if K is long (deep).
+ * WOQI_WGMMA_PATHS(P, D, K): P(block, min_m, max_m, use), D for direct ones, and K for those of one part a work-group,
+ * in order of preference, as above; math is ROUNDED. Below min_m mma is faster; use: for any weights; for wide ones,
+ * which have more than 32 rows for each compute unit; for those that keep each busy with tall tiles for long; for a
+ * short product, of which smaller tiles leave fewer sums to be added; for a long one; for one whose tiles, or parts of
+ * them, are as many as there are compute units, or not many fewer (full); for one with few tiles, whose parts keep most
+ * units busy (cut), if K is long (deep).
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
     B(G192X64, 192, 64, false, 1, 0)                                                               \
@@ -191,27 +192,27 @@
     B(D128X256K2, 128, 256, true, 1, 2)                                                            \
     B(S128X64, 128, 64, false, 1, 0)
 
-#define WOQI_WGMMA_PATHS(P, D)                                                                     \
+#define WOQI_WGMMA_PATHS(P, D, K)                                                                  \
     D(D256X32, 17, 32, wide)                                                                       \
     P(G192X64, 17, 64, tall)                                                                       \
-    D(D128X64K4, 17, 32, deep)                                                                     \
-    D(D128X64K4, 33, 64, cut)                                                                      \
-    D(D128X64K2, 33, 64, cut)                                                                      \
+    K(D128X64K4, 17, 32, deep)                                                                     \
+    K(D128X64K4, 33, 64, cut)                                                                      \
+    K(D128X64K2, 33, 64, cut)                                                                      \
     D(D128X64, 17, 32, wide)                                                                       \
     P(G128X64, 17, 32, wide)                                                                       \
     D(D128X64, 33, 64, any)                                                                        \
     P(G128X64, 33, 64, any)                                                                        \
     P(G192X128, 33, 128, tall)                                                                     \
-    D(D128X128K4, 65, 128, cut)                                                                    \
-    D(D128X128K2, 65, 128, cut)                                                                    \
+    K(D128X128K4, 65, 128, cut)                                                                    \
+    K(D128X128K2, 65, 128, cut)                                                                    \
     D(D128X128, 33, 128, any)                                                                      \
     P(G128X128, 33, 128, any)                                                                      \
-    D(D192X128K2, 129, 256, full)                                                                  \
-    D(D128X256K4, 129, 256, deep)                                                                  \
-    D(D128X128K2, 129, 256, cut)                                                                   \
-    D(D128X256K2, 129, 256, cut)                                                                   \
-    D(D192X128, 257, 512, full)                                                                    \
-    D(D128X256K2, 257, 512, cut)                                                                   \
+    K(D192X128K2, 129, 256, full)                                                                  \
+    K(D128X256K4, 129, 256, deep)                                                                  \
+    K(D128X128K2, 129, 256, cut)                                                                   \
+    K(D128X256K2, 129, 256, cut)                                                                   \
+    K(D192X128, 257, 512, full)                                                                    \
+    K(D128X256K2, 257, 512, cut)                                                                   \
     D(D128X128, 129, 256, short)                                                                   \
     D(D128X256C, 2049, 0, long)                                                                    \
     D(D128X256C, 1025, 2048, long)                                                                 \

@@ -77,7 +77,11 @@ const struct woqi_path woqi_paths[] = {
     {"gemm", min_m, max_m, 1, {WOQI_KERNEL_WGMMA}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,        \
      woqi_wgmma_direct_##use##_accepts, woqi_wgmma_direct_workspace, woqi_wgmma_direct_slice, 1,   \
      woqi_wgmma_direct_step, NULL},
-    WOQI_WGMMA_PATHS(WGMMA_PATH, DIRECT_PATH)
+#define CUT_PATH(id, min_m, max_m, use)                                                            \
+    {"gemm", min_m, max_m, 1, {WOQI_KERNEL_WGMMA}, WOQI_BLOCK_##id, 0, 0, WOQ_MATH_ROUNDED,        \
+     woqi_wgmma_##use##_accepts, woqi_wgmma_cut_workspace, woqi_wgmma_direct_slice, 1, woqi_wgmma_cut_step, NULL},
+    WOQI_WGMMA_PATHS(WGMMA_PATH, DIRECT_PATH, CUT_PATH)
+#undef CUT_PATH
 #undef DIRECT_PATH
 #undef WGMMA_PATH
 #define GEMV_PATH(rows)                                                                            \

@@ -70,7 +70,7 @@ static uint64_t sums_at(const struct woq_gemm *gemm, uint64_t rows)
     return woqi_div_up(woqi_div_up(rows, 8) * rows_bytes(gemm), ALIGNMENT) * ALIGNMENT;
 }
 
-static uint64_t sums_bytes(const struct woq_gemm *gemm, const struct woqi_path *path)
+uint64_t woqi_wgmma_sums_bytes(const struct woq_gemm *gemm, const struct woqi_path *path)
 {
     uint32_t tile_w, tile_x;
     woqi_block_tile(path->block, &tile_w, &tile_x);
@@ -83,7 +83,7 @@ bool woqi_wgmma_may_share(const struct woq_gemm *gemm, const struct woqi_path *p
     const bool direct = woqi_block_is_direct(path->block);
     const uint64_t prepared = direct ? 0 : sums_at(gemm, woqi_wgmma_slice(gemm, path));
     return gemm->weights->tile_count == 1 && !gemm->params.batch_invariant &&
-           prepared + sums_bytes(gemm, path) <= woqi_window_bytes(gemm);
+           prepared + woqi_wgmma_sums_bytes(gemm, path) <= woqi_window_bytes(gemm);
 }
 
 /* ---- the path ---- */
@@ -196,7 +196,7 @@ uint32_t woqi_wgmma_slice(const struct woq_gemm *gemm, const struct woqi_path *p
 uint64_t woqi_wgmma_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
     const uint64_t rows = woqi_min(m, woqi_wgmma_slice(gemm, path));
-    return sums_at(gemm, rows) + (woqi_wgmma_may_share(gemm, path) ? sums_bytes(gemm, path) : 0);
+    return sums_at(gemm, rows) + (woqi_wgmma_may_share(gemm, path) ? woqi_wgmma_sums_bytes(gemm, path) : 0);
 }
 
 uint64_t woqi_wgmma_flags(const struct woq_gemm *gemm)
@@ -209,7 +209,7 @@ void woqi_wgmma_bind_sums(const struct woq_gemm *gemm, const struct woqi_path *p
 {
     s->nbind = WOQI_MAX_BIND;
     s->bind[WOQI_BIND_SUMS] = (struct woqi_bind){o->workspace.buffer, o->workspace.offset + sums,
-                                                 sums_bytes(gemm, path)};
+                                                 woqi_wgmma_sums_bytes(gemm, path)};
     s->bind[WOQI_BIND_FLAGS] = (struct woqi_bind){o->flags.buffer, o->flags.offset, woqi_wgmma_flags(gemm)};
 }
 
@@ -318,8 +318,7 @@ uint32_t woqi_wgmma_direct_slice(const struct woq_gemm *gemm, const struct woqi_
 uint64_t woqi_wgmma_direct_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
 {
     (void)m;
-    const bool stores = woqi_wgmma_stores_sums(path) && woqi_wgmma_may_share(gemm, path);
-    return stores ? sums_bytes(gemm, path) : 0;
+    return woqi_wgmma_may_share(gemm, path) ? woqi_wgmma_sums_bytes(gemm, path) : 0;
 }
 
 bool woqi_wgmma_direct_step(const struct woq_gemm *gemm, const struct woqi_range *range, const struct woqi_operands *o,
@@ -328,9 +327,6 @@ bool woqi_wgmma_direct_step(const struct woq_gemm *gemm, const struct woqi_range
 {
     (void)stage;
     woqi_step_direct(gemm, range, o, first, rows, tile, s);
-    if (woqi_block_cut(range->path->block))
-        woqi_wgmma_set_cut(gemm, range->path, o, tile, s);
-    else
-        set_tiles(gemm, range->path, o, tile, 0, s);
+    set_tiles(gemm, range->path, o, tile, 0, s);
     return true;
 }

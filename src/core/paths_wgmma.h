@@ -1,7 +1,4 @@
-/*
- * paths_wgmma.h: what the files of the paths of kernel wgmma share: paths_wgmma.c, and paths_wgmma_cut.c for blocks whose
- * tiles are cut along K.
- */
+/* paths_wgmma.h: of paths_wgmma.c, what paths_wgmma_cut.c builds on. */
 #ifndef WOQI_PATHS_WGMMA_H
 #define WOQI_PATHS_WGMMA_H
 
@@ -16,18 +13,14 @@ uint32_t woqi_wgmma_blocks(const struct woq_gemm *gemm);
 /* Are scales of 16 bits, one for whole pairs of blocks? */
 bool woqi_wgmma_has_pairs(const struct woq_gemm *gemm, char *reason, size_t size);
 
+/* Bytes of sums, a tile for each compute unit. */
+uint64_t woqi_wgmma_sums_bytes(const struct woq_gemm *gemm, const struct woqi_path *path);
+
 /* May sums of parts of tiles go through the workspace? */
 bool woqi_wgmma_may_share(const struct woq_gemm *gemm, const struct woqi_path *path);
 
 /* They lie `sums` bytes into it. */
 void woqi_wgmma_bind_sums(const struct woq_gemm *gemm, const struct woqi_path *path, const struct woqi_operands *o,
                           uint64_t sums, struct woqi_step *s);
-
-/* Do they, with the path's block? */
-bool woqi_wgmma_stores_sums(const struct woqi_path *path);
-
-/* Work-groups and arguments of a step whose work-groups have one part of a tile each. */
-void woqi_wgmma_set_cut(const struct woq_gemm *gemm, const struct woqi_path *path, const struct woqi_operands *o,
-                        const struct woqi_tile *tile, struct woqi_step *s);
 
 #endif

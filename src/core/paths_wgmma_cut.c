@@ -19,27 +19,10 @@
  * 52.0, 53.7). */
 #define DEEP_BLOCKS  128
 
-bool woqi_wgmma_stores_sums(const struct woqi_path *path)
+/* Two parts meet in shared memory; of four, the first two's sums go through the workspace. */
+static bool stores_sums(const struct woqi_path *path)
 {
-    const uint32_t cut = woqi_block_cut(path->block);
-    return !cut || cut > 2;
-}
-
-void woqi_wgmma_set_cut(const struct woq_gemm *gemm, const struct woqi_path *path, const struct woqi_operands *o,
-                        const struct woqi_tile *tile, struct woqi_step *s)
-{
-    struct woqi_args *a = &s->args;
-    uint32_t tile_w, tile_x;
-    woqi_block_tile(path->block, &tile_w, &tile_x);
-    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w);
-    a->tiles_x = (uint32_t)woqi_div_up(a->m, tile_x);
-    a->direct = tile_x;
-    a->cut = woqi_block_cut(path->block);
-    a->share = woqi_wgmma_blocks(gemm) / a->cut;
-    s->groups[0] = a->tiles_w * a->tiles_x * a->cut;
-    s->groups[1] = s->groups[2] = 1;
-    if (woqi_wgmma_stores_sums(path))
-        woqi_wgmma_bind_sums(gemm, path, o, 0, s);
+    return woqi_block_cut(path->block) > 2;
 }
 
 /* Can each work-group have one part of a tile, and is that enough for `percent` of the compute units? */
@@ -53,35 +36,60 @@ static bool cut_accepts(const struct woq_gemm *gemm, const struct woqi_path *pat
     const uint64_t tiles = woqi_div_up(gemm->weights->tiles[0].shape.rows, tile_w) * woqi_div_up(path->max_m, tile_x);
     if (woqi_wgmma_blocks(gemm) % (2 * cut))
         snprintf(reason, size, "%u blocks of columns are not %u parts of whole pairs", woqi_wgmma_blocks(gemm), cut);
-    else if (tiles * cut > units && (cut > 2 || chooses))
+    else if (tiles * cut > units && (stores_sums(path) || chooses))
         snprintf(reason, size, "more tiles, of %u parts, than compute units", cut);
     else if (tiles * cut * 100 < (uint64_t)units * percent && chooses)
         snprintf(reason, size, "too few tiles, of %u parts", cut);
-    else if (cut > 2 && !woqi_wgmma_may_share(gemm, path))
+    else if (stores_sums(path) && !woqi_wgmma_may_share(gemm, path))
         snprintf(reason, size, "has no place for sums");
     else
         return woqi_wgmma_direct_any_accepts(gemm, path, reason, size);
     return false;
 }
 
-bool woqi_wgmma_direct_full_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                                    size_t size)
+bool woqi_wgmma_full_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
     return woqi_wgmma_has_pairs(gemm, reason, size) && cut_accepts(gemm, path, FULL_PERCENT, reason, size);
 }
 
 /* Four parts are as many as tiles have at most where they are shared out by blocks. */
-bool woqi_wgmma_direct_cut_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+bool woqi_wgmma_cut_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
     const uint32_t percent = woqi_block_cut(path->block) < WOQI_WGMMA_TILE_SHARES ? CUT_PERCENT : 0;
     return cut_accepts(gemm, path, percent, reason, size);
 }
 
-bool woqi_wgmma_direct_deep_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
-                                    size_t size)
+bool woqi_wgmma_deep_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
 {
     if (woqi_wgmma_blocks(gemm) >= DEEP_BLOCKS || !woqi_gemm_chooses(gemm))
-        return woqi_wgmma_direct_cut_accepts(gemm, path, reason, size);
+        return woqi_wgmma_cut_accepts(gemm, path, reason, size);
     snprintf(reason, size, "too few columns for %u parts of K", woqi_block_cut(path->block));
     return false;
+}
+
+uint64_t woqi_wgmma_cut_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)
+{
+    (void)m;
+    return stores_sums(path) ? woqi_wgmma_sums_bytes(gemm, path) : 0;
+}
+
+bool woqi_wgmma_cut_step(const struct woq_gemm *gemm, const struct woqi_range *range, const struct woqi_operands *o,
+                         uint32_t stage, uint64_t first, uint32_t rows, const struct woqi_tile *tile,
+                         struct woqi_step *s)
+{
+    struct woqi_args *a = &s->args;
+    uint32_t tile_w, tile_x;
+    (void)stage;
+    woqi_step_direct(gemm, range, o, first, rows, tile, s);
+    woqi_block_tile(range->path->block, &tile_w, &tile_x);
+    a->tiles_w = (uint32_t)woqi_div_up(tile->shape.rows, tile_w);
+    a->tiles_x = (uint32_t)woqi_div_up(a->m, tile_x);
+    a->direct = tile_x;
+    a->cut = woqi_block_cut(range->path->block);
+    a->share = woqi_wgmma_blocks(gemm) / a->cut;
+    s->groups[0] = a->tiles_w * a->tiles_x * a->cut;
+    s->groups[1] = s->groups[2] = 1;
+    if (stores_sums(range->path))
+        woqi_wgmma_bind_sums(gemm, range->path, o, 0, s);
+    return true;
 }
