@@ -650,6 +650,20 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     }
 }
 
+/* An entry point. One that is staged has two products in it. */
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED>
+static __device__ __forceinline__ void run(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
+                                           const woq_u8 *residual, const woq_args &a)
+{
+#define EXACT_PRODUCT(shape, columns, warps_m, threads)                                            \
+    return product<columns, warps_m, EXACT, true>(weights, x, y, bias, residual, a);
+    if constexpr (STAGED && QUANTIZED)
+        if (!WOQ_FLAG_ROUND(a.flags))
+            WOQ_MMA_EXACT(EXACT_PRODUCT)
+    product<COLUMNS, WARPS_M, MATH, STAGED>(weights, x, y, bias, residual, a);
+#undef EXACT_PRODUCT
+}
+
 #define MMA_NAME(shape, codes, x_type) MMA_NAME_(shape, codes, x_type)
 #define MMA_NAME_(shape, codes, x_type) woq_mma_##shape##_##codes##_##x_type
 #define MMA_KERNEL(shape, columns, warps_m, math, staged, threads, blocks)                         \
@@ -657,9 +671,6 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
         MMA_NAME(shape, CODES, X_TYPE)(WOQ_PARAMETERS)                                             \
     {                                                                                              \
         WOQ_WINDOWS                                                                                \
-        product<columns, warps_m, math, staged>(weights, x, y, bias, residual, a);                 \
+        run<columns, warps_m, math, staged>(weights, x, y, bias, residual, a);                     \
     }
 WOQ_MMA_SHAPES(MMA_KERNEL)
-#if CODE_BITS != 16
-WOQ_MMA_QUANTIZED_SHAPES(MMA_KERNEL)
-#endif

@@ -137,17 +137,16 @@ struct shape {
     const char *name;
     uint32_t columns, warps_m;
     enum woq_math math;
-    bool staged, quantized;
+    bool staged, quantized; /* quantized: for such weights alone */
     uint32_t threads;
 };
 
 static const struct shape shapes[] = {
 #define SHAPE(name, columns, warps_m, math, staged, threads, blocks)                               \
     {#name, columns, warps_m, WOQ_MATH_##math, staged, false, threads},
-#define QUANTIZED_SHAPE(name, columns, warps_m, math, staged, threads, blocks)                     \
-    {#name, columns, warps_m, WOQ_MATH_##math, staged, true, threads},
-    WOQ_MMA_SHAPES(SHAPE) WOQ_MMA_QUANTIZED_SHAPES(QUANTIZED_SHAPE)
-#undef QUANTIZED_SHAPE
+#define EXACT_SHAPE(name, columns, warps_m, threads) {#name, columns, warps_m, WOQ_MATH_EXACT, true, true, threads},
+    WOQ_MMA_SHAPES(SHAPE) WOQ_MMA_EXACT(EXACT_SHAPE)
+#undef EXACT_SHAPE
 #undef SHAPE
 };
 
