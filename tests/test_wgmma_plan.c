@@ -128,6 +128,7 @@ static void deep(void **state)
 static void three_quarters(void **state)
 {
     static const struct expected pairs[] = {
+        {32, "gemm/wgmma_D256X32", true},
         {64, "gemm/wgmma_D128X64K2", false},
         {128, "gemm/wgmma_D128X128K2", false},
         {256, "gemm/wgmma_D192X128K2", false},
@@ -143,7 +144,9 @@ static void three_quarters(void **state)
  * four parts have a place for each compute unit alone. */
 static void not_cut(void **state)
 {
-    static const struct expected wide[] = {{64, "gemm/xtile+wgmma_G192X64", true}, {256, "gemm/wgmma_D128X256", true}};
+    static const struct expected wide[] = {{32, "gemm/wgmma_D256X32", true},
+                                           {64, "gemm/xtile+wgmma_G192X64", true},
+                                           {256, "gemm/wgmma_D128X256", true}};
     static const struct expected odd[] = {{64, "gemm/wgmma_D128X64", true}, {256, "gemm/wgmma_D128X128", true}};
     (void)state;
     check_shape(28672, 1024 * 5, 128, wide, sizeof wide / sizeof *wide);

@@ -232,12 +232,13 @@ static __device__ __forceinline__ void run_direct(const woq_u8 *weights, const w
         return;
     }
     begin_multiplying<ENTRY_ROWS>();
+    const int CUT_WARPGROUPS = ENTRY_ROWS == 32 ? 0 : 2;
     if constexpr (ENTRY_ROWS == 128) /* is for such groups alone */
         multiply<ROWS, 1, WOQ_SCALES_PAIRS, true, 3>(weights, y, bias, residual, a, tiles, base);
     else if (scale_pairs(a))
-        multiply<ROWS, 1, WOQ_SCALES_PAIRS, true, 2>(weights, y, bias, residual, a, tiles, base);
+        multiply<ROWS, 1, WOQ_SCALES_PAIRS, true, CUT_WARPGROUPS>(weights, y, bias, residual, a, tiles, base);
     else
-        multiply<ROWS, 4, WOQ_SCALES_PAIRS, true, 2>(weights, y, bias, residual, a, tiles, base);
+        multiply<ROWS, 4, WOQ_SCALES_PAIRS, true, CUT_WARPGROUPS>(weights, y, bias, residual, a, tiles, base);
 }
 
 static __device__ __forceinline__ woq_u32 shared_base()
@@ -260,7 +261,8 @@ static __device__ __forceinline__ void run_any(const woq_u8 *weights, const woq_
         if (a.direct)
             return run_direct<ROWS, ROWS>(weights, x, y, bias, residual, a, map, tiles, base);
     }
-    run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
+    if constexpr (ROWS != 32) /* those are for X as it is bound alone */
+        run<ROWS>(weights, x, y, bias, residual, a, tiles, base);
 }
 
 #define ENTRY_NAME(rows, codes, type) woq_wgmma_##rows##_##codes##_##type
