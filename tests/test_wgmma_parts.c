@@ -112,6 +112,9 @@ static void h200(void **state)
     assert_int_equal(woqi_wgmma_shares(132, 128, 132, false).share, 128);
     assert_int_equal(woqi_wgmma_shares(32, 64, 132, false).share,
                      16); /* a quarter of a tile, not 15.5 blocks */
+    /* 8192 × 28672, M = 2048, clusters of two: 4 rounds, of which the last lacks 8 tiles. */
+    assert_int_equal(woqi_wgmma_shares(256, 448, 66, false).rounds, 3);
+    assert_int_equal(woqi_wgmma_shares(256, 448, 66, false).share, 448);
 }
 
 int main(void)

@@ -19,6 +19,11 @@
 /* Sharing the last tiles costs the cache what tiles side by side have in common; with so many rounds it does not pay
  * (H200, 28672 × 8192, µs shared and not: M = 512, 3 rounds, 319, 361; M = 4096, 27 rounds, 2738, 2537). */
 #define SHARED_ROUNDS  8
+/* Nor where rounds of whole tiles keep so many per cent of the units busy: work-groups that begin anywhere in K read X
+ * and W at as many places, more than the cache holds (H200, W4 g128, µs shared and not: 8192 × 28672, M = 1024, 97 %,
+ * 736, 702; M = 2048, 97 %, 1380, 1206; M = 4096, 97 %, 2919, 2672; 8192 × 8192, M = 1024, 217, 204; 6144 × 4096,
+ * M = 2048, 144, 136; 4096 × 14336, M = 4096, 647, 643). */
+#define BUSY_PERCENT   92
 #define SHARE_BLOCKS   4 /* shares are multiples of it */
 /* Blocks of K that a compute unit must have to do for tiles of 192 rows: more of its warps hide what each waits for, but
  * there are fewer tiles, and more sums where they are shared (H200, M = 64, µs of 128 and 192 rows: 28672 × 8192, 146
@@ -35,14 +40,14 @@
 struct woqi_shares woqi_wgmma_shares(uint64_t tiles, uint32_t blocks, uint64_t units, bool alone)
 {
     struct woqi_shares s = {.share = blocks};
-    uint64_t groups = woqi_min(units, tiles);
-    if (tiles <= units * SHARED_ROUNDS && tiles % units && !alone)
-        groups = units;
+    const bool busy = tiles * 100 >= woqi_div_up(tiles, units) * units * BUSY_PERCENT;
+    const bool shares = tiles <= units * SHARED_ROUNDS && !busy && !alone;
+    uint64_t groups = shares ? units : woqi_min(units, tiles);
     while (tiles / groups > MOST_ROUNDS)
         groups *= 2;
     s.groups = (uint32_t)groups;
     s.rounds = (uint32_t)(tiles / groups);
-    if (alone || tiles > units * SHARED_ROUNDS || tiles % units == 0)
+    if (!shares)
         return s;
     if (s.rounds)
         s.rounds--;
