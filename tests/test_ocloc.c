@@ -125,7 +125,7 @@ static void compile(const struct woqi_kernel_key *key, uint32_t code)
     woqi_kernel_name(*key, name, sizeof name);
     if (!key->code)
         snprintf(name + strlen(name), sizeof name - strlen(name), ", codes %u", (unsigned)code);
-    const uint32_t flags = WOQ_FLAGS(code, WOQ_ABI_ZERO_POINT, WOQ_ABI_F16, 0u, 0u, 0u, 0u, 0u, 0u, 0u, WOQ_ABI_FRAG16);
+    const uint32_t flags = WOQ_FLAGS(code, WOQ_ABI_ZERO_POINT, WOQ_ABI_F16, 0u, 0u, 0u, 0u, 0u, 0u, 0u, WOQ_ABI_FRAG16B);
     woqi_cl_options(key, woqi_cl_kernel_key(&kernel, flags), &target->gpu, options, sizeof options);
     woqi_cl_source(key->id, &source, &size);
     snprintf(path, sizeof path, "%s/kernel.cl", folder);

@@ -162,11 +162,9 @@ static uint64_t element_bit(const struct matrix *m, uint64_t stride, unsigned bi
     }
     uint64_t lane = row % 8 * 4 + c % 32 / 8, high = row / 8, piece = c % 8;
     if (bits == 4)
-        return strip + c / 64 * 4096 + lane * 128 + c / 32 % 2 * 64 + high * 32 + (piece / 2 + 4 * (piece % 2)) * 4;
-    if (bits == 8) {
-        uint64_t byte = piece % 4 / 2 + 2 * (piece % 2);
-        return strip + c / 32 * 4096 + lane * 128 + (high * 2 + piece / 4) * 32 + byte * 8;
-    }
+        return strip + c / 64 * 4096 + lane * 128 + piece * 16 + c / 32 % 2 * 8 + high * 4;
+    if (bits == 8)
+        return strip + c / 32 * 4096 + lane * 128 + piece * 16 + high * 8;
     return strip + c / 32 * 8192 + high * 4096 + lane * 128 + piece * 16;
 }
 
@@ -197,7 +195,7 @@ static void check_codes(struct woqi_packer *p, const struct matrix *m, const str
     unsigned bits = code == WOQ_CODE_U4 ? 4 : code == WOQ_CODE_U8 ? 8 : 16;
     uint64_t granule = m->layout == WOQI_LAYOUT_ROWS ? 1 : 16, stride = tile->shape.codes_stride;
     uint64_t granules = tile->shape.rows / granule, bytes = granules * stride;
-    uint64_t columns = m->layout == WOQI_LAYOUT_FRAG16 ? (m->columns + 63) / 64 * 64 : m->columns;
+    uint64_t columns = m->layout == WOQI_LAYOUT_FRAG16B ? (m->columns + 63) / 64 * 64 : m->columns;
     uint8_t *want = make(bytes), *got = make_canary(bytes);
     for (uint64_t r = 0; r < tile->shape.rows; r++)
         for (uint64_t c = 0; c < columns; c++) {
@@ -224,7 +222,7 @@ static void check_table(struct woqi_packer *p, const struct matrix *m, const str
     for (uint64_t r = 0; r < rows; r++) {
         uint64_t row, place = r;
         const struct woq_weights_source *s = row_source(m, tile, r, &row);
-        if (m->layout == WOQI_LAYOUT_FRAG16) /* 0, 8, 1, 9, … */
+        if (m->layout == WOQI_LAYOUT_FRAG16B) /* 0, 8, 1, 9, … */
             place = r / 16 * 16 + (r % 16 < 8 ? r % 16 * 2 : (r % 16 - 8) * 2 + 1);
         for (uint64_t g = 0; s && g < m->physical_groups; g++)
             memcpy(want + (g * rows + place) * size,

@@ -77,7 +77,7 @@ static bool check_matrix(struct woq_device *device, struct test_sources *sources
     struct woqi_pack_device *packing = NULL;
     struct woqi_packer p;
     uint64_t ns = 0;
-    assert_int_equal(woqi_packer_init(&p, device, &params, WOQI_LAYOUT_FRAG16), WOQ_OK);
+    assert_int_equal(woqi_packer_init(&p, device, &params, WOQI_LAYOUT_FRAG16B), WOQ_OK);
     const uint64_t columns = p.gated ? p.n / 2 : p.n, each = p.gated ? 2 : 1;
     assert_int_equal(woqi_pack_device_create(&p, (tile_columns + 15) / 16 * 16 * each, &packing), WOQ_OK);
     for (uint64_t first = 0; packing && first < columns; first += tile_columns) {
@@ -198,7 +198,7 @@ static void test_few_groups(void **state)
 static bool device_packs(struct woq_device *device, enum woqi_layout layout)
 {
     char reason[128];
-    return layout == WOQI_LAYOUT_FRAG16 && device->backend->buffer_upload &&
+    return layout == WOQI_LAYOUT_FRAG16B && device->backend->buffer_upload &&
            device->backend->kernel_probe(device, (struct woqi_kernel_key){.id = WOQI_KERNEL_PACK}, reason,
                                          sizeof reason);
 }

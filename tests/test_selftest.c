@@ -1,6 +1,6 @@
 /*
  * test_selftest.c: a kernel that lies is found out before it is used. The reference backend stands for a device with
- * matrix units: it is made to pack weights as FRAG16 and to take the matrix kernels, which it computes as it computes
+ * matrix units: it is made to pack weights as FRAG16B and to take the matrix kernels, which it computes as it computes
  * everything; the lying one leaves out the last columns. Kernel nv2, whose X another one prepares, lies on a Vulkan
  * device that has it, and coop on an OpenCL device without matrix units, which imitates them.
  */

@@ -1,5 +1,5 @@
 /*
- * dequant.cuh: weights of layout FRAG16 (src/core/layout.h) one by one, as floats; any format and group.
+ * dequant.cuh: weights of layout FRAG16B (src/core/layout.h) one by one, as floats; any format and group.
  *
  *     w32 = scale · (float)(q − zero)     SYMMETRIC: zero is 8 or 128; ZERO_POINT: the group's byte
  *     w32 = fma(scale, q, offset)         ZERO_OFFSET
@@ -43,27 +43,27 @@ static __device__ __forceinline__ woq_group woq_group_of(const woq_u8 *weights, 
     return g;
 }
 
-/* Byte offset of a tile row's first element; those of the other columns are found from it. */
+/* Byte offset of a tile row's first element; those of the other columns are found from it. Of U4, the upper half of a
+ * byte is row g+8. */
 static __device__ __forceinline__ woq_u32 woq_row_begin(const woq_args &a, woq_u32 row)
 {
     woq_u32 code = WOQ_FLAG_CODE(a.flags), high = row >> 3 & 1u;
-    woq_u32 half = code == WOQ_ABI_U4 ? 4u : code == WOQ_ABI_U8 ? 8u : 512u;
+    woq_u32 half = code == WOQ_ABI_U4 ? 0u : code == WOQ_ABI_U8 ? 1u : 512u;
     return a.codes_off + (row >> 4) * a.codes_stride + ((row & 7u) << 6) + high * half;
 }
 
-/* row_at: woq_row_begin of the row; column: physical. A unit is 32 columns, 8 of them in each of 4 lanes. */
-static __device__ __forceinline__ float woq_weight(const woq_u8 *weights, const woq_args &a, woq_u32 row_at,
-                                                   woq_u32 column, const woq_group &g)
+/* row: of the tile; row_at: woq_row_begin of it; column: physical. A unit is 32 columns, 8 of them in each of 4
+ * lanes. */
+static __device__ __forceinline__ float woq_weight(const woq_u8 *weights, const woq_args &a, woq_u32 row,
+                                                   woq_u32 row_at, woq_u32 column, const woq_group &g)
 {
-    woq_u32 code = WOQ_FLAG_CODE(a.flags), unit = column >> 5, c = column & 7u;
-    woq_u32 lane_at = row_at + ((column & 24u) << 1);
+    woq_u32 code = WOQ_FLAG_CODE(a.flags), unit = column >> 5, at = row_at + ((column & 31u) << 1);
     if (code == WOQ_ABI_WF16)
-        return woq_from_f16((woq_u16)woq_half(weights, lane_at + unit * 1024u + 2u * c));
+        return woq_from_f16((woq_u16)woq_half(weights, at + unit * 1024u));
     if (code == WOQ_ABI_WBF16)
-        return woq_from_bf16((woq_u16)woq_half(weights, lane_at + unit * 1024u + 2u * c));
-    int q = code == WOQ_ABI_U4
-                ? woq_word(weights, lane_at + (unit >> 1) * 512u + (unit & 1u) * 8u) >> (c * 2u + (c & 1u) * 14u) & 15u
-                : weights[lane_at + unit * 512u + (c & 4u) + (c >> 1 & 1u) + (c & 1u) * 2u];
+        return woq_from_bf16((woq_u16)woq_half(weights, at + unit * 1024u));
+    int q = code == WOQ_ABI_U4 ? weights[at + (unit >> 1) * 512u + (unit & 1u)] >> (row >> 1 & 4u) & 15u
+                               : weights[at + unit * 512u];
     float w = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET ? __fmaf_rn(g.scale, (float)q, g.offset)
                                                             : __fmul_rn(g.scale, (float)(q - g.zero));
     return woq_round(WOQ_FLAG_ROUND(a.flags), w);

@@ -1,5 +1,5 @@
 /*
- * expand.cu: a piece of quantized weights to plain FP16 weights, both in layout FRAG16. See core/kernels.h.
+ * expand.cu: a piece of quantized weights to plain FP16 weights, both in layout FRAG16B. See core/kernels.h.
  *
  * A thread takes what a lane holds of a strip in a block of 64 columns: CODE_BITS/4 vectors of codes become four of
  * FP16. Neighbours load and store neighbouring vectors; it is the memory's speed that counts. Where groups end within a
@@ -14,9 +14,9 @@
 #include "dequant.cuh"
 #include "fragment.cuh"
 
-/* A row (high: g+8) of the strip from `column` on, in a group; code words as woq_integers takes them. */
+/* A row (high: g+8) of the strip from `column` on, in a group; codes and unit as woq_integers takes them. */
 static __device__ __forceinline__ uint4 expand_row(const woq_u8 *weights, const woq_args &a, woq_u32 strip, woq_u32 g,
-                                                   int high, woq_u32 column, const woq_codes<CODE_BITS> &codes,
+                                                   int high, woq_u32 column, const woq_codes &codes, int unit,
                                                    const woq_magic<CODE_BITS, false> &magic)
 {
     const woq_u32 group = a.group < a.k ? min(column, a.k - 1u) / a.group : 0u;
@@ -30,7 +30,7 @@ static __device__ __forceinline__ uint4 expand_row(const woq_u8 *weights, const 
         zero = 0;
         offset = woq_load(weights, WOQ_FLAG_SCALE(a.flags), a.zeros_off, index);
     }
-    woq_integers<CODE_BITS, false>(codes, woq_zero<CODE_BITS, false>(zero), magic, pairs);
+    woq_integers<CODE_BITS, false>(codes, unit, high, woq_zero<CODE_BITS, false>(zero), magic, pairs);
     woq_scale_floats<false>(pairs, scale, offset);
     return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
 }
@@ -44,7 +44,7 @@ static __device__ uint4 expand_any(const woq_u8 *weights, const woq_args &a, woq
     for (woq_u32 i = 0; i < 8; i++)
         if (column + i < a.k) {
             const woq_group group = woq_group_of(weights, a, row, (column + i) / a.group);
-            v[i / 2] |= (woq_u32)woq_to_f16(woq_weight(weights, a, row_at, column + i, group)) << 16 * (i & 1u);
+            v[i / 2] |= (woq_u32)woq_to_f16(woq_weight(weights, a, row, row_at, column + i, group)) << 16 * (i & 1u);
         }
     return make_uint4(v[0], v[1], v[2], v[3]);
 }
@@ -56,22 +56,17 @@ static __device__ __forceinline__ void expand(const woq_u8 *weights, woq_u8 *y, 
     const woq_u32 g = lane >> 2, t = lane & 3u;
     const woq_u32 from = a.codes_off + strip * a.codes_stride + block * (CODE_BITS * 128u) + lane * 16u;
     woq_u8 *to = y + (a.y_off + strip * a.y_stride + block * 2048u + lane * 16u);
-    woq_u32 words[CODE_BITS]; /* [unit][high][CODE_BITS / 4] */
+    woq_codes codes[CODE_BITS / 4];
 #pragma unroll
-    for (int i = 0; i < CODE_BITS / 4; i++) {
-        const uint4 v = woq_stream(weights, from + 512u * i);
-        words[4 * i] = v.x, words[4 * i + 1] = v.y, words[4 * i + 2] = v.z, words[4 * i + 3] = v.w;
-    }
+    for (int i = 0; i < CODE_BITS / 4; i++)
+        codes[i] = woq_codes(woq_stream(weights, from + 512u * i));
 #pragma unroll
     for (int part = 0; part < 4; part++) {
         const int unit = part / 2, high = part % 2;
         const woq_u32 column = block * 64u + unit * 32u + t * 8u;
-        woq_codes<CODE_BITS> codes;
-#pragma unroll
-        for (int i = 0; i < CODE_BITS / 4; i++)
-            codes.word[i] = words[part * (CODE_BITS / 4) + i];
-        *(uint4 *)(to + part * 512) = any ? expand_any(weights, a, strip * 16u + high * 8u + g, column)
-                                          : expand_row(weights, a, strip, g, high, column, codes, magic);
+        *(uint4 *)(to + part * 512) =
+            any ? expand_any(weights, a, strip * 16u + high * 8u + g, column)
+                : expand_row(weights, a, strip, g, high, column, codes[CODE_BITS == 4 ? 0 : unit], unit, magic);
     }
 }
 

@@ -11,7 +11,7 @@
  * WOQ_PERM_NONE, is left out: its code 0 times a large scale may be infinite, and 0·∞ is NaN.
  * Byte offsets wrap at 2^32 on purpose: abi.inc keeps every element's own offset below that.
  *
- * Block: any size in x. Layout FRAG16.
+ * Block: any size in x. Layout FRAG16B.
  *
  * Requires sm_75 for nothing but the toolkit's own floor; no shared memory, no binary16 arithmetic.
  */
@@ -45,9 +45,9 @@ static __device__ __forceinline__ void output(const woq_u8 *weights, const woq_u
                 continue;
             float value =
                 woq_load(x, WOQ_FLAG_X(a.flags), a.x_off + row * a.x_stride, x_column);
-            sum = __fmaf_rn(value, woq_weight(weights, a, first_at, k, first_group), sum);
+            sum = __fmaf_rn(value, woq_weight(weights, a, first, first_at, k, first_group), sum);
             if (a.granule)
-                up = __fmaf_rn(value, woq_weight(weights, a, second_at, k, second_group), up);
+                up = __fmaf_rn(value, woq_weight(weights, a, second, second_at, k, second_group), up);
         }
         begin += count;
     }

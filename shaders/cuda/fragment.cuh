@@ -1,5 +1,5 @@
 /*
- * fragment.cuh: what a lane of layout FRAG16 (src/core/layout.h) holds of the weights, as operands of a matrix unit:
+ * fragment.cuh: what a lane of layout FRAG16B (src/core/layout.h) holds of the weights, as operands of a matrix unit:
  * pairs of FP16 (BF16 false) or of BF16.
  *
  * A lane l = 4g + t has the columns 8t … 8t+7 of a unit of 32, for the rows g and g+8 of a strip. woq_integers turns
@@ -92,42 +92,41 @@ template <int BITS> static __device__ __forceinline__ woq_u32 woq_symmetric_zero
     return BITS == 4 ? 8u : 128u;
 }
 
-/* Codes of one row in one unit: one word of 4 bits, two of 8. */
-template <int BITS> struct woq_codes {
-    woq_u32 word[BITS / 4];
+/* Codes of a unit: pair i of both rows in word i, as the lane holds them, of 4 bits those of two units. */
+struct woq_codes {
+    woq_u32 word[4];
+    __device__ __forceinline__ woq_codes() {}
+    __device__ __forceinline__ woq_codes(const uint4 &v)
+    {
+        word[0] = v.x, word[1] = v.y, word[2] = v.z, word[3] = v.w;
+    }
 };
 
+/* Of row g + 8·high; unit: 0 or 1, of 4 bits; else the codes are the unit's alone. */
 template <int BITS, bool BF16>
-static __device__ __forceinline__ void woq_integers(const woq_codes<BITS> &codes, const woq_zero<BITS, BF16> &zero,
+static __device__ __forceinline__ void woq_integers(const woq_codes &codes, int unit, int high,
+                                                    const woq_zero<BITS, BF16> &zero,
                                                     const woq_magic<BITS, BF16> &magic, woq_u32 pairs[4])
 {
-    if (BITS == 4 && BF16) {
+    const float minus = __uint_as_float(zero.pair);
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            pairs[i] = woq_fma2<true>(woq_mask_or(codes.word[0] >> 4 * i, 0x000f000fu, magic.bits), magic.factor,
+    for (int i = 0; i < 4; i++) {
+        const woq_u32 w = codes.word[i];
+        if (BITS == 4 && BF16) {
+            pairs[i] = woq_fma2<true>(woq_mask_or(w >> (8 * unit + 4 * high), 0x000f000fu, magic.bits), magic.factor,
                                       zero.pair);
-    } else if (BITS == 4) {
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            woq_u32 w = codes.word[0] >> 8 * i;
-            pairs[2 * i] = woq_add2(woq_mask_or(w, 0x000f000fu, magic.bits), zero.pair);
-            pairs[2 * i + 1] =
-                woq_fma2<false>(woq_mask_or(w, 0x00f000f0u, magic.bits), magic.factor, zero.pair16);
+        } else if (BITS == 4 && !high) {
+            pairs[i] = woq_add2(woq_mask_or(w >> 8 * unit, 0x000f000fu, magic.bits), zero.pair);
+        } else if (BITS == 4) {
+            pairs[i] = woq_fma2<false>(woq_mask_or(w >> 8 * unit, 0x00f000f0u, magic.bits), magic.factor, zero.pair16);
+        } else if (BF16) { /* bytes high and high + 2; both differences fit the upper half of a float */
+            const woq_u32 even = __byte_perm(w, magic.bits, 0x7540u + high);
+            const woq_u32 odd = __byte_perm(w, magic.bits, 0x7542u + high);
+            pairs[i] = __byte_perm(__float_as_uint(__fadd_rn(__uint_as_float(even), minus)),
+                                   __float_as_uint(__fadd_rn(__uint_as_float(odd), minus)), 0x7632u);
+        } else {
+            pairs[i] = woq_add2(__byte_perm(w, magic.bits, 0x5250u + 0x101u * high), zero.pair);
         }
-    } else if (BF16) {
-        const float minus = __uint_as_float(zero.pair);
-#pragma unroll
-        for (int i = 0; i < 4; i++) { /* bytes i%2 and i%2 + 2; both differences fit the upper half of a float */
-            woq_u32 low = __byte_perm(codes.word[BITS / 4 - 1 & i / 2], magic.bits, 0x7540u + i % 2);
-            woq_u32 high = __byte_perm(codes.word[BITS / 4 - 1 & i / 2], magic.bits, 0x7542u + i % 2);
-            pairs[i] = __byte_perm(__float_as_uint(__fadd_rn(__uint_as_float(low), minus)),
-                                   __float_as_uint(__fadd_rn(__uint_as_float(high), minus)), 0x7632u);
-        }
-    } else {
-#pragma unroll
-        for (int i = 0; i < 4; i++)
-            pairs[i] = woq_add2(__byte_perm(codes.word[BITS / 4 - 1 & i / 2], magic.bits, 0x5250u + 0x101u * (i % 2)),
-                                zero.pair);
     }
 }
 
@@ -179,17 +178,17 @@ static __device__ __forceinline__ void woq_scale_split(woq_u32 pairs[4], woq_u32
 }
 
 /* Of a row of 8 bits at once: rn_BF16(rn_F32(scale·(q − zero) + offset)), which needs no pairs of integers. */
-static __device__ __forceinline__ void woq_bytes_scaled(const woq_codes<8> &codes, const woq_zero<8, true> &zero,
+static __device__ __forceinline__ void woq_bytes_scaled(const woq_codes &codes, int high, const woq_zero<8, true> &zero,
                                                         const woq_magic<8, true> &magic, float scale, float offset,
                                                         woq_u32 pairs[4])
 {
     const float minus = __uint_as_float(zero.pair);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        const woq_u32 low = __byte_perm(codes.word[i / 2], magic.bits, 0x7540u + i % 2);
-        const woq_u32 high = __byte_perm(codes.word[i / 2], magic.bits, 0x7542u + i % 2);
-        pairs[i] = woq_pack<true>(__fmaf_rn(__fadd_rn(__uint_as_float(low), minus), scale, offset),
-                                  __fmaf_rn(__fadd_rn(__uint_as_float(high), minus), scale, offset));
+        const woq_u32 even = __byte_perm(codes.word[i], magic.bits, 0x7540u + high);
+        const woq_u32 odd = __byte_perm(codes.word[i], magic.bits, 0x7542u + high);
+        pairs[i] = woq_pack<true>(__fmaf_rn(__fadd_rn(__uint_as_float(even), minus), scale, offset),
+                                  __fmaf_rn(__fadd_rn(__uint_as_float(odd), minus), scale, offset));
     }
 }
 

@@ -1,5 +1,5 @@
 /*
- * gemv_frag.cu: few rows of X, any format, group, type and order of X; layout FRAG16. See core/kernels.h.
+ * gemv_frag.cu: few rows of X, any format, group, type and order of X; layout FRAG16B. See core/kernels.h.
  *
  * A warp, lanes l = 4g + t, sums over a part of K for the rows g and g+8 of a strip of 16 rows of the weights and all
  * rows of X: a lane takes the columns 8t … 8t+7 of every unit of 32. The warps of a block divide K. What 4 lanes of
@@ -79,26 +79,21 @@ static __device__ __forceinline__ row_pair load_pair(const woq_u8 *weights, cons
     return r;
 }
 
-/* 8 weights of a row in a unit; codes: [unit][high] as the lane has them. Quantized: q − zero. */
+/* 8 weights of a row in a unit; codes: of a block, as the lane has them. Quantized: q − zero. */
 static __device__ __forceinline__ void lane_row(const woq_args &a, const uint4 codes[VECTORS], int unit, int high,
                                                 float minus, float w[8])
 {
-    woq_u32 words[VECTORS];
-#pragma unroll
-    for (int i = 0; i < VECTORS; i++) {
-        const int word = (unit * 2 + high) * VECTORS + i;
-        const uint4 &v = codes[word / 4];
-        words[i] = word % 4 == 0 ? v.x : word % 4 == 1 ? v.y : word % 4 == 2 ? v.z : v.w;
-    }
+    const uint4 &v = codes[CODE_BITS == 4 ? 0 : CODE_BITS == 8 ? unit : unit * 2 + high];
+    const woq_u32 words[4] = {v.x, v.y, v.z, v.w};
+    const int place = CODE_BITS == 4 ? 8 * unit + 4 * high : 8 * high; /* of codes, in a half of a word */
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         if (!QUANTIZED) {
             const woq_u32 type = WOQ_FLAG_CODE(a.flags) == WOQ_ABI_WBF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16;
-            w[i] = i % 2 ? woq_high(type, words[i / 2 % VECTORS]) : woq_low(type, words[i / 2 % VECTORS]);
+            w[i] = i % 2 ? woq_high(type, words[i / 2]) : woq_low(type, words[i / 2]);
             continue;
         }
-        const woq_u32 q = CODE_BITS == 4 ? words[0] >> (i / 2 * 4 + i % 2 * 16) & 15u
-                                         : words[i / 4 % VECTORS] >> (i % 4 / 2 * 8 + i % 2 * 16) & 255u;
+        const woq_u32 q = words[i / 2] >> (place + i % 2 * 16) & (CODE_BITS == 4 ? 15u : 255u);
         w[i] = __fsub_rn(__uint_as_float(0x4b000000u | q), minus);
     }
 }
@@ -193,8 +188,8 @@ static __device__ __forceinline__ void walk(const woq_u8 *weights, const woq_u8 
             const woq_u32 x_column = WOQ_FLAG_PERM(a.flags) ? woq_word(weights, a.perm_off + column * 4u) : column;
             if (x_column == WOQ_PERM_NONE)
                 continue;
-            const float w_low = woq_weight(weights, a, low_at, column, low);
-            const float w_high = woq_weight(weights, a, high_at, column, high);
+            const float w_low = woq_weight(weights, a, row, low_at, column, low);
+            const float w_high = woq_weight(weights, a, row + 8u, high_at, column, high);
 #pragma unroll
             for (int m = 0; m < ROWS; m++) {
                 const float v = woq_load(x, WOQ_FLAG_X(a.flags), x_row_at(a, m), x_column);

@@ -403,19 +403,14 @@ static __device__ __forceinline__ void decode(const uint4 codes[VECTORS], int s,
         }
         return;
     }
-    const uint4 v = codes[BITS == 8 ? unit : 0];
-    const woq_u32 words[4] = {v.x, v.y, v.z, v.w};
+    const woq_codes both(codes[BITS == 8 ? unit : 0]);
 #pragma unroll
     for (int high = 0; high < 2; high++) {
-        woq_codes<BITS> row;
-#pragma unroll
-        for (int i = 0; i < BITS / 4; i++)
-            row.word[i] = words[BITS == 4 ? unit * 2 + high : high * 2 + i];
         if constexpr (MATH == ROUNDED && SCALING == WOQ_SCALES_FLOATS && BF16 && BITS == 8) {
-            woq_bytes_scaled(row, now.zero[s][high], magic, now.scale[s][high], now.offset[s][high], rows[high]);
+            woq_bytes_scaled(both, high, now.zero[s][high], magic, now.scale[s][high], now.offset[s][high], rows[high]);
             continue;
         }
-        woq_integers<BITS, BF16>(row, now.zero[s][high], magic, rows[high]);
+        woq_integers<BITS, BF16>(both, unit, high, now.zero[s][high], magic, rows[high]);
         if (MATH == ROUNDED && SCALING == WOQ_SCALES_PAIRS)
             woq_scale_pairs<BF16>(rows[high], now.pairs[s][high]);
         else if (MATH == ROUNDED && SCALING == WOQ_SCALES_SPLIT)

@@ -1,5 +1,5 @@
 /*
- * pack.cu: weights in canonical order (woq/format.h) to layout FRAG16 (src/core/layout.h): codes, and tables of scales
+ * pack.cu: weights in canonical order (woq/format.h) to layout FRAG16B (src/core/layout.h): codes, and tables of scales
  * and zeros. See core/kernels.h for the arguments.
  *
  * A warp takes a piece of 2048 bytes: it loads 16 bytes a lane, neighbours along a row, puts them into its part of
@@ -134,17 +134,23 @@ static __device__ __forceinline__ void gather_codes(const woq_u8 *tile, const wo
     }
 }
 
-/* Exchanges the bits of `mask` with those that lie `shift` higher. */
-static __device__ __forceinline__ woq_u32 exchange(woq_u32 word, woq_u32 shift, woq_u32 mask)
+/* Exchanges the bits of `mask` in b with those that lie `shift` higher in a. */
+static __device__ __forceinline__ void exchange(woq_u32 &a, woq_u32 &b, woq_u32 shift, woq_u32 mask)
 {
-    const woq_u32 t = (word >> shift ^ word) & mask;
-    return word ^ t ^ t << shift;
+    const woq_u32 t = (a >> shift ^ b) & mask;
+    b ^= t;
+    a ^= t << shift;
 }
 
-/* A word of 8 or 4 columns in the order of a lane. */
-template <int BITS> static __device__ __forceinline__ woq_u32 spread(woq_u32 word)
+/* Columns 0 … 7 of 4 rows to words of two neighbouring columns. */
+static __device__ __forceinline__ uint4 pair_nibbles(woq_u32 a, woq_u32 b, woq_u32 c, woq_u32 d)
 {
-    return BITS == 4 ? exchange(exchange(word, 4, 0x00f000f0u), 8, 0x0000ff00u) : exchange(word, 8, 0x0000ff00u);
+    exchange(a, c, 8, 0x00ff00ffu); /* 4 × 4 nibbles in each half of a word */
+    exchange(b, d, 8, 0x00ff00ffu);
+    exchange(a, b, 4, 0x0f0f0f0fu);
+    exchange(c, d, 4, 0x0f0f0f0fu);
+    return make_uint4(__byte_perm(a, b, 0x5410), __byte_perm(c, d, 0x5410), __byte_perm(a, b, 0x7632),
+                      __byte_perm(c, d, 0x7632));
 }
 
 /* Lane's vector number `i` of the piece. part: rows in canonical order. */
@@ -152,11 +158,11 @@ template <int BITS> static __device__ __forceinline__ uint4 lane_codes(const woq
 {
     const woq_u32 *low = part + (lane >> 2) * pitch<BITS>(), *high = low + 8u * pitch<BITS>(), t = lane & 3u;
     if (BITS == 4) /* a block of 64 columns */
-        return make_uint4(spread<4>(low[i * 8u + t]), spread<4>(high[i * 8u + t]), spread<4>(low[i * 8u + 4u + t]),
-                          spread<4>(high[i * 8u + 4u + t]));
+        return pair_nibbles(low[i * 8u + t], high[i * 8u + t], low[i * 8u + 4u + t], high[i * 8u + 4u + t]);
     if (BITS == 8) { /* a unit of 32 columns */
         const uint2 a = *(const uint2 *)(low + (i * 8u + 2u * t)), b = *(const uint2 *)(high + (i * 8u + 2u * t));
-        return make_uint4(spread<8>(a.x), spread<8>(a.y), spread<8>(b.x), spread<8>(b.y));
+        return make_uint4(__byte_perm(a.x, b.x, 0x5140), __byte_perm(a.x, b.x, 0x7362),
+                          __byte_perm(a.y, b.y, 0x5140), __byte_perm(a.y, b.y, 0x7362));
     }
     return *(const uint4 *)((i & 1u ? high : low) + ((i >> 1) * 16u + 4u * t)); /* half of a unit */
 }

@@ -1,7 +1,7 @@
 /*
  * wgmma.cu: many rows on Hopper: Yᵀ = W · Xᵀ by products of a warpgroup, 64 rows of the weights × ROWS rows of X × 16.
  *
- * Weights are operand A, in registers: layout FRAG16 has them in the order in which mma.m16n8k16 wants them, and so
+ * Weights are operand A, in registers: layout FRAG16B has them in the order in which mma.m16n8k16 wants them, and so
  * does wgmma, of whose 64 rows each warp holds a strip. X is operand B, in shared memory: columns in the same order, as
  * xtile.cu has put them, or as the caller has them (args.direct; NATURAL), and then codes change lanes before they
  * become operands (wgmma_weights.cuh).

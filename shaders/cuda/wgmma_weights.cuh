@@ -11,66 +11,26 @@
 
 /*
  * NATURAL: X is in shared memory as it is, and a product's operand B has two of its chunks of 8 columns; so lane t of a
- * quad needs the columns 2t and 2t+1 of each chunk of a unit, where layout FRAG16 gives it a chunk. Codes of two rows
- * change lanes, in two steps: by lane t ^ 2, then t ^ 1. Then pair c of the lane's is that of chunk c.
+ * quad needs the columns 2t and 2t+1 of each chunk of a unit, where layout FRAG16B gives it a chunk. That is word t of
+ * what each lane of the quad has, and ldmatrix takes 4 matrices of 8 quads, a lane's 16 bytes being a row: matrix t of
+ * lanes t. Lanes have places in shared memory such that these 8 share no bank; 8 neighbours have theirs in one line of
+ * 128 bytes, or copies take several times as long.
  */
-template <int BITS> struct quad_exchange;
+static __device__ __forceinline__ woq_u32 lane_place(woq_u32 lane)
+{
+    return (lane ^ lane >> 3) * 16u;
+}
 
-/* Pair i is nibbles i and i+4 of the word: bytes 0 and 2 are pairs 0 and 1, bytes 1 and 3 pairs 2 and 3. */
-template <> struct quad_exchange<4> {
-    woq_u32 send, keep;  /* selections of bytes, by t ^ 2: what goes, and what stays and comes */
-    woq_u32 mask, turn; /* by t ^ 1: nibbles that stay; bits to the right that bring high ones into the place of low */
-
-    __device__ __forceinline__ quad_exchange(woq_u32 t)
-    {
-        const bool high = t >= 2u, odd = t & 1u;
-        send = high ? 0x6420u : 0x7531u;
-        keep = high ? 0x3514u : 0x5240u;
-        mask = odd ? 0xf0f0f0f0u : 0x0f0f0f0fu;
-        turn = odd ? 28u : 4u;
-    }
-
-    __device__ __forceinline__ void run(woq_codes<4> &low, woq_codes<4> &high) const
-    {
-        woq_u32 a = low.word[0], b = high.word[0];
-        woq_u32 came = __shfl_xor_sync(0xffffffffu, __byte_perm(a, b, send), 2);
-        a = __byte_perm(a, came, keep);
-        b = __byte_perm(b, came >> 16, keep);
-        came = __shfl_xor_sync(0xffffffffu, a & ~mask | __funnelshift_r(b, b, turn) & mask, 1);
-        low.word[0] = a & mask | __funnelshift_l(came, came, turn) & ~mask;
-        high.word[0] = b & mask | came & ~mask;
-    }
-};
-
-/* Pair i is bytes i and i+2 of a word, pairs 2 and 3 in the second one. */
-template <> struct quad_exchange<8> {
-    woq_u32 send, keep;
-    bool upper;
-
-    __device__ __forceinline__ quad_exchange(woq_u32 t)
-    {
-        const bool odd = t & 1u;
-        upper = t >= 2u;
-        send = odd ? 0x6420u : 0x7531u;
-        keep = odd ? 0x3514u : 0x5240u;
-    }
-
-    __device__ __forceinline__ void run_row(woq_codes<8> &row) const
-    {
-        const woq_u32 stays = upper ? row.word[1] : row.word[0];
-        const woq_u32 comes = __shfl_xor_sync(0xffffffffu, upper ? row.word[0] : row.word[1], 2);
-        const woq_u32 a = upper ? comes : stays, b = upper ? stays : comes; /* of chunks t & 1, and 2 + (t & 1) */
-        const woq_u32 came = __shfl_xor_sync(0xffffffffu, __byte_perm(a, b, send), 1);
-        row.word[0] = __byte_perm(a, came, keep);
-        row.word[1] = __byte_perm(b, came >> 16, keep);
-    }
-
-    __device__ __forceinline__ void run(woq_codes<8> &low, woq_codes<8> &high) const
-    {
-        run_row(low);
-        run_row(high);
-    }
-};
+/* Word t of what the 4 lanes of the quad have stored; lane i says where lane 4·(i mod 8) + i/8 did. */
+static __device__ __forceinline__ uint4 quad_words(woq_u32 at)
+{
+    uint4 v;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "r"(at)
+                 : "memory");
+    return v;
+}
 
 /* SETS of scales in a slot: 1, groups are whole pairs of blocks, and K is; 2, they are whole blocks; 4, whole units or
  * less. ONE_PART: there is no second one. */
@@ -95,6 +55,7 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> 
 
     woq_u32 begin, slot;         /* shared memory: this lane's codes in slot 0, and in the one to read, then to fill */
     woq_u32 sets;                /* from there to its scales */
+    woq_u32 quad;                /* NATURAL: from there to what it says to quad_words */
     woq_u32 table, warp, lane;
     woq_u32 part, left, present; /* next part; pairs left of the current one, blocks left that exist */
     const woq_u8 *code;          /* this lane's */
@@ -102,17 +63,17 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> 
     woq_u32 row;                 /* in the tables, of its row g; PAIRS: of the group's */
     woq_u32 group, place, group_columns, last_group; /* place: PAIRS, columns left of the group; else columns passed */
     row_group now[2];
-    quad_exchange<BITS> exchange; /* NATURAL */
 
     __device__ __forceinline__ weights_ring(const woq_u8 *weights, const woq_args &a, woq_u32 shared,
                                             woq_u32 in_block, woq_u32 in_warp)
-        : exchange(in_warp & 3u)
     {
         table = shared + S::PARTS;
         warp = in_block;
         lane = in_warp;
-        begin = slot = shared + S::RINGS + warp * S::RING + lane * 16u;
-        sets = 2u * BLOCK_CODES + lane * ENTRY - lane * 16u;
+        const woq_u32 own = lane_place(lane);
+        begin = slot = shared + S::RINGS + warp * S::RING + own;
+        sets = 2u * BLOCK_CODES + lane * ENTRY - own;
+        quad = lane_place((lane & 7u) * 4u + (lane >> 3)) - own;
         group_columns = group_of(a);
         last_group = (a.k - 1u) / group_columns;
         part = left = present = row = group = place = 0;
@@ -176,6 +137,8 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> 
     __device__ __forceinline__ void fetch(const woq_u8 *weights, const woq_args &a)
     {
         if (left) {
+            if (NATURAL)
+                __syncwarp(); /* others have read what this lane copied */
 #pragma unroll
             for (int i = 0; i < CODE_BITS / 2; i++)
                 woq_copy_vector<true>(slot + i * 512u, code + i * 512u, PAIRS || i < CODE_BITS / 4 || present > 1u);
@@ -205,6 +168,8 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> 
     static __device__ __forceinline__ void wait()
     {
         woq_copies_wait<SLOTS - 1>();
+        if (NATURAL)
+            __syncwarp(); /* it reads what others copied */
     }
 
     /* raw: the scales of both rows. */
@@ -260,6 +225,7 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> 
                                              woq_u32 (&to)[4][4])
     {
         const woq_u32 codes = slot + half * BLOCK_CODES;
+        woq_codes code;
 #pragma unroll
         for (int unit = 0; unit < 2; unit++) {
             woq_u32 rows[2][4];
@@ -271,20 +237,12 @@ template <int ROWS, int SETS, woq_scaling SCALING, bool NATURAL, bool ONE_PART> 
                 rows[0][0] = low.x, rows[0][1] = low.y, rows[0][2] = low.z, rows[0][3] = low.w;
                 rows[1][0] = high.x, rows[1][1] = high.y, rows[1][2] = high.z, rows[1][3] = high.w;
             } else {
-                woq_codes<BITS> code[2];
-                if (BITS == 4) {
-                    const uint2 v = shared_pair(codes + unit * 8u);
-                    code[0].word[0] = v.x, code[1].word[0] = v.y;
-                } else {
-                    const uint4 v = shared_vector(codes + unit * 512u);
-                    code[0].word[0] = v.x, code[0].word[BITS / 8] = v.y;
-                    code[1].word[0] = v.z, code[1].word[BITS / 8] = v.w;
-                }
-                if (NATURAL)
-                    exchange.run(code[0], code[1]);
+                if (BITS == 8 || unit == 0)
+                    code = woq_codes(NATURAL ? quad_words(codes + quad + unit * 512u)
+                                             : shared_vector(codes + unit * 512u));
 #pragma unroll
                 for (int high = 0; high < 2; high++) {
-                    woq_integers<BITS, BF16>(code[high], now[high].zero, magic, rows[high]);
+                    woq_integers<BITS, BF16>(code, unit, high, now[high].zero, magic, rows[high]);
                     if (ANY)
                         woq_scale_floats<BF16>(rows[high], now[high].scale, now[high].offset);
                     else if (SCALING == WOQ_SCALES_SPLIT)

@@ -4,7 +4,7 @@
  *
  * For each block of 64 columns, K rounded up to pairs of them, and each 8 rows, M rounded up, 1024 bytes: a row's 128
  * bytes one after the other, swizzled (warpgroup.cuh). In a block, chunk 4u + 2j + h of 16 bytes has elements of
- * product j of unit u: of each lane t = 0 … 3 the columns 32u + 8t + 4j + 2h and the one behind, as A in layout FRAG16
+ * product j of unit u: of each lane t = 0 … 3 the columns 32u + 8t + 4j + 2h and the one behind, as A in layout FRAG16B
  * has them. What is beyond K or M is 0.
  *
  * A thread takes a unit of 32 columns of a row: 64 bytes, which it writes as 4 chunks. Block: any size in x. Requires

@@ -1,5 +1,5 @@
 /*
- * coop.cl: more than a few rows of X on Intel's matrix units: Y = X · Wᵀ from tiles in local memory, layout FRAG16.
+ * coop.cl: more than a few rows of X on Intel's matrix units: Y = X · Wᵀ from tiles in local memory, layout FRAG16B.
  *
  * Work-group (i, j): rows i·ROWS_W … of the weights for the rows j·ROWS_X … of X. Its sub-groups are SUBGROUPS_K parts
  * of K (whole units of 32 columns) of SUBGROUPS_N × SUBGROUPS_M, which divide the tile of ROWS_W × ROWS_X sums; a
@@ -26,7 +26,7 @@
  * 4 or 8.
  *
  * Needs cl_intel_subgroup_matrix_multiply_accumulate, or WOQ_SOFTWARE_MATRIX 1 and 32 bytes of local memory more for
- * each work-item. Built with WOQ_LAYOUT of FRAG16; X is FP16, and so are plain weights; math ROUNDED.
+ * each work-item. Built with WOQ_LAYOUT of FRAG16B; X is FP16, and so are plain weights; math ROUNDED.
  */
 #ifndef ROWS_W
 #define ROWS_W 32u

@@ -1,5 +1,5 @@
 /*
- * gemv_frag.cl: few rows of X on any device, layout FRAG16.
+ * gemv_frag.cl: few rows of X on any device, layout FRAG16B.
  *
  * A worker is 32 neighbouring work-items, lanes l = 4g + t, and sums over a part of K for the rows g and g+8 of a strip
  * of 16 rows of the weights and all rows of X: a lane takes the columns 8t … 8t+7 of every unit of 32. The WOQ_PARTS
@@ -23,7 +23,7 @@
  *   WOQ_WEIGHTED  0, 1         weights are scaled one by one: math ROUNDED, or ZERO_OFFSET
  *   WOQ_FINE      0, 1         groups end within blocks of 64 columns
  *
- * Needs ROWS · (256 · PARTS + 64) bytes of local memory. Built with WOQ_LAYOUT of FRAG16.
+ * Needs ROWS · (256 · PARTS + 64) bytes of local memory. Built with WOQ_LAYOUT of FRAG16B.
  */
 #ifndef WOQ_ROWS
 #define WOQ_ROWS 1

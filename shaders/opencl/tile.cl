@@ -1,5 +1,5 @@
 /*
- * tile.cl: more than a few rows of X on any device, without matrix units: tiles in local memory, layout FRAG16.
+ * tile.cl: more than a few rows of X on any device, without matrix units: tiles in local memory, layout FRAG16B.
  *
  * Work-group (i, j): rows i·ROWS_W … of the weights for the rows j·ROWS_X … of X. PARTS parts of it divide K in whole
  * units of 32 columns; a work-item of a part sums for THREAD_W rows of the weights and THREAD_X of X: fours, the second
@@ -26,7 +26,7 @@
  * Compile-time parameters, which are the kernel's key (kernels.h) and its block (WOQI_TILE_BLOCKS of blocks.h), beside
  * WOQ_CODE and WOQ_X: ROWS_W, ROWS_X, THREAD_W, THREAD_X, PARTS, BUFFERS, and ANY, 1 if groups end within 8 columns.
  *
- * Needs the block's work-items and local memory. Built with WOQ_LAYOUT of FRAG16.
+ * Needs the block's work-items and local memory. Built with WOQ_LAYOUT of FRAG16B.
  */
 #ifndef ROWS_W
 #define ROWS_W 32u

@@ -10,7 +10,7 @@
  *     B  rows of the weights       column-major                        MATRIX_K × MATRIX_N
  *     C  sums [row of X][row of W]
  *
- * A part's threads bring 32 columns (a unit of FRAG16) of its tile to shared memory, weights as
+ * A part's threads bring 32 columns (a unit of FRAG16B) of its tile to shared memory, weights as
  * rn_F16(scale·(q − zero) + offset), while the other buffer is multiplied: one barrier for each unit.
  * Codes, scales and X are loaded a block ahead. Shared memory, in vectors of 16 bytes:
  *

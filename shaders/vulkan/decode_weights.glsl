@@ -1,6 +1,6 @@
 /*
  * decode_weights.glsl: weights as a tensor of blocks for coopMatLoadTensorNV, whose elements a function decodes to
- * rn_F16(scale·(q − zero) + offset). Layout FRAG16 of layout.h; a block is a strip's 16 rows × 64 columns, the
+ * rn_F16(scale·(q − zero) + offset). Layout FRAG16B of layout.h; a block is a strip's 16 rows × 64 columns, the
  * binding's codes are [strip][block].
  *
  * Of the including kernel: macro CODE_BITS (4, 8, or 16 for plain FP16 weights), constants SCALE_TYPE and ZERO_KIND as
@@ -22,11 +22,11 @@ uint code_word(const in Block block, uint row, uint column, out uint shift)
 {
     const uint unit = column >> 5, lane = ((row & 7u) << 2) + ((column & 31u) >> 3), high = row >> 3, c = column & 7u;
 #if CODE_BITS == 4
-    shift = ((c >> 1) << 2) + ((c & 1u) << 4);
-    return block.words[lane * 4u + unit * 2u + high];
+    shift = (unit << 3) + (high << 2) + ((c & 1u) << 4);
+    return block.words[lane * 4u + (c >> 1)];
 #elif CODE_BITS == 8
-    shift = ((c & 2u) << 2) + ((c & 1u) << 4);
-    return block.words[unit * 128u + lane * 4u + high * 2u + (c >> 2)];
+    shift = (high << 3) + ((c & 1u) << 4);
+    return block.words[unit * 128u + lane * 4u + (c >> 1)];
 #else
     shift = (c & 1u) << 4;
     return block.words[unit * 256u + high * 128u + lane * 4u + (c >> 1)];

@@ -1,5 +1,5 @@
 /*
- * dequant.glsl: weights to binary32, the one place that knows the formats. Layout FRAG16 of layout.h.
+ * dequant.glsl: weights to binary32, the one place that knows the formats. Layout FRAG16B of layout.h.
  *
  * A row of weights is read group by group: group_begin fetches scale and zero of a row's group,
  * weight_at gives the weight of a column in it, row_begin where the row's codes are. See woq/gemm.h for
@@ -57,37 +57,37 @@ Group group_begin(uint group, uint row)
     return g;
 }
 
-/* Byte offset of a tile row's first element; those of the other columns are found from it. */
+/* Byte offset of a tile row's first element; those of the other columns are found from it. Of U4, the upper half of a
+ * byte is row g+8. */
 uint row_begin(uint row)
 {
     uint at = args.codes_off + (row >> 4) * args.codes_stride + ((row & 7u) << 6);
     bool high = (row & 8u) != 0u;
     switch (WOQ_FLAG_CODE(args.flags)) {
     case WOQ_ABI_U4:
-        return at + (high ? 4u : 0u);
+        return at;
     case WOQ_ABI_U8:
-        return at + (high ? 8u : 0u);
+        return at + (high ? 1u : 0u);
     default:
         return at + (high ? 512u : 0u);
     }
 }
 
-/* row_at: row_begin of the row; column: physical. A unit is 32 columns, 8 of them in each of 4 lanes. */
-float weight_at(Group g, uint row_at, uint column)
+/* row: of the tile; row_at: row_begin of it; column: physical. A unit is 32 columns, 8 of them in each of 4 lanes. */
+float weight_at(Group g, uint row, uint row_at, uint column)
 {
-    uint q, unit = column >> 5, lane_at = row_at + ((column & 24u) << 1), c = column & 7u;
+    uint q, unit = column >> 5, at = row_at + ((column & 31u) << 1);
     switch (WOQ_FLAG_CODE(args.flags)) {
     case WOQ_ABI_U4:
-        c = (c >> 1) + ((c & 1u) << 2); /* nibble of the word */
-        q = (w_words[(lane_at + (unit >> 1) * 512u + (unit & 1u) * 8u) >> 2] >> (c << 2)) & 15u;
+        q = (w_byte(at + (unit >> 1) * 512u + (unit & 1u)) >> ((row & 8u) >> 1)) & 15u;
         break;
     case WOQ_ABI_U8:
-        q = w_byte(lane_at + unit * 512u + (c & 4u) + ((c & 2u) >> 1) + ((c & 1u) << 1));
+        q = w_byte(at + unit * 512u);
         break;
     case WOQ_ABI_WF16:
-        return f16_decode(w_half(lane_at + unit * 1024u + 2u * c));
+        return f16_decode(w_half(at + unit * 1024u));
     default:
-        return uintBitsToFloat(w_half(lane_at + unit * 1024u + 2u * c) << 16);
+        return uintBitsToFloat(w_half(at + unit * 1024u) << 16);
     }
     float w = g.scale * float(int(q) - g.zero);
     if (WOQ_FLAG_ZERO(args.flags) == WOQ_ABI_ZERO_OFFSET)

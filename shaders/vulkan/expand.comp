@@ -1,6 +1,6 @@
 #version 450
 /*
- * expand.comp: a piece of quantized weights to plain FP16 weights, both in layout FRAG16 of layout.h.
+ * expand.comp: a piece of quantized weights to plain FP16 weights, both in layout FRAG16B of layout.h.
  *
  * An invocation takes what a lane holds of a strip in a block of 64 columns: CODE_BITS/4 vectors of codes become
  * four of FP16, w = rn_F16(scale·(q − zero) + offset). Neighbours load and store neighbouring vectors; it is

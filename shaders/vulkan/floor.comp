@@ -8,7 +8,7 @@
  *
  *     tile row of output column c = n_first + i:
  *         c; gated: c + (c / granule)·granule for gate, granule rows further for up
- *     codes of a tile row:    row_begin(row), weight_at       (FRAG16, the only layout on this API)
+ *     codes of a tile row:    row_begin(row), weight_at       (FRAG16B, the only layout on this API)
  *     scale of its group g:   scales_off + (g·scale_stride + row)·size
  *     x of column k:          x_off + j·x_stride + k·size
  *         through perm: perm[k] in place of k; x is 0 where that is WOQ_PERM_NONE
@@ -45,7 +45,7 @@ float dot_row(uint row, uint x_at)
             uint x_column = gather ? w_words[(args.perm_off >> 2) + column] : column;
             if (x_column == WOQ_PERM_NONE)
                 continue;
-            acc = fma(x_load(x_at + x_column * x_size, x_type), weight_at(g, row_at, column), acc);
+            acc = fma(x_load(x_at + x_column * x_size, x_type), weight_at(g, row, row_at, column), acc);
         }
     }
     return acc;

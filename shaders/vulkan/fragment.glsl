@@ -1,5 +1,5 @@
 /*
- * fragment.glsl: weights as operands of a matrix unit, layout FRAG16 of layout.h.
+ * fragment.glsl: weights as operands of a matrix unit, layout FRAG16B of layout.h.
  *
  * fragment_row decodes one row of one unit of a lane's codes (lane.glsl) to four pairs of FP16. EXACT: q − zero, an
  * integer; ROUNDED: rn_F16(scale·(q − zero)), see woq/gemm.h.
@@ -77,18 +77,16 @@ void fragment_plain(LaneCodes codes, const uint unit, const uint high, out f16ve
 void fragment_row(LaneCodes codes, const uint unit, const uint high, RowGroup r, out f16vec2 pairs[4])
 {
 #if CODE_BITS == 4
-    uint w = codes.v[0][unit * 2u + high];
-    pairs[0] = unpackFloat2x16((w & 0x000f000fu) | magic) - r.bias;
-    pairs[1] = fma(unpackFloat2x16((w & 0x00f000f0u) | magic), sixteenth, -r.bias64);
-    w >>= 8;
-    pairs[2] = unpackFloat2x16((w & 0x000f000fu) | magic) - r.bias;
-    pairs[3] = fma(unpackFloat2x16((w & 0x00f000f0u) | magic), sixteenth, -r.bias64);
-#else
-    UNROLL for (uint i = 0u; i < 2u; i++) {
-        uint w = codes.v[unit][high * 2u + i];
-        pairs[2u * i] = unpackFloat2x16((w & 0x00ff00ffu) | magic) - r.bias;
-        pairs[2u * i + 1u] = unpackFloat2x16(((w >> 8) & 0x00ff00ffu) | magic) - r.bias;
+    UNROLL for (uint i = 0u; i < 4u; i++) {
+        uint w = codes.v[0][i] >> 8u * unit;
+        if (high == 0u)
+            pairs[i] = unpackFloat2x16((w & 0x000f000fu) | magic) - r.bias;
+        else
+            pairs[i] = fma(unpackFloat2x16((w & 0x00f000f0u) | magic), sixteenth, -r.bias64);
     }
+#else
+    UNROLL for (uint i = 0u; i < 4u; i++)
+        pairs[i] = unpackFloat2x16((codes.v[unit][i] >> 8u * high & 0x00ff00ffu) | magic) - r.bias;
 #endif
     if (!ROUNDED)
         return;
@@ -109,7 +107,7 @@ uvec4 fragment_any(uint row, uint column)
     uvec4 v = uvec4(0u);
     for (uint i = 0u; i < 8u && column + i < args.k; i++) {
         Group group = group_begin((column + i) / args.group, row);
-        v |= half_of_vector(i, f16_encode(weight_at(group, row_at, column + i)));
+        v |= half_of_vector(i, f16_encode(weight_at(group, row, row_at, column + i)));
     }
     return v;
 }

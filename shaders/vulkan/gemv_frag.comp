@@ -1,6 +1,6 @@
 #version 450
 /*
- * gemv_frag.comp: few rows of X on any device, layout FRAG16 of layout.h.
+ * gemv_frag.comp: few rows of X on any device, layout FRAG16B of layout.h.
  *
  * A worker is 32 neighbouring invocations, lanes l = 4g + t, and sums over a part of K for the rows g and g+8 of a
  * strip of 16 rows of the weights and all rows of X: a lane takes the columns 8t … 8t+7 of every unit of 32. The
@@ -204,7 +204,8 @@ void walk(uint strip, uint begin, uint end)
             const uint x_column = permuted ? w_words[(args.perm_off >> 2) + column] : column;
             if (x_column == WOQ_PERM_NONE)
                 continue;
-            const float w_low = weight_at(low, low_at, column), w_high = weight_at(high, high_at, column);
+            const float w_low = weight_at(low, row, low_at, column);
+            const float w_high = weight_at(high, row + 8u, high_at, column);
             UNROLL for (uint m = 0u; m < ROWS; m++) {
                 const float v = x_load(x_row_at(m) + x_column * type_size(X_TYPE), X_TYPE);
                 total[2u * m] = fma(v, w_low, total[2u * m]);

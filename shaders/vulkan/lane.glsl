@@ -1,5 +1,5 @@
 /*
- * lane.glsl: what a lane of layout FRAG16 (layout.h) loads of the weights: codes of 64 columns, scales and zeros.
+ * lane.glsl: what a lane of layout FRAG16B (layout.h) loads of the weights: codes of 64 columns, scales and zeros.
  *
  * A lane l = 4g + t takes the 8 columns 8t … 8t+7 of a unit of 32, for the rows g and g+8 of a strip; LaneCodes
  * are those of two units.
@@ -22,8 +22,8 @@ layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Pairs { uvec2 w_pair
 layout(set = 0, binding = WOQ_BIND_WEIGHTS) readonly buffer Halves { uint16_t w_halves[]; };
 #endif
 
-/* 16-byte vectors of a lane for 64 columns. */
-const uint LANE_VECTORS = uint(CODE_BITS) / 4u;
+/* 16-byte vectors of a lane for 64 columns, and for 32 of them (U4: half of each word). */
+const uint LANE_VECTORS = uint(CODE_BITS) / 4u, UNIT_VECTORS = CODE_BITS == 4 ? 1u : LANE_VECTORS / 2u;
 
 struct LaneCodes {
     uvec4 v[LANE_VECTORS];
@@ -43,34 +43,29 @@ LaneCodes lane_load(uint at, uint block)
 LaneCodes second_unit(LaneCodes codes)
 {
 #if CODE_BITS == 4
-    codes.v[0] = codes.v[0].zwxy;
+    codes.v[0] >>= 8u;
 #else
-    UNROLL for (uint i = 0u; i < LANE_VECTORS / 2u; i++)
-        codes.v[i] = codes.v[LANE_VECTORS / 2u + i];
+    UNROLL for (uint i = 0u; i < UNIT_VECTORS; i++)
+        codes.v[i] = codes.v[UNIT_VECTORS + i];
 #endif
     return codes;
 }
 
-/* Codes of one unit, for kernels that take units one by one: of U4, half of what the lane has side by side. */
-#if CODE_BITS == 4
+/* Codes of one unit, for kernels that take units one by one: of U4 in the lower bytes of halves of words, whatever is
+ * above them. */
 struct UnitCodes {
-    uvec2 v;
+    uvec4 v[UNIT_VECTORS];
 };
-#else
-struct UnitCodes {
-    uvec4 v[LANE_VECTORS / 2u];
-};
-#endif
 
 /* at: of the strip's first vector of this lane. */
 UnitCodes unit_load(uint at, uint unit)
 {
     UnitCodes codes;
 #if CODE_BITS == 4
-    codes.v = w_pairs[(at + (unit >> 1) * 32u) * 2u + (unit & 1u)];
+    codes.v[0] = w_vectors[at + (unit >> 1) * 32u] >> 8u * (unit & 1u);
 #else
-    UNROLL for (uint i = 0u; i < LANE_VECTORS / 2u; i++)
-        codes.v[i] = w_vectors[at + (unit * (LANE_VECTORS / 2u) + i) * 32u];
+    UNROLL for (uint i = 0u; i < UNIT_VECTORS; i++)
+        codes.v[i] = w_vectors[at + (unit * UNIT_VECTORS + i) * 32u];
 #endif
     return codes;
 }

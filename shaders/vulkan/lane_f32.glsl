@@ -81,23 +81,16 @@ float code_decode(uint word, const uint shift, float bias)
 
 void lane_row(LaneCodes codes, const uint unit, const uint high, LaneRow r, out float w[8])
 {
-#if CODE_BITS == 4
-    uint low_half = codes.v[0][unit * 2u + high], high_half = low_half >> 16;
+    const float bias = float(1u << (23u - CODE_BITS * high)) + r.zero;
     UNROLL for (uint i = 0u; i < 4u; i++) {
-        float bias = float(1u << (23u - 4u * i)) + r.zero;
-        w[2u * i] = code_decode(low_half, 4u * i, bias);
-        w[2u * i + 1u] = code_decode(high_half, 4u * i, bias);
-    }
+#if CODE_BITS == 4
+        uint low_half = codes.v[0][i] >> 8u * unit, high_half = low_half >> 16;
 #else
-    UNROLL for (uint i = 0u; i < 2u; i++) {
-        uint low_half = codes.v[unit][high * 2u + i], high_half = low_half >> 16;
-        UNROLL for (uint j = 0u; j < 2u; j++) {
-            float bias = float(1u << (23u - 8u * j)) + r.zero;
-            w[4u * i + 2u * j] = code_decode(low_half, 8u * j, bias);
-            w[4u * i + 2u * j + 1u] = code_decode(high_half, 8u * j, bias);
-        }
-    }
+        uint low_half = codes.v[unit][i], high_half = low_half >> 16;
 #endif
+        w[2u * i] = code_decode(low_half, CODE_BITS * high, bias);
+        w[2u * i + 1u] = code_decode(high_half, CODE_BITS * high, bias);
+    }
     if (WEIGHTED)
         UNROLL for (uint i = 0u; i < 8u; i++)
             w[i] = weight_round(fma(r.scale, w[i], r.offset));
@@ -106,15 +99,10 @@ void lane_row(LaneCodes codes, const uint unit, const uint high, LaneRow r, out 
 /* Columns 4·half_ … 4·half_+3 of a lane's 8, of one unit; WEIGHTED. */
 vec4 unit_four(UnitCodes codes, const uint high, uint half_, LaneRow r)
 {
-#if CODE_BITS == 4
-    uint low = codes.v[high] >> (8u * half_);
-#else
-    uvec2 both = high == 0u ? codes.v[0].xy : codes.v[0].zw;
-    uint low = half_ == 0u ? both.x : both.y;
-#endif
-    float bias = 8388608.0 + r.zero, bias_next = float(1u << (23u - CODE_BITS)) + r.zero;
-    vec4 w = vec4(code_decode(low, 0u, bias), code_decode(low >> 16, 0u, bias),
-                  code_decode(low, CODE_BITS, bias_next), code_decode(low >> 16, CODE_BITS, bias_next));
+    const uvec2 pairs = half_ == 0u ? codes.v[0].xy : codes.v[0].zw;
+    const float bias = float(1u << (23u - CODE_BITS * high)) + r.zero;
+    vec4 w = vec4(code_decode(pairs.x, CODE_BITS * high, bias), code_decode(pairs.x >> 16, CODE_BITS * high, bias),
+                  code_decode(pairs.y, CODE_BITS * high, bias), code_decode(pairs.y >> 16, CODE_BITS * high, bias));
     UNROLL for (uint i = 0u; i < 4u; i++)
         w[i] = weight_round(fma(r.scale, w[i], r.offset));
     return w;

@@ -85,7 +85,7 @@ const uint ROWS_N = ROWS_W / SUBGROUPS_N, ROWS_M = ROWS_X / SUBGROUPS_M;
 #define MATRIX_C coopmat<float, SCOPE, ROWS_N, ROWS_M, gl_MatrixUseAccumulator>
 
 const uint THREADS = gl_WorkGroupSize.x;
-const uint DEPTH = 32u; /* a unit of FRAG16 */
+const uint DEPTH = 32u; /* a unit of FRAG16B */
 
 /* DEPTH columns and 16 bytes, which spread 8 rows over all banks. */
 const uint ROW = DEPTH / 8u + 1u;

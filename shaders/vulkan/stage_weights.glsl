@@ -1,6 +1,6 @@
 /*
  * stage_weights.glsl: a work-group's rows of the weights to shared memory as rn_F16(scale·(q − zero) + offset), for
- * kernels whose matrices are loaded from there. Layout FRAG16 of layout.h.
+ * kernels whose matrices are loaded from there. Layout FRAG16B of layout.h.
  *
  * THREADS invocations, numbered by `thread`, take what lanes of ROWS_W/16 strips hold of a block of 64 columns: hold
  * loads codes and scales of a block, keep makes them the block to be staged, stage decodes a unit of 32

@@ -1,6 +1,6 @@
 #version 450
 /*
- * tile.comp: more than a few rows of X on any device, without matrix units: tiles in shared memory, layout FRAG16 of
+ * tile.comp: more than a few rows of X on any device, without matrix units: tiles in shared memory, layout FRAG16B of
  * layout.h.
  *
  * Work-group (i, j): rows i·ROWS_W … of the weights for the rows j·ROWS_X … of X. PARTS parts of it divide K in whole
@@ -151,7 +151,7 @@ vec4 w_four(uint i, const uint high, uint first)
         return unit_four(codes[i], high, first >> 2 & 1u, lane_group(raw[i], g, high));
     const uint row = strip_of(i) * 16u + 8u * high + g, row_at = row_begin(row);
     for (uint c = 0u; c < 4u && first + c < args.k; c++)
-        w[c] = weight_at(group_begin((first + c) / span, row), row_at, first + c);
+        w[c] = weight_at(group_begin((first + c) / span, row), row, row_at, first + c);
     return w;
 #endif
 }

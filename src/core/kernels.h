@@ -34,7 +34,7 @@
  *         of size 1 computes tiles i, i + groups[0], … of WOQI_FIXED_TILE_PANELS physical panels for equal parts
  *         j, j + groups[1], … of at most WOQI_FIXED_TILE_ROWS rows.
  *
- * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16, X FP16, or BF16
+ * mma     Subgroups of 32 whose matrix units hold an m16n8k16 product as PTX does, layout FRAG16B, X FP16, or BF16
  *         where they take it. Built for one kind of codes, one type of X and one block (blocks.h). Work-group (i, j)
  *         computes the rows i·(rows of the block) onwards of the weights for the rows j·(columns of the block) onwards
  *         of X; warps_k parts of K are summed in the work-group, in a fixed order. Work-groups (i, j, p) of
@@ -46,23 +46,23 @@
  *         of two, which go there in Y's binding.
  * reduce  X is FP32, k parts of m rows each, part p of row j as row p·m + j, with an element for each row of the
  *         weights: sums of the parts, in order, to Y. groups as in floor.
- * gemv_frag  Layout FRAG16, m ≤ rows of its key (1, 2, 4 or 8). Work-groups of 32·parts; work-group i computes
+ * gemv_frag  Layout FRAG16B, m ≤ rows of its key (1, 2, 4 or 8). Work-groups of 32·parts; work-group i computes
  *         whole strips i, i + groups[0], … (gated: pairs of strips) for all m rows; parts of K are summed in the
  *         work-group, in a fixed order. Needs shared memory (woqi_gemv_shared), and nothing else.
  *
- * coop    Any cooperative matrix FP16 → FP32, layout FRAG16, X FP16, weights quantized or FP16, any group,
+ * coop    Any cooperative matrix FP16 → FP32, layout FRAG16B, X FP16, weights quantized or FP16, any group,
  *         math ROUNDED. Built for one kind of codes and one block (WOQI_COOP_BLOCKS). Work-group (i, j)
  *         computes the rows i·rows_w onwards of the weights for the rows j·rows_x onwards of X. Its size
  *         is the backend's: the block's subgroups times their size.
- * nv2     VK_NV_cooperative_matrix2, layout FRAG16, X as xhalf makes it, with memory behind its rows up to a whole
+ * nv2     VK_NV_cooperative_matrix2, layout FRAG16B, X as xhalf makes it, with memory behind its rows up to a whole
  *         work-group's, weights quantized or FP16, any group, math ROUNDED. Built for one kind of codes and one
  *         block (WOQI_NV2_BLOCKS). Work-group (i, j), its size and row_scales_off as above.
- * tile    Layout FRAG16, any format, group, type and order of X, both math modes, without matrix units. Built for
+ * tile    Layout FRAG16B, any format, group, type and order of X, both math modes, without matrix units. Built for
  *         one kind of codes, one type of X and one block (WOQI_TILE_BLOCKS). Work-group (i, j) computes the rows
  *         i·rows_w onwards of the weights for the rows j·rows_x onwards of X; parts of K are summed in the
  *         work-group, in a fixed order. Needs the block's threads and shared memory, and nothing else.
  *
- * wgmma   Layout FRAG16, weights quantized or of X's type, groups of a multiple of 8 columns or all, math ROUNDED. X is
+ * wgmma   Layout FRAG16B, weights quantized or of X's type, groups of a multiple of 8 columns or all, math ROUNDED. X is
  *         what xtile made of it. Built for one kind of codes, one type of X and one block (WOQI_WGMMA_BLOCKS).
  *         groups[0] work-groups compute the tiles_w · tiles_x tiles of the product in parts
  *         (shaders/cuda/wgmma_parts.inc). With a block C they are launched in clusters, each of which counts as one
@@ -75,12 +75,12 @@
  *         of 64 columns (K rounded up to 128), rows (M rounded up to 8) of 128 bytes in the order of wgmma's products.
  *         groups[0]·local_x invocations stride over rows and columns.
  *
- * expand  Layout FRAG16, codes U4 or U8, any group. Writes n rows of the weights (whole strips, from codes_off,
+ * expand  Layout FRAG16B, codes U4 or U8, any group. Writes n rows of the weights (whole strips, from codes_off,
  *         scales_off and zeros_off on) as plain FP16 weights of the same layout: binding Y, strips y_stride
  *         apart, and behind them perm, if X is gathered. Built for one kind of codes. groups[0]·local_x
  *         invocations stride over strips · blocks of 64 columns · 32.
  *
- * pack    Layout FRAG16. Makes n rows of a tile, whole strips from row n_first on, out of a source's in canonical order
+ * pack    Layout FRAG16B. Makes n rows of a tile, whole strips from row n_first on, out of a source's in canonical order
  *         (woq/format.h). Binding Y is the tile; binding X has what fills these rows, row n_first + i at
  *         x_off + i·x_stride; x_off and x_stride are multiples of 16, with memory up to the next one behind every row,
  *         whatever it holds; so it may under rows of the tile that are padding. Which are, m (output columns of the
@@ -133,7 +133,7 @@
     K(WGMMA, wgmma, "gemm", 384, "matrix units of a warpgroup, sm_90a")                            \
     K(GEMV_FRAG, gemv_frag, "gemv", 32, "GPU, few rows")                                           \
     K(EXPAND, expand, "expand", 256, "weights to FP16 in the workspace")                          \
-    K(PACK, pack, "(weights)", 256, "canonical weights to FRAG16")                                 \
+    K(PACK, pack, "(weights)", 256, "canonical weights to FRAG16B")                                 \
     K(TILE, tile, "skinny, gemm", 64, "GPU without matrix units")                                  \
     K(LIMIT_READ, limit_read, "(limits)", 256, "reads memory")                                     \
     K(LIMIT_FMA, limit_fma, "(limits)", 256, "FP32 multiply-adds")                                 \

@@ -9,7 +9,7 @@ static const struct {
 } layouts[WOQI_LAYOUT_COUNT] = {
     [WOQI_LAYOUT_ROWS] = {"rows", 1},
     [WOQI_LAYOUT_PANEL16] = {"panel16", 16},
-    [WOQI_LAYOUT_FRAG16] = {"frag16", 16},
+    [WOQI_LAYOUT_FRAG16B] = {"frag16b", 16},
 };
 
 const char *woqi_layout_name(enum woqi_layout layout)
@@ -41,7 +41,7 @@ enum woq_status woqi_tile_shape(enum woqi_layout layout, const struct woq_format
     struct woqi_tile_shape s = {.k = k, .groups = groups};
 
     s.rows = woqi_align_up(rows, granule, &over);
-    uint64_t columns = layout == WOQI_LAYOUT_FRAG16 ? woqi_align_up(k, WOQI_FRAG_COLUMNS, &over) : k;
+    uint64_t columns = layout == WOQI_LAYOUT_FRAG16B ? woqi_align_up(k, WOQI_FRAG_COLUMNS, &over) : k;
     uint64_t bits = woqi_mul(woqi_mul(columns, woqi_code_bits(format->code), &over), granule, &over);
     s.codes_stride = woqi_align_up(woqi_div_up(bits, 8), granule == 1 ? 16 : 64, &over);
     uint64_t end = woqi_mul(s.codes_stride, s.rows / granule, &over);

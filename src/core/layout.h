@@ -21,7 +21,7 @@
  *             U4: 8 bytes; byte j = row 16p+j (low nibble), row 16p+j+8 (high nibble)
  *             U8: 16 bytes; F16/BF16: 16 little-endian 2-byte elements; row 16p+j at place j
  *           codes_stride = k · (8, 16 or 32) bytes, rounded up to 64.
- * FRAG16    granule 16: rows and columns as a matrix unit's threads hold them, so that a thread gets what it
+ * FRAG16B   granule 16: rows and columns as a matrix unit's threads hold them, so that a thread gets what it
  *           multiplies with one 16-byte load. Strip s (rows 16s … 16s+15) begins at s·codes_stride;
  *           columns are padded to a multiple of 64 with weights of 0, and 16 × 32 of them (the unit
  *           below) are spread over 32 lanes l = 4·g + t:
@@ -36,11 +36,11 @@
  *             m16n8k16 product (PTX ISA, "Matrix Fragments for mma.m16n8k16") they serve two products:
  *             columns 8t … 8t+3 are the k = 2t, 2t+1, 2t+8, 2t+9 of the first, the others of the second.
  *             Columns of an activation row are thus read 8 at a time too.
- *             U4: two units (64 columns) in 512 bytes: lane l at 16·l has four little-endian words:
- *                 unit 0 row g, unit 0 row g+8, unit 1 row g, unit 1 row g+8. Column c of the 8 is
- *                 nibble c/2 + 4·(c%2): a mask of a word yields neighbouring columns.
- *             U8: a unit in 512 bytes: lane l at 16·l has row g in words 0 and 1 (4 columns each),
- *                 row g+8 in words 2 and 3; column c of the 4 is byte c/2 + 2·(c%2).
+ *             U4: two units (64 columns) in 512 bytes: lane l at 16·l has 8 elements of 16 bits, the columns of its
+ *                 8, with the nibbles: unit 0 row g, unit 0 row g+8, unit 1 row g, unit 1 row g+8.
+ *             U8: a unit in 512 bytes: likewise, with the bytes: row g, row g+8.
+ *                 So a mask of a word yields neighbouring columns. Word i of all lanes 4g … 4g+3, which ldmatrix brings
+ *                 to one of them, is what this one holds of operand A if the product's columns are in order.
  *             F16, BF16: a unit in 1024 bytes: row g of lane l at 16·l, row g+8 at 512 + 16·l, in order.
  *           codes_stride = 512, 1024 or 2048 bytes for each 64 columns.
  *           In the tables of scales and zeros the 16 rows of a strip stand as 0, 8, 1, 9, …, 7, 15: a lane
@@ -51,11 +51,11 @@
 
 #include <woq/weights.h>
 
-enum woqi_layout { WOQI_LAYOUT_ROWS, WOQI_LAYOUT_PANEL16, WOQI_LAYOUT_FRAG16, WOQI_LAYOUT_COUNT };
+enum woqi_layout { WOQI_LAYOUT_ROWS, WOQI_LAYOUT_PANEL16, WOQI_LAYOUT_FRAG16B, WOQI_LAYOUT_COUNT };
 
 #define WOQI_PART_ALIGNMENT 256
-#define WOQI_FRAG_COLUMNS 64 /* FRAG16: columns are padded to a multiple of it */
-#define WOQI_FRAG_PIECE 8    /* FRAG16: columns that a lane holds of a row */
+#define WOQI_FRAG_COLUMNS 64 /* FRAG16B: columns are padded to a multiple of it */
+#define WOQI_FRAG_PIECE 8    /* FRAG16B: columns that a lane holds of a row */
 
 /* Byte offsets within a tile of `rows` (padded) rows, and its size. */
 struct woqi_tile_shape {
@@ -67,7 +67,7 @@ struct woqi_tile_shape {
 /* Where row `row` of a tile stands in its tables of scales and zeros. */
 static inline uint64_t woqi_table_row(enum woqi_layout layout, uint64_t row)
 {
-    return layout == WOQI_LAYOUT_FRAG16 ? row / 16 * 16 + row % 8 * 2 + row % 16 / 8 : row;
+    return layout == WOQI_LAYOUT_FRAG16B ? row / 16 * 16 + row % 8 * 2 + row % 16 / 8 : row;
 }
 
 /* Of an element of the weights. */

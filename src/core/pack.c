@@ -72,12 +72,12 @@ struct block {
     uint8_t padding[WOQI_UNIT_ROWS]; /* a column of PANEL16 */
 };
 
-/* Columns from `used` on: for FRAG16 weights of 0, as the last physical group has them; the others show none. */
+/* Columns from `used` on: for FRAG16B weights of 0, as the last physical group has them; the others show none. */
 static void pad_unit(const struct woqi_packer *p, const struct block *b, uint64_t used, struct woqi_unit *unit)
 {
     for (unsigned j = 0; j < WOQI_UNIT_ROWS; j++) {
         uint8_t *row = unit->rows[j], code = 0;
-        if (p->layout == WOQI_LAYOUT_FRAG16)
+        if (p->layout == WOQI_LAYOUT_FRAG16B)
             code = padding_code(p, &b->lines[j], p->groups - 1);
         uint64_t begin = woqi_div_up(used * b->bits, 8);
         if (b->bits == 4) {
@@ -157,7 +157,7 @@ static void place_unit(const struct woqi_packer *p, const struct block *b, uint6
 {
     uint64_t columns = woqi_min(p->k_packed - u * WOQI_UNIT_COLUMNS, WOQI_UNIT_COLUMNS);
     uint64_t row_bytes = 8 * b->bits, unit_bytes = WOQI_UNIT_ROWS * row_bytes;
-    if (p->layout == WOQI_LAYOUT_FRAG16) {
+    if (p->layout == WOQI_LAYOUT_FRAG16B) {
         woqi_unit_to_strip(unit, b->bits, out + u * unit_bytes);
     } else if (p->layout == WOQI_LAYOUT_ROWS) {
         for (uint64_t j = 0; j < rows; j++)
@@ -214,7 +214,7 @@ void woqi_pack_codes(struct woqi_packer *p, const struct woqi_tile *tile, uint64
 {
     uint64_t stride = tile->shape.codes_stride, rows = woqi_layout_granule(p->layout);
     uint64_t used = woqi_div_up(p->k_packed * rows * woqi_code_bits(p->format.code), 8);
-    if (p->layout == WOQI_LAYOUT_FRAG16)
+    if (p->layout == WOQI_LAYOUT_FRAG16B)
         used = stride; /* padding columns are weights */
     for (uint64_t i = 0; i < count; i++)
         memset(out + i * stride + used, 0, stride - used);

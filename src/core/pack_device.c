@@ -293,7 +293,7 @@ enum woq_status woqi_pack_device_create(const struct woqi_packer *packer, uint64
     const struct woqi_kernel_key key = {.id = WOQI_KERNEL_PACK};
     char reason[128];
     *out = NULL;
-    if (packer->layout != WOQI_LAYOUT_FRAG16 || device->host_pack || !device->backend->buffer_upload ||
+    if (packer->layout != WOQI_LAYOUT_FRAG16B || device->host_pack || !device->backend->buffer_upload ||
         !device->backend->kernel_probe(device, key, reason, sizeof reason))
         return WOQ_OK;
     struct woqi_pack_device *d = woqi_alloc(device, 1, sizeof *d);

@@ -119,38 +119,38 @@ void woqi_unit_from_panel(const uint8_t *panel, unsigned bits, struct woqi_unit 
     }
 }
 
-/* U4: in each half of the word 8 columns 0 … 7 become 0 2 4 6 1 3 5 7. */
-static inline uint64_t spread_nibbles(uint64_t word)
-{
-    word = swap(word, 4, UINT64_C(0x00f000f000f000f0));
-    return swap(word, 8, UINT64_C(0x0000ff000000ff00));
-}
-
-/* U8: in each half of the word 4 columns 0 1 2 3 become 0 2 1 3. */
-static inline uint64_t spread_bytes(uint64_t word)
-{
-    return swap(word, 8, UINT64_C(0x0000ff000000ff00));
-}
-
 /* Rows g (a) and g + 8 (b) of U4, 32 bytes each, to lanes 4g … 4g+3. */
 static inline void strip_nibbles(const uint8_t *a, const uint8_t *b, uint8_t *out)
 {
-    for (unsigned t = 0; t < 4; t += 2, out += 32) {
-        uint64_t a0 = spread_nibbles(load(a + 4 * t)), a1 = spread_nibbles(load(a + 4 * t + 16));
-        uint64_t b0 = spread_nibbles(load(b + 4 * t)), b1 = spread_nibbles(load(b + 4 * t + 16));
-        store(out, (a0 & LOW_HALF) | b0 << 32);
-        store(out + 8, (a1 & LOW_HALF) | b1 << 32);
-        store(out + 16, a0 >> 32 | (b0 & ~LOW_HALF));
-        store(out + 24, a1 >> 32 | (b1 & ~LOW_HALF));
+    const uint64_t two = UINT64_C(0x00ff00ff00ff00ff), one = UINT64_C(0x0f0f0f0f0f0f0f0f);
+    for (unsigned t = 0; t < 4; t += 2) { /* two lanes */
+        uint64_t w[4] = {load(a + 4 * t), load(b + 4 * t), load(a + 4 * t + 16), load(b + 4 * t + 16)};
+        /* 4 × 4 nibbles in each 16 bits: nibble i of word j becomes nibble j of word i. */
+        exchange(&w[0], &w[2], 8, two);
+        exchange(&w[1], &w[3], 8, two);
+        exchange(&w[0], &w[1], 4, one);
+        exchange(&w[2], &w[3], 4, one);
+        transpose_halves(w);
+        for (unsigned i = 0; i < 4; i++)
+            store(out + 16 * t + 8 * i, w[i]);
     }
+}
+
+/* Bytes 0 … 3 and 4 … 7 of the word become neighbours: 0 4 1 5 2 6 3 7. */
+static inline uint64_t shuffle_bytes(uint64_t word)
+{
+    word = swap(word, 16, UINT64_C(0x00000000ffff0000));
+    return swap(word, 8, UINT64_C(0x0000ff000000ff00));
 }
 
 /* The same of U8, 32 columns. */
 static inline void strip_bytes(const uint8_t *a, const uint8_t *b, uint8_t *out)
 {
     for (unsigned t = 0; t < 4; t++) {
-        store(out + 16 * t, spread_bytes(load(a + 8 * t)));
-        store(out + 16 * t + 8, spread_bytes(load(b + 8 * t)));
+        uint64_t low = load(a + 8 * t), high = load(b + 8 * t);
+        exchange(&low, &high, 32, LOW_HALF);
+        store(out + 16 * t, shuffle_bytes(low));
+        store(out + 16 * t + 8, shuffle_bytes(high));
     }
 }
 

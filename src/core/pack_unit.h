@@ -18,7 +18,7 @@ struct woqi_unit {
     uint8_t rows[WOQI_UNIT_ROWS][WOQI_UNIT_PITCH];
 };
 
-/* 64 columns as a panel of PANEL16 has them, and as a strip of FRAG16 has them: 128 · bits bytes, all written. */
+/* 64 columns as a panel of PANEL16 has them, and as a strip of FRAG16B has them: 128 · bits bytes, all written. */
 void woqi_unit_to_panel(const struct woqi_unit *unit, unsigned bits, uint8_t *out);
 void woqi_unit_to_strip(const struct woqi_unit *unit, unsigned bits, uint8_t *out);
 

@@ -1,6 +1,6 @@
 /*
  * paths_expand.c: quantized weights to FP16 in the workspace, piece by piece, then the product of FP16 weights; layout
- * FRAG16.
+ * FRAG16B.
  *
  * A piece is some rows of a tile. Two places in the workspace take turns, so that one piece expands while the one
  * before it multiplies.
@@ -25,7 +25,7 @@ static const struct woq_format plain = {sizeof plain, WOQ_CODE_F16, WOQ_ZERO_NON
 /* Of `rows` rows in the workspace: FP16 weights and perm. */
 static bool expanded_shape(const struct woq_weights *w, uint64_t rows, struct woqi_tile_shape *out)
 {
-    return !woqi_tile_shape(WOQI_LAYOUT_FRAG16, &plain, rows, w->k_packed, 0, w->perm, out);
+    return !woqi_tile_shape(WOQI_LAYOUT_FRAG16B, &plain, rows, w->k_packed, 0, w->perm, out);
 }
 
 /* Rows of all pieces but a tile's last, about equal; 0 if not even a pair of strips can be bound. */

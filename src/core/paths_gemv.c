@@ -1,4 +1,4 @@
-/* paths_gemv.c: few rows on GPUs, layout FRAG16. */
+/* paths_gemv.c: few rows on GPUs, layout FRAG16B. */
 #include "alloc.h"
 #include "step.h"
 
@@ -55,7 +55,7 @@ bool woqi_gemv_accepts(const struct woq_gemm *gemm, const struct woqi_path *path
                        size_t size)
 {
     (void)path;
-    return woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size);
+    return woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16B, reason, size);
 }
 
 bool woqi_gemv_step(const struct woq_gemm *gemm, const struct woqi_range *range,

@@ -1,4 +1,4 @@
-/* paths_matrix.c: matrix units with weights in the order of their fragments, layout FRAG16. */
+/* paths_matrix.c: matrix units with weights in the order of their fragments, layout FRAG16B. */
 #include <stdio.h>
 
 #include "alloc.h"
@@ -30,7 +30,7 @@ bool woqi_matrix_kind_fits(const struct woq_gemm *gemm, char *reason, size_t siz
 
 bool woqi_matrix_weights_fit(const struct woq_gemm *gemm, char *reason, size_t size)
 {
-    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
+    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16B, reason, size))
         return false;
     if (gemm->weights->format.code != WOQ_CODE_BF16 || woqi_matrix_bf16(gemm))
         return true;

@@ -1,4 +1,4 @@
-/* paths_tile.c: more than a few rows without matrix units, layout FRAG16. */
+/* paths_tile.c: more than a few rows without matrix units, layout FRAG16B. */
 #include <stdio.h>
 
 #include "alloc.h"
@@ -23,7 +23,7 @@ static uint64_t groups_n(const struct woq_gemm *gemm, const struct woqi_path *pa
 bool woqi_tile_any_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason,
                            size_t size)
 {
-    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
+    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16B, reason, size))
         return false;
     if (groups_n(gemm, path) <= gemm->device->info.max_groups[0])
         return true;

@@ -99,7 +99,7 @@ static bool kernel_accepts(const struct woq_gemm *gemm, char *reason, size_t siz
     const struct woq_weights *w = gemm->weights;
     const enum woq_type x = gemm->params.x_type;
     const enum woq_code plain = x == WOQ_F16 ? WOQ_CODE_F16 : WOQ_CODE_BF16;
-    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16, reason, size))
+    if (!woqi_layout_fits(gemm, WOQI_LAYOUT_FRAG16B, reason, size))
         return false;
     if (x != WOQ_F16 && !woqi_matrix_bf16(gemm))
         snprintf(reason, size, "needs FP16 activations, or BF16 where matrix units take them");

@@ -412,7 +412,7 @@ static enum woqi_layout layout(struct woq_device *device, const struct woq_forma
 {
     (void)device;
     (void)format;
-    return WOQI_LAYOUT_FRAG16;
+    return WOQI_LAYOUT_FRAG16B;
 }
 
 /* ---- guest mode ---- */

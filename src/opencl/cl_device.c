@@ -524,7 +524,7 @@ static enum woq_status cl_memory(struct woq_device *device, uint64_t *total, uin
 static enum woqi_layout cl_layout(struct woq_device *device, const struct woq_format *format)
 {
     (void)format;
-    return device->info.kind == WOQ_DEVICE_KIND_CPU ? WOQI_LAYOUT_PANEL16 : WOQI_LAYOUT_FRAG16;
+    return device->info.kind == WOQ_DEVICE_KIND_CPU ? WOQI_LAYOUT_PANEL16 : WOQI_LAYOUT_FRAG16B;
 }
 
 enum woq_status woq_opencl_device_open(const struct woq_opencl_params *guest,

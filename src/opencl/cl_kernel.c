@@ -168,7 +168,7 @@ uint32_t woqi_cl_kernel_key(const struct woqi_kernel *kernel, uint32_t flags)
     case WOQI_KERNEL_GEMV_FRAG:
     case WOQI_KERNEL_TILE:
     case WOQI_KERNEL_COOP:
-        return code | WOQ_ABI_FRAG16 << 5;
+        return code | WOQ_ABI_FRAG16B << 5;
     default:
         return 0;
     }

@@ -28,31 +28,29 @@ static enum woq_type type_of(uint32_t field)
     return (enum woq_type)field;
 }
 
-/* Where the 8 columns around k of physical row `row` lie: in order (ROWS), or as FRAG16 has them. */
-static const uint8_t *eight_at(const struct product *p, uint32_t row, uint32_t k)
+/* The byte in which the element of physical row `row` and column k begins, which has `bits` bits; place % 8: where in
+ * the byte. */
+static const uint8_t *element_at(const struct product *p, uint32_t row, uint32_t k, uint32_t bits, uint32_t *place)
 {
     const struct woqi_args *a = p->a;
     const uint8_t *codes = p->weights + a->codes_off;
-    uint32_t bits = p->format.code == WOQ_CODE_U4 ? 4 : p->format.code == WOQ_CODE_U8 ? 8 : 16;
-    if (WOQ_FLAG_LAYOUT(a->flags) == WOQ_ABI_ROWS)
-        return codes + (uint64_t)row * a->codes_stride + k / 8 * bits;
-    uint64_t unit = k / 32, high = row % 16 / 8, lane = row % 8 * 4 + k % 32 / 8;
-    codes += (uint64_t)(row / 16) * a->codes_stride + lane * 16;
-    if (bits == 4)
-        return codes + unit / 2 * 512 + unit % 2 * 8 + high * 4;
-    return codes + (bits == 8 ? unit * 512 + high * 8 : unit * 1024 + high * 512);
+    if (WOQ_FLAG_LAYOUT(a->flags) == WOQ_ABI_ROWS) {
+        *place = k * bits % 8;
+        return codes + (uint64_t)row * a->codes_stride + (uint64_t)k * bits / 8;
+    }
+    /* FRAG16B */
+    const uint32_t unit = k / 32, high = row % 16 / 8, lane = row % 8 * 4 + k % 32 / 8, column = k % 8;
+    codes += (uint64_t)(row / 16) * a->codes_stride + lane * 16 + column * 2;
+    *place = bits == 4 ? unit % 2 * 8 + high * 4 : bits == 8 ? high * 8 : 0;
+    return codes + (bits == 4 ? unit / 2 * 512 : bits == 8 ? unit * 512 : unit * 1024 + high * 512) + *place / 8;
 }
 
-/* The code of physical row `row`, column `k`. */
 static unsigned code_at(const struct product *p, uint32_t row, uint32_t k)
 {
-    const uint8_t *eight = eight_at(p, row, k);
-    uint32_t c = k % 8;
-    bool rows = WOQ_FLAG_LAYOUT(p->a->flags) == WOQ_ABI_ROWS;
-    if (p->format.code == WOQ_CODE_U8)
-        return eight[rows ? c : c / 4 * 4 + c % 4 / 2 + c % 2 * 2];
-    uint32_t nibble = rows ? c : c / 2 + c % 2 * 4;
-    return eight[nibble / 2] >> (nibble % 2 * 4) & 15;
+    const uint32_t bits = p->format.code == WOQ_CODE_U4 ? 4 : 8;
+    uint32_t place;
+    const uint8_t *at = element_at(p, row, k, bits, &place);
+    return *at >> place % 8 & ((1u << bits) - 1u);
 }
 
 /* In the tables of scales and zeros. */
@@ -68,7 +66,8 @@ static float weight_at(const struct product *p, uint32_t row, uint32_t k)
     const struct woqi_args *a = p->a;
     if (p->format.code == WOQ_CODE_F16 || p->format.code == WOQ_CODE_BF16) {
         enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
-        return woqi_element_load(type, eight_at(p, row, k), k % 8);
+        uint32_t place;
+        return woqi_element_load(type, element_at(p, row, k, 16, &place), 0);
     }
     uint64_t index = scale_index(p, row, k);
     float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,

@@ -261,7 +261,7 @@ static enum woq_status memory(struct woq_device *device, uint64_t *total, uint64
 static enum woqi_layout choose_layout(struct woq_device *device, const struct woq_format *format)
 {
     (void)device, (void)format;
-    return WOQI_LAYOUT_FRAG16;
+    return WOQI_LAYOUT_FRAG16B;
 }
 
 const struct woqi_backend woqi_backend_vulkan = {
