@@ -136,8 +136,8 @@ static __device__ __forceinline__ bool ends_in_units(const woq_args &a)
 }
 
 /* STEP: blocks of 64 columns in a step; RAWS: spans whose scales are loaded ahead; LANE_GROUPS: groups may end within
- * units. */
-template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
+ * units; HALF: scales have X's type, and there are no offsets. */
+template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS, bool HALF> struct lane_weights {
     static const int BLOCK = CODE_BITS * 128; /* bytes of a strip in 64 columns */
     uint4 codes[STEP][STRIPS][VECTORS];
     raw_pair raw[RAWS][STRIPS];
@@ -207,8 +207,8 @@ template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
     __device__ __forceinline__ void load_scales(const woq_args &a, int slot)
     {
         const woq_u32 kind = WOQ_FLAG_ZERO(a.flags), in_table = min(group, last_group) * a.scale_stride;
-        const bool wide = WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
-        const bool point = kind == WOQ_ABI_ZERO_POINT, offset = kind == WOQ_ABI_ZERO_OFFSET;
+        const bool wide = !HALF && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
+        const bool point = kind == WOQ_ABI_ZERO_POINT, offset = !HALF && kind == WOQ_ABI_ZERO_OFFSET;
 #pragma unroll
         for (int s = 0; s < STRIPS; s++) {
             const woq_u32 index = in_table + pair[s], bytes = index << (wide ? 2 : 1);
@@ -216,8 +216,10 @@ template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS> struct lane_weights {
             const woq_u8 *zero = window + (a.zeros_off + (point ? index & ~3u : bytes));
             raw_pair &to = raw[slot][s];
             to.scale.x = __ldg((const woq_u32 *)scale);
-            load_if(wide, to.scale.y, scale + 4);
             load_if(point || offset, to.zero.x, zero);
+            if (HALF)
+                continue;
+            load_if(wide, to.scale.y, scale + 4);
             load_if(offset && wide, to.zero.y, zero + 4);
         }
         place += SPAN;
@@ -433,16 +435,22 @@ static __device__ __forceinline__ void multiply_tile(const woq_u32 rows[2][4], c
     multiply_add(to, rows, 1, b.z, b.w, to);
 }
 
+/* Of scales; HALF: as in lane_weights. */
+template <bool HALF> static __device__ __forceinline__ woq_u32 scale_type(const woq_args &a)
+{
+    return HALF ? BF16 ? WOQ_ABI_BF16 : WOQ_ABI_F16 : WOQ_FLAG_SCALE(a.flags);
+}
+
 /* EXACT: the sums of a span are complete. */
-template <int COLUMNS, woq_math MATH>
+template <int COLUMNS, woq_math MATH, bool HALF>
 static __device__ __forceinline__ void close_span(const woq_args &a, const raw_pair raw[STRIPS],
                                                   sums<COLUMNS, MATH> &out)
 {
     const bool scaled = sums<COLUMNS, MATH>::SCALED;
 #pragma unroll
     for (int s = 0; s < (scaled ? STRIPS : 0); s++) {
-        const float low = woq_pair_element(WOQ_FLAG_SCALE(a.flags), raw[s].scale, 0);
-        const float high = woq_pair_element(WOQ_FLAG_SCALE(a.flags), raw[s].scale, 1);
+        const float low = woq_pair_element(scale_type<HALF>(a), raw[s].scale, 0);
+        const float high = woq_pair_element(scale_type<HALF>(a), raw[s].scale, 1);
 #pragma unroll
         for (int i = 0; i < COLUMNS * 4; i++)
             out.total[s][i / 4][i % 4] =
@@ -453,7 +461,7 @@ static __device__ __forceinline__ void close_span(const woq_args &a, const raw_p
 
 /* The steps of this warp's part of K. FAST: without STAGED, all pieces of X that they need are there to be loaded at
  * once, and ahead. */
-template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, woq_scaling SCALING, int SPAN>
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, woq_scaling SCALING, int SPAN>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
                                                 const spot &p, sums<COLUMNS, MATH> &out)
 {
@@ -471,7 +479,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         part_barriers<STAGED>(share);
         return;
     }
-    lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED> w(weights, a, p, begin);
+    lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED, HALF> w(weights, a, p, begin);
     w.settle();
     woq_await_steps();
     woq_admit_next();
@@ -543,7 +551,7 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
             if (LATE && closes)
                 w.load_scales(a, slot);
             if (QUANTIZED && MATH == EXACT && closes) {
-                close_span(a, w.raw[slot], out);
+                close_span<COLUMNS, MATH, HALF>(a, w.raw[slot], out);
                 w.load_scales(a, slot);
             }
         }
@@ -601,27 +609,32 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     const bool pairs = (whole || a.group % 128u == 0) && a.k % 128u == 0;
     /* with registers for steps of 128 columns */
     const bool LONG = CODE_BITS == 4 && MATH == EXACT && !STAGED && !(BF16 && COLUMNS > 1);
+    const bool FEW = QUANTIZED && MATH == EXACT && !STAGED; /* rows of X: what the lane does counts */
     const bool SCALES = QUANTIZED && MATH == ROUNDED, SPLITS = SCALES && BF16 && CODE_BITS == 4;
     const woq_scaling PAIRS = SCALES ? WOQ_SCALES_PAIRS : WOQ_SCALES_FLOATS;
     const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_FLOATS;
-#define MULTIPLY(fast, scaling, span)                                                              \
-    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, scaling, span>(weights, x, a, begin, out)
+#define MULTIPLY(fast, half, scaling, span)                                                        \
+    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, half, scaling, span>(weights, x, a, begin, out)
     if (!STAGED && (!woq_x_aligned(a) || a.k % 64u != 0))
-        MULTIPLY(false, WOQ_SCALES_FLOATS, 32);
+        MULTIPLY(false, false, WOQ_SCALES_FLOATS, 32);
     else if (SCALES && half && blocks)
-        MULTIPLY(true, PAIRS, 64);
+        MULTIPLY(true, SCALES, PAIRS, 64);
     else if (SCALES && half)
-        MULTIPLY(true, PAIRS, 32);
+        MULTIPLY(true, SCALES, PAIRS, 32);
     else if (SPLITS && split && blocks)
-        MULTIPLY(true, SPLIT, 64);
+        MULTIPLY(true, false, SPLIT, 64);
     else if (SPLITS && split)
-        MULTIPLY(true, SPLIT, 32);
-    else if (LONG && pairs)
-        MULTIPLY(true, WOQ_SCALES_FLOATS, LONG ? 128 : 64);
+        MULTIPLY(true, false, SPLIT, 32);
+    else if (LONG && half && pairs)
+        MULTIPLY(true, LONG, WOQ_SCALES_FLOATS, LONG ? 128 : 64);
+    else if (FEW && half && blocks)
+        MULTIPLY(true, FEW, WOQ_SCALES_FLOATS, 64);
+    else if (FEW && half)
+        MULTIPLY(true, FEW, WOQ_SCALES_FLOATS, 32);
     else if (!QUANTIZED || blocks)
-        MULTIPLY(true, WOQ_SCALES_FLOATS, 64);
+        MULTIPLY(true, false, WOQ_SCALES_FLOATS, 64);
     else
-        MULTIPLY(true, WOQ_SCALES_FLOATS, 32);
+        MULTIPLY(true, false, WOQ_SCALES_FLOATS, 32);
 #undef MULTIPLY
 
     const spot p = find_spot(WARPS_M, a.opaque_zero);
