@@ -17,7 +17,9 @@ Stages, each in a folder of its own under build/:
   memory  (only with --full: 0.6 GB on the disk) woq quantize of a checkpoint of 2 GB, whose peak must be below 1 GiB
   interop (only with --interop: 6 GB of Python packages) quantized SmolLM2 in transformers + compressed-tensors, and
           perplexity and logits of two models against transformers
---quick ends after `test`. The last line counts the tests of all stages; the exit status is 0 if none failed.
+--quick ends after `test`. --full is also for CUDA kernels of all architectures, not 8.0 and 9.0 alone, and for tests
+that take long: PoCL as a GPU, and failing allocations without sanitizers. The last line counts the tests of all stages;
+the exit status is 0 if none failed.
 END
 }
 
@@ -90,7 +92,9 @@ drivers=${WOQ_DRIVERS_DIR:-$top/build/drivers}
 export WOQ_REQUIRE_BACKENDS=${WOQ_REQUIRE_BACKENDS-reference,opencl,vulkan}
 export WOQ_REQUIRE_PYTHON=${WOQ_REQUIRE_PYTHON-1}
 
-stage test "" -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON
+archs="80;90a" long=OFF
+if [ $full -eq 1 ]; then archs="75;80;90a;90-virtual" long=ON; fi
+stage test "" -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA_ARCHS="$archs" -DWOQ_LONG_TESTS=$long
 if [ $quick -eq 0 ]; then
     stage asan sanitize -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA=OFF -DWOQ_SANITIZE=address,undefined
     # The drivers' own threads are not built for it, so nothing but our code.
