@@ -207,9 +207,10 @@ WOQ_INLINE void stream(woq_in weights, woq_in x, const struct woq_args *a, const
 #endif
 #endif
 #if X_AHEAD
-        const struct woq_unit units[2] = {woq_unit_of(&now, 0), woq_unit_of(&now, 1)};
-        add_unit(a, &units[0], &rows[0], p->g, x, lanes, X_AHEAD == 2u ? ahead * 2u : block * 2u + 1u, held[0], total);
-        add_unit(a, &units[1], &rows[1], p->g, x, lanes, ahead * 2u + X_AHEAD - 1u, held[X_AHEAD - 1u], total);
+        struct woq_unit unit = woq_unit_of(&now, 0);
+        add_unit(a, &unit, &rows[0], p->g, x, lanes, X_AHEAD == 2u ? ahead * 2u : block * 2u + 1u, held[0], total);
+        unit = woq_unit_of(&now, 1);
+        add_unit(a, &unit, &rows[1], p->g, x, lanes, ahead * 2u + X_AHEAD - 1u, held[X_AHEAD - 1u], total);
 #else
 #pragma unroll 1 /* both units at once take registers */
         for (uint unit = 0; unit < 2u; unit++) {
