@@ -18,8 +18,8 @@ Stages, each in a folder of its own under build/:
   interop (only with --interop: 6 GB of Python packages) quantized SmolLM2 in transformers + compressed-tensors, and
           perplexity and logits of two models against transformers
 --quick ends after `test`. --full is also for CUDA kernels of all architectures, not 8.0 and 9.0 alone, and for tests
-that take long: PoCL as a GPU, and failing allocations without sanitizers. The last line counts the tests of all stages;
-the exit status is 0 if none failed.
+that take long: PoCL as a GPU, an older lavapipe, and failing allocations without sanitizers. The last line counts the
+tests of all stages; the exit status is 0 if none failed.
 END
 }
 
