@@ -28,29 +28,25 @@ static enum woq_type type_of(uint32_t field)
     return (enum woq_type)field;
 }
 
-/* The byte in which the element of physical row `row` and column k begins, which has `bits` bits; place % 8: where in
- * the byte. */
-static const uint8_t *element_at(const struct product *p, uint32_t row, uint32_t k, uint32_t bits, uint32_t *place)
+/* Where the element of physical row `row` and column k begins, of `bits` bits: in bits from codes_off on. */
+static uint64_t element_bit(const struct woqi_args *a, uint32_t row, uint32_t k, uint32_t bits)
 {
-    const struct woqi_args *a = p->a;
-    const uint8_t *codes = p->weights + a->codes_off;
-    if (WOQ_FLAG_LAYOUT(a->flags) == WOQ_ABI_ROWS) {
-        *place = k * bits % 8;
-        return codes + (uint64_t)row * a->codes_stride + (uint64_t)k * bits / 8;
-    }
-    /* FRAG16B */
-    const uint32_t unit = k / 32, high = row % 16 / 8, lane = row % 8 * 4 + k % 32 / 8, column = k % 8;
-    codes += (uint64_t)(row / 16) * a->codes_stride + lane * 16 + column * 2;
-    *place = bits == 4 ? unit % 2 * 8 + high * 4 : bits == 8 ? high * 8 : 0;
-    return codes + (bits == 4 ? unit / 2 * 512 : bits == 8 ? unit * 512 : unit * 1024 + high * 512) + *place / 8;
+    if (WOQ_FLAG_LAYOUT(a->flags) == WOQ_ABI_ROWS)
+        return 8 * (uint64_t)row * a->codes_stride + (uint64_t)k * bits;
+    /* FRAG16B: units of 32 columns; 16 bits for each column of a lane */
+    const uint64_t unit = k / 32, high = row % 16 / 8, lane = row % 8 * 4 + k % 32 / 8;
+    const uint64_t at = 8 * (uint64_t)(row / 16) * a->codes_stride + lane * 128 + k % 8 * 16;
+    if (bits == 4)
+        return at + unit / 2 * 4096 + unit % 2 * 8 + high * 4;
+    return at + (bits == 8 ? unit * 4096 + high * 8 : unit * 8192 + high * 4096);
 }
 
+/* The code of physical row `row`, column `k`. */
 static unsigned code_at(const struct product *p, uint32_t row, uint32_t k)
 {
     const uint32_t bits = p->format.code == WOQ_CODE_U4 ? 4 : 8;
-    uint32_t place;
-    const uint8_t *at = element_at(p, row, k, bits, &place);
-    return *at >> place % 8 & ((1u << bits) - 1u);
+    const uint64_t bit = element_bit(p->a, row, k, bits);
+    return p->weights[p->a->codes_off + bit / 8] >> bit % 8 & ((1u << bits) - 1u);
 }
 
 /* In the tables of scales and zeros. */
@@ -66,8 +62,7 @@ static float weight_at(const struct product *p, uint32_t row, uint32_t k)
     const struct woqi_args *a = p->a;
     if (p->format.code == WOQ_CODE_F16 || p->format.code == WOQ_CODE_BF16) {
         enum woq_type type = p->format.code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
-        uint32_t place;
-        return woqi_element_load(type, element_at(p, row, k, 16, &place), 0);
+        return woqi_element_load(type, p->weights + a->codes_off, element_bit(a, row, k, 16) / 16);
     }
     uint64_t index = scale_index(p, row, k);
     float w = woqi_dequantize(&p->format, code_at(p, row, k), p->weights + a->scales_off,
