@@ -18,8 +18,10 @@ Stages, each in a folder of its own under build/:
   interop (only with --interop: 6 GB of Python packages) quantized SmolLM2 in transformers + compressed-tensors, and
           perplexity and logits of two models against transformers
 --quick ends after `test`. --full is also for CUDA kernels of all architectures, not 8.0 and 9.0 alone, and for tests
-that take long: PoCL as a GPU, an older lavapipe, and failing allocations without sanitizers. The last line counts the
-tests of all stages; the exit status is 0 if none failed.
+that take long: more limits on lavapipe and on Intel's runtime as a GPU, PoCL as a GPU and as a CPU without AVX2, an
+older lavapipe, more of AMD's and Intel's GPUs as targets of their compilers, and, with sanitizers, the suite on the
+reference whole, more of calibration, and every allocation and native call that can fail, not one of four. The last
+line counts the tests of all stages; the exit status is 0 if none failed.
 END
 }
 
@@ -96,10 +98,11 @@ archs="80;90a" long=OFF
 if [ $full -eq 1 ]; then archs="75;80;90a;90-virtual" long=ON; fi
 stage test "" -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA_ARCHS="$archs" -DWOQ_LONG_TESTS=$long
 if [ $quick -eq 0 ]; then
-    stage asan sanitize -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA=OFF -DWOQ_SANITIZE=address,undefined
+    stage asan sanitize -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA=OFF -DWOQ_SANITIZE=address,undefined \
+        -DWOQ_LONG_TESTS=$long
     # The drivers' own threads are not built for it, so nothing but our code.
     WOQ_REQUIRE_BACKENDS=reference
-    stage tsan tsan -DWOQ_OPENCL=OFF -DWOQ_VULKAN=OFF -DWOQ_CUDA=OFF -DWOQ_SANITIZE=thread
+    stage tsan tsan -DWOQ_OPENCL=OFF -DWOQ_VULKAN=OFF -DWOQ_CUDA=OFF -DWOQ_SANITIZE=thread -DWOQ_LONG_TESTS=$long
 fi
 
 if [ $full -eq 1 ]; then

@@ -65,9 +65,10 @@ enum woq_status fault_life_run(struct fault_life *life);
 void fault_life_expect(struct fault_life *life, const char *only, int code, int64_t n,
                        enum woq_status want, const char *mention);
 
-/* For n = 0, 1, 2, … until none is left the n-th call fails, with `code` (0 = its usual one). `judge` says
- * whether life->first was right; with `retry` the life must succeed too. Faults while objects are
- * destroyed must not show. Returns the number of calls. */
+/* For every TEST_STRIDE-th n (from the build) until none is left the n-th call fails, with `code`
+ * (0 = its usual one). `judge` says whether life->first was right; with `retry` the life must succeed
+ * too. Faults while objects are destroyed must not show. Returns the number of calls, or up to
+ * TEST_STRIDE − 1 more. */
 unsigned fault_life_sweep(struct fault_life *life, int code,
                           bool (*judge)(const struct fault_life *life));
 
