@@ -74,11 +74,21 @@ void fragment_plain(LaneCodes codes, const uint unit, const uint high, out f16ve
         pairs[i] = unpackFloat2x16(v[i]);
 }
 #else
+#if CODE_BITS == 4
+/* What is left of codes when unit 0 has been decoded, in two words. */
+uvec2 fragment_rest(LaneCodes codes)
+{
+    const uvec4 v = codes.v[0];
+    return uvec2(((v.x >> 8) & 0x00ff00ffu) | (v.y & 0xff00ff00u), ((v.z >> 8) & 0x00ff00ffu) | (v.w & 0xff00ff00u));
+}
+#endif
+
+/* unit 2: unit 1, of 4 bits, as fragment_rest made it. */
 void fragment_row(LaneCodes codes, const uint unit, const uint high, RowGroup r, out f16vec2 pairs[4])
 {
 #if CODE_BITS == 4
     UNROLL for (uint i = 0u; i < 4u; i++) {
-        uint w = codes.v[0][i] >> 8u * unit;
+        uint w = unit == 2u ? codes.v[0][i / 2u] >> 8u * (i % 2u) : codes.v[0][i] >> 8u * unit;
         if (high == 0u)
             pairs[i] = unpackFloat2x16((w & 0x000f000fu) | magic) - r.bias;
         else

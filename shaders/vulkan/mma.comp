@@ -100,6 +100,7 @@ const uint SCALE_LOADS = SHARE ? (SCALES + 3u) / 4u : SCALES;
 const bool COUNTED = GROUPS == 0u; /* which group comes next has to be counted */
 const bool GROUP_A_SPAN = GROUPS == 1u, ONE_GROUP = GROUPS == 2u;
 const bool EARLY = !SHARE && SPANS == 1u; /* scales and zeros are made ready before the step's barrier */
+const bool PACKED = !STAGED && CODE_BITS == 4; /* fewer registers for a block's second unit: more work-groups at once */
 const bool FIRST = STAGED && CODE_BITS == 4; /* operands of a step's first unit are made before its barrier */
 #if POOLED
 const uint COUNTERS = 1u;
@@ -407,9 +408,14 @@ void multiply(const bool fast)
                     low = first[n].low;
                     high = first[n].high;
                 } else {
-                    fragment_row(mine, unit % 2u, 0u, low_row, low);
-                    fragment_row(mine, unit % 2u, 1u, high_row, high);
+                    const uint from = PACKED && unit % 2u == 1u ? 2u : unit % 2u;
+                    fragment_row(mine, from, 0u, low_row, low);
+                    fragment_row(mine, from, 1u, high_row, high);
                 }
+#if CODE_BITS == 4
+                if (PACKED && unit % 2u == 0u)
+                    now[unit / 2u * STRIPS + n].v[0].xy = fragment_rest(mine);
+#endif
 #endif
                 UNROLL for (uint j = 0u; j < 2u; j++) {
                     MATRIX_A a;
