@@ -161,6 +161,14 @@ static __device__ __forceinline__ uint4 woq_stream(const woq_u8 *window, woq_u32
     return v;
 }
 
+/* Likewise to a vector that stays as it is unless `wanted`. */
+static __device__ __forceinline__ void woq_stream_if(bool wanted, uint4 &to, const woq_u8 *window, woq_u32 offset)
+{
+    asm("{.reg .pred p; setp.ne.u32 p, %5, 0; @p ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
+        : "+r"(to.x), "+r"(to.y), "+r"(to.z), "+r"(to.w)
+        : "l"(window + offset), "r"((woq_u32)wanted));
+}
+
 /* Element `index` of an array of `type` that begins `offset` bytes into a window. */
 static __device__ __forceinline__ float woq_load(const woq_u8 *window, woq_u32 type, woq_u32 offset,
                                                  woq_u32 index)

@@ -21,6 +21,13 @@ static __device__ __forceinline__ void woq_copy_vector(woq_u32 to, const woq_u8 
                      : "memory");
 }
 
+/* Likewise, through the cache of the multiprocessor, for what its warps share. */
+static __device__ __forceinline__ void woq_copy_cached(woq_u32 to, const woq_u8 *from, bool present)
+{
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(present ? 16 : 0)
+                 : "memory");
+}
+
 /* A word, or two; present false: zeros. */
 static __device__ __forceinline__ void woq_copy_words(woq_u32 to, const woq_u8 *from, bool two, bool present)
 {

@@ -13,11 +13,18 @@
  * j·WARPS_M·COLUMNS·8 … of X; the parts of K are whole blocks of 64 columns, added up in order at the end; blocks
  * (i, j, p) take part p of K each, and give it rows of Y of its own.
  *
- * A step is 64 columns, or 128. What a warp needs of W in the next step is loaded to where this one's was as soon as
- * that has been decoded, without branches. So is X, straight to registers, where pieces are aligned and K ends with a
- * step (FAST); warps beside each other find it in the cache of the multiprocessor. STAGED: rows of X go
- * through shared memory, for all warps of a part of K, STAGES − 1 steps ahead; a row's 16-byte pieces change halves
- * with its parity (no bank conflicts). Sums reach the epilogue through shared memory.
+ * A step is 64, 128 or 256 columns. What a warp needs of W in the next step is loaded to where this one's was as soon
+ * as that has been decoded, without branches. So is X, straight to registers, where pieces are aligned and K ends with
+ * a step (FAST); warps beside each other find it in the cache of the multiprocessor.
+ *
+ * HALVED: few rows of X, where loads of W on their way are what counts. A step is two halves; one's codes are on their
+ * way while the other's are used. ptxas has six scoreboards for a warp and gives one to all loads that a loop's next
+ * round waits for, so that waiting for a load of X was waiting for the codes loaded last: X goes through shared memory,
+ * where each lane copies what it needs itself. (H200, W4 g128, M = 1, µs, by steps of 128 columns before: 28672 × 8192,
+ * 33.8, 31.7; 28672 × 4096, 18.6, 17.5; loads of codes spread over the step, 41.9 and 22.5.)
+ *
+ * STAGED: rows of X go through shared memory, for all warps of a part of K, STAGES − 1 steps ahead; a row's 16-byte
+ * pieces change halves with its parity (no bank conflicts). Sums reach the epilogue through shared memory.
  *
  * EXACT: integers multiply; sums of SPAN columns, which share a scale, are scaled in FP32. ROUNDED: weights are scaled
  * to the type of X.
@@ -81,14 +88,18 @@ static __device__ __forceinline__ void multiply_add(float to[4], const woq_u32 r
 template <int COLUMNS, int STEP> struct lane_x {
     static const int UNITS = 2 * STEP;            /* of 32 columns in a step */
     static const int AHEAD = COLUMNS > 1 ? 1 : 2; /* of them */
-    const woq_u8 *window, *from;                  /* from: this lane's first piece of the step to be loaded from */
+    const woq_u8 *window, *from;                  /* from: this lane's first piece */
     woq_u32 others[COLUMNS];                      /* where those of the other rows are from there, in bytes */
+    woq_u32 step_at, last_step;                   /* bytes from there to the step loaded from, and to the last one */
     uint4 pieces[AHEAD][COLUMNS];                 /* of unit u at u % AHEAD */
 
-    __device__ __forceinline__ lane_x(const woq_u8 *x, const woq_args &a, const spot &p, woq_u32 step)
+    __device__ __forceinline__ lane_x(const woq_u8 *x, const woq_args &a, const spot &p, woq_u32 begin,
+                                      woq_u32 end)
     {
         window = x;
-        from = x + (row(a, p, 0) + p.t * 16u) + step * (UNITS * 64u);
+        from = kept(x + (row(a, p, 0) + p.t * 16u));
+        step_at = begin * (UNITS * 64u);
+        last_step = (end - 1u) * (UNITS * 64u);
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++)
             others[c] = row(a, p, c) - row(a, p, 0);
@@ -99,16 +110,16 @@ template <int COLUMNS, int STEP> struct lane_x {
         return woq_x_row(a, (p.group_y + p.warp_m) * (COLUMNS * 8u) + p.g + c * 8u);
     }
 
-    __device__ __forceinline__ void advance(bool more)
+    __device__ __forceinline__ void advance()
     {
-        from += more ? UNITS * 64 : 0;
+        step_at = min(step_at + UNITS * 64u, last_step);
     }
 
     __device__ __forceinline__ void load(int unit, int slot)
     {
 #pragma unroll
         for (int c = 0; c < COLUMNS; c++)
-            pieces[slot][c] = load_piece(from + (c ? others[c] : 0u) + unit * 64);
+            pieces[slot][c] = load_piece(from + step_at + (c ? others[c] : 0u) + unit * 64);
     }
 
     /* Whatever the alignment and order of X; beyond K zeros. */
@@ -134,6 +145,35 @@ template <int COLUMNS, int STEP> struct lane_x {
                      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                      : "l"(from));
         return v;
+    }
+};
+
+/* ---- 8 rows of X through shared memory, by halves: each lane what it needs itself, without barriers ---- */
+
+template <int HALF_UNITS> struct half_x {
+    const woq_u8 *from; /* this lane's first piece */
+    woq_u32 at, slot;   /* at: bytes from there to the half copied next; slot: of its unit 0, 512 before the next's */
+
+    __device__ __forceinline__ half_x(const woq_u8 *x, const woq_args &a, const spot &p, woq_u32 begin)
+    {
+        from = kept(x + (woq_x_row(a, (p.group_y + p.warp_m) * 8u + p.g) + p.t * 16u));
+        at = begin * (HALF_UNITS * 64u);
+        slot = (threadIdx.z * blockDim.y + threadIdx.y) * (WOQ_MMA_HALF_X / 16u) + p.lane;
+    }
+
+    /* The next half, if it is wanted, in place of the one that has been read. */
+    __device__ __forceinline__ void copy(bool wanted)
+    {
+#pragma unroll
+        for (int i = 0; i < HALF_UNITS; i++)
+            woq_copy_cached(pool_at() + slot * 16u + i * 512u, from + at + i * 64, wanted);
+        woq_copies_end();
+        at += HALF_UNITS * 64u;
+    }
+
+    __device__ __forceinline__ uint4 read(int unit) const
+    {
+        return pool[slot + unit % HALF_UNITS * 32u];
     }
 };
 
@@ -302,31 +342,40 @@ static __device__ __forceinline__ void close_span(const woq_args &a, const raw_p
     }
 }
 
-/* The steps of this warp's part of K. FAST: without STAGED, all pieces of X that they need are there to be loaded at
- * once, and ahead. */
-template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, woq_scaling SCALING, int SPAN>
+/* The steps of this warp's part of K, of STEP blocks of 64 columns. FAST: without STAGED, all pieces of X that they
+ * need are there to be loaded at once, and ahead. */
+template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED, bool FAST, bool HALF, woq_scaling SCALING, int SPAN,
+          int STEP>
 static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq_u8 *x, const woq_args &a,
                                                 const spot &p, sums<COLUMNS, MATH> &out)
 {
-    const int STAGES = WOQ_MMA_STAGES, STEP = SPAN > 64 ? SPAN / 64 : 1, UNITS = 2 * STEP;
-    const int RAWS = COLUMNS == 1 && SPAN == 32 ? 2 : 1, AHEAD = lane_x<COLUMNS, STEP>::AHEAD;
+    const int STAGES = WOQ_MMA_STAGES, UNITS = 2 * STEP;
+    const int AHEAD = lane_x<COLUMNS, STEP>::AHEAD;
+    const int RAWS = SPAN == 32 && (COLUMNS == 1 || (COLUMNS == 2 && HALF)) ? 2 : 1;
     const bool LATE = CODE_BITS == 8 && MATH == ROUNDED && SCALING == WOQ_SCALES_FLOATS &&
                       !STAGED; /* no registers for scales ahead */
     const woq_u32 rows_x = WARPS_M * COLUMNS * 8u, x_bytes = WOQ_MMA_X_SLOT(rows_x);
     const woq_u32 ring = threadIdx.z * (STAGES * x_bytes);
-    const woq_u32 steps = (a.k + (STEP * 64u - 1u)) / (STEP * 64u), parts = blockDim.z * gridDim.z;
-    const woq_u32 share = (steps + parts - 1u) / parts;
+    typedef lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED, HALF> lane_weights;
+    const int HALVES = lane_weights::HALVES, HALF_UNITS = lane_weights::HALF_UNITS;
+    const bool HALVED = HALVES == 2;
+    static_assert(!HALVED || (COLUMNS == 1 && HALF_UNITS * 512 <= WOQ_MMA_HALF_X), "slots of X");
+    /* A part of K is whole halves of steps, and whole spans. */
+    const woq_u32 whole = SPAN > HALF_UNITS * 32 ? SPAN / (HALF_UNITS * 32) : 1;
+    const woq_u32 steps = (a.k + (HALF_UNITS * 32u - 1u)) / (HALF_UNITS * 32u), parts = blockDim.z * gridDim.z;
+    const woq_u32 share = (steps + parts * whole - 1u) / (parts * whole) * whole;
     const woq_u32 begin = min((blockIdx.z * blockDim.z + threadIdx.z) * share, steps), end = min(begin + share, steps);
     if (begin >= end) {
         woq_await_steps();
         part_barriers<STAGED>(share);
         return;
     }
-    lane_weights<STEP, SPAN, RAWS, SPAN == 32 && MATH == ROUNDED, HALF> w(weights, a, p, begin);
+    lane_weights w(weights, a, p, begin, end);
     w.settle();
     woq_await_steps();
     woq_admit_next();
-    lane_x<COLUMNS, STEP> direct(x, a, p, begin);
+    lane_x<COLUMNS, STEP> direct(x, a, p, begin, end);
+    half_x<HALF_UNITS> halved(x, a, p, begin);
     const staged_x stage(x, a, p, rows_x);
     const woq_magic<BITS, BF16> magic(a);
     groups<MATH, SCALING> now(a);
@@ -338,15 +387,15 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
                 stage.copy(weights, a, begin + i, pool_at() + ring + i * x_bytes);
             woq_copies_end();
         }
+    } else if (HALVED) {
+        halved.copy(true);
     } else if (FAST) {
 #pragma unroll
         for (int i = 0; i < AHEAD; i++)
             direct.load(i, i);
     }
 #pragma unroll 1
-    for (woq_u32 step = begin; step < end; step++) {
-        const bool more = step + 1u < end;
-        w.advance(more);
+    for (woq_u32 step = begin; step < end; step += HALVES) {
         if (STAGED) {
             woq_copies_wait<STAGES - 2>();
             part_barrier();
@@ -357,26 +406,36 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
         }
 #pragma unroll
         for (int unit = 0; unit < UNITS; unit++) {
+            if (HALVED && unit == HALF_UNITS && step + 1u == end)
+                break;
             const int slot = unit * 32 / SPAN % RAWS;
             const bool opens = unit * 32 % SPAN == 0, closes = (unit + 1) * 32 % SPAN == 0;
             if (QUANTIZED && opens) {
                 now.begin(a, p.g, w.raw[slot]);
-                if (MATH == ROUNDED && !LATE)
+                if (MATH == EXACT) {
+                    if (w.point(a)) /* offsets go with ROUNDED alone */
+                        w.load_zeros(a, slot);
+                } else if (!LATE) {
+                    w.load_zeros(a, slot);
                     w.load_scales(a, slot);
+                }
             }
-            const int ahead = FAST ? unit % AHEAD : 0;
-            if (!STAGED && !FAST)
+            const int ahead = FAST && !HALVED ? unit % AHEAD : 0;
+            if (HALVED && unit % HALF_UNITS == 0)
+                woq_copies_wait<0>();
+            if (HALVED)
+                direct.pieces[ahead][0] = halved.read(unit);
+            else if (!STAGED && !FAST)
                 direct.gather(weights, a, p, step * UNITS + unit);
             woq_u32 rows[STRIPS][2][4];
 #pragma unroll
-            for (int s = 0; s < STRIPS; s++) {
+            for (int s = 0; s < STRIPS; s++)
                 decode<MATH, SCALING>(w.codes[unit / 2][s], s, unit % 2, now, magic, rows[s]);
-                if (unit % 2)
-                    w.load_codes(unit / 2, s);
+            w.load_more(unit, end - step, step == begin);
 #pragma unroll
-                for (int c = 0; c < (STAGED ? 0 : COLUMNS); c++)
-                    multiply_tile(rows[s], direct.pieces[ahead][c], s, c, opens, out);
-            }
+            for (int i = 0; i < (STAGED ? 0 : STRIPS * COLUMNS); i++)
+                multiply_tile(rows[i / COLUMNS], direct.pieces[ahead][i % COLUMNS], i / COLUMNS, i % COLUMNS, opens,
+                              out);
             const woq_u32 at = ring + use * x_bytes + (p.warp_m * COLUMNS * 8u + p.g) * 128u +
                                (((unit * 4u + p.t) ^ (p.g & 1u) << 2) << 4);
 #pragma unroll
@@ -386,13 +445,17 @@ static __device__ __forceinline__ void multiply(const woq_u8 *weights, const woq
                 for (int s = 0; s < STRIPS; s++)
                     multiply_tile(rows[s], b, s, c, opens, out);
             }
-            if (!STAGED && FAST) {
+            if (HALVED && (unit + 1) % HALF_UNITS == 0)
+                halved.copy(step + 1u + unit / HALF_UNITS < end);
+            if (!STAGED && FAST && !HALVED) {
                 if (unit + AHEAD == UNITS)
-                    direct.advance(more);
+                    direct.advance();
                 direct.load((unit + AHEAD) % UNITS, ahead);
             }
-            if (LATE && closes)
+            if (LATE && closes) {
+                w.load_zeros(a, slot);
                 w.load_scales(a, slot);
+            }
             if (QUANTIZED && MATH == EXACT && closes) {
                 close_span<COLUMNS, MATH, HALF>(a, w.raw[slot], out);
                 w.load_scales(a, slot);
@@ -450,14 +513,17 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     sums<COLUMNS, MATH> out;
     const bool whole = a.group >= a.k, blocks = whole || a.group % 64u == 0;
     const bool pairs = (whole || a.group % 128u == 0) && a.k % 128u == 0;
-    /* with registers for steps of 128 columns */
-    const bool LONG = CODE_BITS == 4 && MATH == EXACT && !STAGED && !(BF16 && COLUMNS > 1);
     const bool FEW = QUANTIZED && MATH == EXACT && !STAGED; /* rows of X: what the lane does counts */
+    /* Blocks of a step, as many as there are registers for; LONG: HALVED, for parts of two such steps or more. */
+    const int LONG = FEW && COLUMNS == 1 && !(BF16 && CODE_BITS == 8) ? 16 / BITS : 1;
+    const int TWO = FEW && CODE_BITS == 4 && !(BF16 && COLUMNS > 1) ? 2 : 1;
+    const bool several = a.k % (LONG * 32u) == 0 && a.k >= LONG * 128u * blockDim.z * gridDim.z;
     const bool SCALES = QUANTIZED && MATH == ROUNDED, SPLITS = SCALES && BF16 && CODE_BITS == 4;
     const woq_scaling PAIRS = SCALES ? WOQ_SCALES_PAIRS : WOQ_SCALES_FLOATS;
     const woq_scaling SPLIT = SPLITS ? WOQ_SCALES_SPLIT : WOQ_SCALES_FLOATS;
-#define MULTIPLY(fast, half, scaling, span)                                                        \
-    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, half, scaling, span>(weights, x, a, begin, out)
+#define MULTIPLY_STEP(fast, half, scaling, span, step)                                             \
+    multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, half, scaling, span, step>(weights, x, a, begin, out)
+#define MULTIPLY(fast, half, scaling, span) MULTIPLY_STEP(fast, half, scaling, span, 1)
     if (!STAGED && (!woq_x_aligned(a) || a.k % 64u != 0))
         MULTIPLY(false, false, WOQ_SCALES_FLOATS, 32);
     else if (SCALES && half && blocks)
@@ -468,8 +534,14 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
         MULTIPLY(true, false, SPLIT, 64);
     else if (SPLITS && split)
         MULTIPLY(true, false, SPLIT, 32);
-    else if (LONG && half && pairs)
-        MULTIPLY(true, LONG, WOQ_SCALES_FLOATS, LONG ? 128 : 64);
+    else if (LONG > 1 && half && several && pairs)
+        MULTIPLY_STEP(true, FEW, WOQ_SCALES_FLOATS, LONG == 1 ? 64 : 128, LONG);
+    else if (LONG > 1 && half && several && blocks)
+        MULTIPLY_STEP(true, FEW, WOQ_SCALES_FLOATS, 64, LONG);
+    else if (LONG > 1 && half && several)
+        MULTIPLY_STEP(true, FEW, WOQ_SCALES_FLOATS, 32, LONG);
+    else if (TWO > 1 && half && pairs)
+        MULTIPLY_STEP(true, FEW, WOQ_SCALES_FLOATS, TWO == 1 ? 64 : 128, TWO);
     else if (FEW && half && blocks)
         MULTIPLY(true, FEW, WOQ_SCALES_FLOATS, 64);
     else if (FEW && half)
@@ -479,6 +551,7 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
     else
         MULTIPLY(true, false, WOQ_SCALES_FLOATS, 32);
 #undef MULTIPLY
+#undef MULTIPLY_STEP
 
     const spot p = find_spot(WARPS_M, a.opaque_zero);
     const int CHUNK = WOQ_MMA_CHUNK(COLUMNS);

@@ -26,41 +26,62 @@ static __device__ __forceinline__ bool ends_in_units(const woq_args &a)
     return a.group < a.k && a.group % 32u != 0;
 }
 
+/* A pointer that is kept as it is: of several into a window nvcc would keep their differences from it, and add both for
+ * each load. */
+static __device__ __forceinline__ const woq_u8 *kept(const woq_u8 *at)
+{
+    asm("" : "+l"(at));
+    return at;
+}
+
 /* STEP: blocks of 64 columns in a step; RAWS: spans whose scales are loaded ahead; LANE_GROUPS: groups may end within
  * units; HALF: scales have X's type, and there are no offsets. */
 template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS, bool HALF> struct lane_weights {
     static const int BLOCK = CODE_BITS * 128; /* bytes of a strip in 64 columns */
+    /* Halves of a step, if each has 1 KiB of a strip (HALVED of mma.cu): what lies together is loaded together, for
+     * memory is slower if a part of it comes later. */
+    static const int HALVES = STEP > 1 && STEP * VECTORS >= 4 ? 2 : 1;
+    static const int HALF_UNITS = 2 * STEP / HALVES, HALF_BYTES = STEP * BLOCK / HALVES;
     uint4 codes[STEP][STRIPS][VECTORS];
     raw_pair raw[RAWS][STRIPS];
 
-    const woq_u8 *window, *from[STRIPS]; /* from: the step whose codes are loaded next */
-    woq_u32 pair[STRIPS];                /* elements in the tables */
-    woq_u32 group, place, last_group;    /* of the span to be loaded next, and its first column in it */
+    /* Of this lane: the first codes of a strip; its rows in the first group, zeros by their place in the window. */
+    const woq_u8 *window, *codes_at[STRIPS], *scales_at[STRIPS];
+    woq_u32 zeros_at[STRIPS];
+    woq_u32 at;             /* bytes from the first codes to those of the step loaded next */
+    woq_u32 place;          /* of the next span: its first column in its group */
+    woq_u32 group_at, last; /* elements of the tables up to that group, and to the last one */
 
-    __device__ __forceinline__ lane_weights(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 step)
+    /* Of the halves begin … end − 1. */
+    __device__ __forceinline__ lane_weights(const woq_u8 *weights, const woq_args &a, const spot &p, woq_u32 begin,
+                                            woq_u32 end)
     {
-        const woq_u32 last = (a.scale_stride >> 4) - 1u; /* strip of the tile */
+        const woq_u32 last_strip = (a.scale_stride >> 4) - 1u; /* of the tile */
         window = weights;
-#pragma unroll
-        for (int s = 0; s < STRIPS; s++) {
-            from[s] = weights + (a.codes_off + min(p.strip + s, last) * a.codes_stride + p.lane * 16u) +
-                      step * (STEP * BLOCK);
-#pragma unroll
-            for (int b = 0; b < STEP; b++)
-                load_codes(b, s);
-        }
-        if (!QUANTIZED)
-            return;
-        const woq_u32 column = step * (STEP * 64u) + (LANE_GROUPS && ends_in_units(a) ? p.t * 8u : 0u);
-        last_group = (a.k - 1u) / a.group;
-        group = column / a.group;
-        place = column % a.group;
+        at = begin * HALF_BYTES;
 #pragma unroll
         for (int s = 0; s < STRIPS; s++)
-            pair[s] = min(p.strip + s, last) * 16u + 2u * p.g;
+            codes_at[s] = kept(weights + (a.codes_off + min(p.strip + s, last_strip) * a.codes_stride + p.lane * 16u));
+        load_codes(0, true);
+        if (HALVES == 2)
+            load_codes(1, begin + 1u < end);
+        if (!QUANTIZED)
+            return;
+        const woq_u32 column = begin * (HALF_UNITS * 32u) + (LANE_GROUPS && ends_in_units(a) ? p.t * 8u : 0u);
+        last = (a.k - 1u) / a.group * a.scale_stride;
+        group_at = min(column / a.group * a.scale_stride, last);
+        place = column % a.group;
 #pragma unroll
-        for (int i = 0; i < RAWS; i++)
+        for (int s = 0; s < STRIPS; s++) {
+            const woq_u32 pair = min(p.strip + s, last_strip) * 16u + 2u * p.g;
+            scales_at[s] = kept(weights + (a.scales_off + scale_bytes(a, pair)));
+            zeros_at[s] = a.zeros_off + zero_bytes(a, point(a) ? pair & ~3u : pair);
+        }
+#pragma unroll
+        for (int i = 0; i < RAWS; i++) {
+            load_zeros(a, i);
             load_scales(a, i);
+        }
     }
 
     /* What has been loaded was so before what follows: ptxas lets loads sink below a wait, not below this barrier. */
@@ -79,47 +100,84 @@ template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS, bool HALF> struct lane
         __syncwarp();
     }
 
-    /* On to the next step; more false: there is none, and the last is loaded again. */
-    __device__ __forceinline__ void advance(bool more)
+    /* When a unit of a step has been decoded. left: halves that this part has from this step on; first: it is the
+     * first step, whose halves are both under way. Of two halves, one begins to be loaded when the other has arrived,
+     * as a wait would be for both. */
+    __device__ __forceinline__ void load_more(int unit, woq_u32 left, bool first)
     {
-#pragma unroll
-        for (int s = 0; s < STRIPS; s++)
-            from[s] += more ? STEP * BLOCK : 0;
+        if (HALVES == 2 && unit == 0)
+            load_codes(1, left > 1u && !first);
+        if (unit != (HALVES == 2 ? HALF_UNITS : HALF_UNITS - 1))
+            return;
+        at += HALVES * HALF_BYTES;
+        load_codes(0, left > HALVES);
     }
 
-    __device__ __forceinline__ void load_codes(int b, int s)
+    /* Half of the step at `at`, if it is wanted. */
+    __device__ __forceinline__ void load_codes(int half, bool wanted)
     {
-#pragma unroll
-        for (int i = 0; i < VECTORS; i++)
-            codes[b][s][i] = woq_stream(from[s], b * BLOCK + i * 512u);
-    }
-
-    /* Of the next span, and on to the one after it. */
-    __device__ __forceinline__ void load_scales(const woq_args &a, int slot)
-    {
-        const woq_u32 kind = WOQ_FLAG_ZERO(a.flags), in_table = min(group, last_group) * a.scale_stride;
-        const bool wide = !HALF && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
-        const bool point = kind == WOQ_ABI_ZERO_POINT, offset = !HALF && kind == WOQ_ABI_ZERO_OFFSET;
 #pragma unroll
         for (int s = 0; s < STRIPS; s++) {
-            const woq_u32 index = in_table + pair[s], bytes = index << (wide ? 2 : 1);
-            const woq_u8 *scale = window + (a.scales_off + bytes);
-            const woq_u8 *zero = window + (a.zeros_off + (point ? index & ~3u : bytes));
-            raw_pair &to = raw[slot][s];
-            to.scale.x = __ldg((const woq_u32 *)scale);
-            load_if(point || offset, to.zero.x, zero);
-            if (HALF)
-                continue;
-            load_if(wide, to.scale.y, scale + 4);
-            load_if(offset && wide, to.zero.y, zero + 4);
+            const woq_u8 *from = codes_at[s] + at;
+#pragma unroll
+            for (int i = 0; i < STEP / HALVES * VECTORS; i++) {
+                const int b = half * (STEP / HALVES) + i / VECTORS;
+                woq_stream_if(wanted, codes[b][s][i % VECTORS], from, b * BLOCK + i % VECTORS * 512u);
+            }
+        }
+    }
+
+    static __device__ __forceinline__ bool wide(const woq_args &a)
+    {
+        return !HALF && WOQ_FLAG_SCALE(a.flags) == WOQ_ABI_F32;
+    }
+
+    static __device__ __forceinline__ bool point(const woq_args &a)
+    {
+        return WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_POINT;
+    }
+
+    /* Bytes of elements of the tables. */
+    static __device__ __forceinline__ woq_u32 scale_bytes(const woq_args &a, woq_u32 elements)
+    {
+        return elements << (wide(a) ? 2 : 1);
+    }
+
+    static __device__ __forceinline__ woq_u32 zero_bytes(const woq_args &a, woq_u32 elements)
+    {
+        return point(a) ? elements : scale_bytes(a, elements);
+    }
+
+    /* Of the next span. */
+    __device__ __forceinline__ void load_zeros(const woq_args &a, int slot)
+    {
+        const bool offset = !HALF && WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
+#pragma unroll
+        for (int s = 0; s < STRIPS; s++) {
+            const woq_u8 *from = window + (zeros_at[s] + zero_bytes(a, group_at));
+            load_if(point(a) || offset, raw[slot][s].zero.x, from);
+            if (!HALF)
+                load_if(offset && wide(a), raw[slot][s].zero.y, from + 4);
+        }
+    }
+
+    /* Of the next span, and on to the one after it; beyond K, the last group's. */
+    __device__ __forceinline__ void load_scales(const woq_args &a, int slot)
+    {
+#pragma unroll
+        for (int s = 0; s < STRIPS; s++) {
+            const woq_u8 *from = scales_at[s] + scale_bytes(a, group_at);
+            raw[slot][s].scale.x = __ldg((const woq_u32 *)from);
+            if (!HALF)
+                load_if(wide(a), raw[slot][s].scale.y, from + 4);
         }
         place += SPAN;
         if (LANE_GROUPS && ends_in_units(a)) {
-            group += place / a.group;
+            group_at = min(group_at + place / a.group * a.scale_stride, last);
             place %= a.group;
         } else if (place >= a.group) {
+            group_at = min(group_at + a.scale_stride, last);
             place = 0;
-            group++;
         }
     }
 };

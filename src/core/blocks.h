@@ -8,7 +8,7 @@
  *   strips   of 16 rows of the weights, of a subgroup; even, as gated weights alternate strips
  *   columns  of 8 rows of X, of a subgroup
  *   math     EXACT: scales are applied to sums; ROUNDED: to weights
- *   staged   X goes through shared memory, else straight to registers
+ *   staged   X goes through shared memory, else straight to registers (CUDA, 8 rows of X: each lane's by way of it)
  *   step4, step8, step16   blocks of 64 columns of K in a step, by the bits of a weight: 1 or 2
  * Blocks …L and …R, which are not staged, are for devices whose compute units have a cache: the subgroups of a
  * work-group that share rows of X find there what one of them has loaded.

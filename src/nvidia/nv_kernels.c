@@ -168,8 +168,10 @@ static const struct shape *find_shape(struct woqi_kernel_key key)
 static uint32_t mma_shared(struct woqi_kernel_key key)
 {
     const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
-    const uint32_t x = b->staged ? b->warps_k * WOQ_MMA_STAGES * WOQ_MMA_X_SLOT(woqi_block_columns(b)) : 0;
-    const uint32_t sums = WOQ_MMA_SUMS(woqi_block_threads(b) / 32, b->columns);
+    const uint32_t warps = woqi_block_threads(b) / 32, sums = WOQ_MMA_SUMS(warps, b->columns);
+    uint32_t x = b->columns == 1 ? warps * WOQ_MMA_HALF_X : 0;
+    if (b->staged)
+        x = b->warps_k * WOQ_MMA_STAGES * WOQ_MMA_X_SLOT(woqi_block_columns(b));
     return x > sums ? x : sums;
 }
 
