@@ -48,4 +48,12 @@ static __device__ __forceinline__ spot find_spot(woq_u32 warps_m, woq_u32 hidden
     return p;
 }
 
+/* A pointer that is kept as it is: of several into a window nvcc would keep their differences from it, and add both for
+ * each load. */
+static __device__ __forceinline__ const woq_u8 *kept(const woq_u8 *at)
+{
+    asm("" : "+l"(at));
+    return at;
+}
+
 #endif

@@ -26,14 +26,6 @@ static __device__ __forceinline__ bool ends_in_units(const woq_args &a)
     return a.group < a.k && a.group % 32u != 0;
 }
 
-/* A pointer that is kept as it is: of several into a window nvcc would keep their differences from it, and add both for
- * each load. */
-static __device__ __forceinline__ const woq_u8 *kept(const woq_u8 *at)
-{
-    asm("" : "+l"(at));
-    return at;
-}
-
 /* STEP: blocks of 64 columns in a step; RAWS: spans whose scales are loaded ahead; LANE_GROUPS: groups may end within
  * units; HALF: scales have X's type, and there are no offsets. */
 template <int STEP, int SPAN, int RAWS, bool LANE_GROUPS, bool HALF> struct lane_weights {
