@@ -82,7 +82,7 @@ template <int HALF_UNITS> struct half_x {
 
     __device__ __forceinline__ half_x(const woq_u8 *x, const woq_args &a, const spot &p, woq_u32 begin)
     {
-        from = kept(x + (woq_x_row(a, (p.group_y + p.warp_m) * 8u + p.g) + p.t * 16u));
+        from = kept(x + (lane_x<1, 1>::row(a, p, 0) + p.t * 16u));
         at = begin * (HALF_UNITS * 64u);
         slot = (threadIdx.z * blockDim.y + threadIdx.y) * (WOQ_MMA_HALF_X / 16u) + p.lane;
     }
