@@ -1,6 +1,6 @@
-/* test_devices.c: two devices open at once: each with the reference, and with itself opened a second time. Runs are
- * interleaved in one thread, then come from two; objects of one device are refused by the other; one outlives the
- * other. */
+/* test_devices.c: two devices open at once: each with the reference, with itself opened a second time, and with the
+ * one before it in the list. Runs are interleaved in one thread, then come from two; objects of one device are refused
+ * by the other; one outlives the other. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -153,14 +153,25 @@ static void test_with_itself(void **state)
     pair(*state, *state);
 }
 
+static char before[32]; /* the last selector that run_all had */
+
+static void test_with_the_one_before(void **state)
+{
+    if (!*before)
+        skip();
+    pair(*state, before);
+}
+
 static void run_all(const char *selector, void *failed)
 {
     void *state = (void *)(uintptr_t)selector;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_with_reference, state),
         cmocka_unit_test_prestate(test_with_itself, state),
+        cmocka_unit_test_prestate(test_with_the_one_before, state),
     };
     *(int *)failed += cmocka_run_group_tests_name(selector, tests, NULL, NULL);
+    snprintf(before, sizeof(before), "%s", selector);
 }
 
 int main(int argc, char **argv)
