@@ -108,7 +108,7 @@ struct woq_device_params test_params(void)
     return params;
 }
 
-static bool is_required(const char *selector)
+bool test_is_required(const char *selector)
 {
     const char *list = getenv("WOQ_REQUIRE_BACKENDS");
     const size_t length = strcspn(selector, ":");
@@ -129,7 +129,7 @@ struct woq_device *test_try_open(const char *selector, const struct woq_device_p
     test_expect_errors(false);
     if (!st)
         return device;
-    if (st != WOQ_ERROR_NO_DEVICE || is_required(selector)) {
+    if (st != WOQ_ERROR_NO_DEVICE || test_is_required(selector)) {
         fprintf(stderr, "FAILED: %s: %s: %s\n", selector, woq_status_string(st),
                 woq_last_message());
         exit(1);
@@ -171,7 +171,7 @@ static bool required_are_there(const struct woq_device_entry *entries, size_t co
         bool there = false;
         for (size_t i = 0; i < count; i++)
             there = there || (entries[i].usable && entries[i].backend == (enum woq_backend)backend);
-        if (there || !is_required(name))
+        if (there || !test_is_required(name))
             continue;
         fprintf(stderr, "FAILED: %s is required, but absent\n", name);
         all = false;

@@ -30,8 +30,11 @@ unsigned test_error_count(void);
 /* Parameters with test_log and the main heap. */
 struct woq_device_params test_params(void);
 
-/* NULL = WOQ_DEVICE, or "reference". On failure prints a skip, or a failure if WOQ_REQUIRE_BACKENDS
- * (comma-separated backend names) has the backend, and exits. */
+/* Whether WOQ_REQUIRE_BACKENDS (comma-separated backend names) has the selector's backend. */
+bool test_is_required(const char *selector);
+
+/* NULL = WOQ_DEVICE, or "reference". On failure prints a skip, or a failure if the device is
+ * required, and exits. */
 struct woq_device *test_open(const char *selector);
 
 /* The same, but returns NULL after having printed the skip. */
