@@ -124,6 +124,17 @@ static void deep(void **state)
     check_shape(4096, 14336, 128, list, sizeof list / sizeof *list);
 }
 
+/* Groups of 32 take four parts of 64 blocks, too; else that is mma's, which this device lacks. */
+static void fine(void **state)
+{
+    static const struct expected list[] = {{17, "gemm/wgmma_D128X64K4", true}, {32, "gemm/wgmma_D128X64K4", true}};
+    static const struct expected none[] = {{32, "floor/floor", false}};
+    (void)state;
+    check_shape(1024, 4096, 32, list, sizeof list / sizeof *list);
+    check_shape(1024, 4096, 64, none, 1);
+    check_shape(1024, 2048, 32, none, 1);
+}
+
 /* 48 tiles of 128 rows, 32 of 192, which take groups of whole pairs of blocks. */
 static void three_quarters(void **state)
 {
@@ -168,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(square),
         cmocka_unit_test(deep),
+        cmocka_unit_test(fine),
         cmocka_unit_test(three_quarters),
         cmocka_unit_test(not_cut),
     };

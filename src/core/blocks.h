@@ -177,7 +177,7 @@
  * which have more than 32 rows for each compute unit; for those that keep each busy with tall tiles for long; for a
  * short product, of which smaller tiles leave fewer sums to be added; for a long one; for one whose tiles, or parts of
  * them, are as many as there are compute units, or not many fewer (full); for one with few tiles, whose parts keep most
- * units busy (cut), if K is long (deep).
+ * units busy (cut), if K is long (deep), or less long but with many groups (fine).
  */
 #define WOQI_WGMMA_BLOCKS(B)                                                                       \
     B(G192X64, 192, 64, false, 1, 0)                                                               \
@@ -204,7 +204,7 @@
 #define WOQI_WGMMA_PATHS(P, D, K)                                                                  \
     D(D256X32, 17, 32, wide)                                                                       \
     P(G192X64, 17, 64, tall)                                                                       \
-    K(D128X64K4, 17, 32, deep)                                                                     \
+    K(D128X64K4, 17, 32, fine)                                                                     \
     K(D128X64K4, 33, 64, cut)                                                                      \
     K(D128X64K2, 33, 64, cut)                                                                      \
     D(D128X64, 17, 32, wide)                                                                       \

@@ -18,6 +18,10 @@
  * parts and else: M = 32, 64 blocks, 10.2, 9.9; 224 blocks, 23.2, 25.0; M = 256, 64 blocks, 19.2, 18.6; 224 blocks,
  * 52.0, 53.7). */
 #define DEEP_BLOCKS  128
+/* Likewise from which four parts are taken with up to 32 rows of X if groups have so few columns, for each of which mma
+ * scales weights anew (4096 × 4096, M = 32, µs of mma and of four parts: groups of 32, 15.5, 11.4; of 128, 9.9, 9.8). */
+#define FINE_BLOCKS  64
+#define FINE_GROUP   32
 
 /* Two parts meet in shared memory; of four, the first two's sums go through the workspace. */
 static bool stores_sums(const struct woqi_path *path)
@@ -65,6 +69,14 @@ bool woqi_wgmma_deep_accepts(const struct woq_gemm *gemm, const struct woqi_path
         return woqi_wgmma_cut_accepts(gemm, path, reason, size);
     snprintf(reason, size, "too few columns for %u parts of K", woqi_block_cut(path->block));
     return false;
+}
+
+bool woqi_wgmma_fine_accepts(const struct woq_gemm *gemm, const struct woqi_path *path, char *reason, size_t size)
+{
+    const struct woq_weights *w = gemm->weights;
+    if (w->group && w->group <= FINE_GROUP && woqi_wgmma_blocks(gemm) >= FINE_BLOCKS)
+        return woqi_wgmma_cut_accepts(gemm, path, reason, size);
+    return woqi_wgmma_deep_accepts(gemm, path, reason, size);
 }
 
 uint64_t woqi_wgmma_cut_workspace(const struct woq_gemm *gemm, const struct woqi_path *path, uint32_t m)

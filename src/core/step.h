@@ -103,6 +103,7 @@ woqi_step_fn woqi_wgmma_direct_step;
 woqi_accepts_fn woqi_wgmma_full_accepts;
 woqi_accepts_fn woqi_wgmma_cut_accepts;
 woqi_accepts_fn woqi_wgmma_deep_accepts;
+woqi_accepts_fn woqi_wgmma_fine_accepts;
 woqi_workspace_fn woqi_wgmma_cut_workspace;
 woqi_step_fn woqi_wgmma_cut_step;
 woqi_workspace_fn woqi_wgmma_workspace;
