@@ -135,6 +135,16 @@ static void fine(void **state)
     check_shape(1024, 2048, 32, none, 1);
 }
 
+/* 64 tiles of 128 rows in two parts go before 43 of 192. */
+static void full(void **state)
+{
+    static const struct expected list[] = {{64, "gemm/xtile+wgmma_G192X64", true},
+                                           {65, "gemm/wgmma_D128X128K2", false},
+                                           {128, "gemm/wgmma_D128X128K2", false}};
+    (void)state;
+    check_shape(8192, 11264, 128, list, sizeof list / sizeof *list);
+}
+
 /* 48 tiles of 128 rows, 32 of 192, which take groups of whole pairs of blocks. */
 static void three_quarters(void **state)
 {
@@ -180,6 +190,7 @@ int main(void)
         cmocka_unit_test(square),
         cmocka_unit_test(deep),
         cmocka_unit_test(fine),
+        cmocka_unit_test(full),
         cmocka_unit_test(three_quarters),
         cmocka_unit_test(not_cut),
     };

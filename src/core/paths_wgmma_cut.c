@@ -12,7 +12,8 @@
  * M = 128, 17.0, 18.1; 4096 × 4096, 48 %, M = 64, 13.1, 11.5; M = 128, 16.3, 15.1). */
 #define CUT_PERCENT  70
 /* Likewise, for tiles of 192 rows of the weights (6144 × 4096, 97 %, µs of such and of 128 × 256: M = 256, 22.9, 25.2;
- * M = 512, 39.0, 40.2; 4096 × 4096, 67 %, M = 256, 22.6 in two parts, 18.6 of 128 × 128). */
+ * M = 512, 39.0, 40.2; 4096 × 4096, 67 %, M = 256, 22.6 in two parts, 18.6 of 128 × 128); and for tiles of 128 × 128 that
+ * go before tall ones (8192 × 28672, 97 %, M = 128, 104, 111; W8 117, 124). */
 #define FULL_PERCENT 90
 /* Blocks of K from which four parts are taken with up to 32 rows of X, or with tiles of 256 (H200, W4 g128, µs of four
  * parts and else: M = 32, 64 blocks, 10.2, 9.9; 224 blocks, 23.2, 25.0; M = 256, 64 blocks, 19.2, 18.6; 224 blocks,
