@@ -20,9 +20,10 @@ Stages, each in a folder of its own under build/:
 --quick ends after `test`. --full is also for CUDA kernels of all architectures, not 8.0 and 9.0 alone, and for tests
 that take long: the whole suite and more limits on lavapipe, the suite by each of its kernels for matrix units, more
 limits on Intel's runtime as a GPU, PoCL as a GPU and as a CPU without AVX2, an older lavapipe, calibration on PoCL, more
-of AMD's and Intel's GPUs as targets of their compilers, every call made again after an allocation failed, and, with
-sanitizers, the suite on the reference whole, more of calibration, failing allocations, and every native call that can
-fail, not one of four. The last line counts the tests of all stages; the exit status is 0 if none failed.
+of AMD's and Intel's GPUs as targets of their compilers, a trial of all of PoCL's kernels, every call made again after
+an allocation failed, and, with sanitizers, the suite on the reference whole, more of calibration, failing allocations,
+and every native call that can fail, not one of four. The last line counts the tests of all stages; the exit status is 0
+if none failed.
 END
 }
 
