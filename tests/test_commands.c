@@ -390,5 +390,5 @@ int main(int argc, char **argv)
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     woq_gemm_destroy(&gemm);
     product_destroy(&product);
-    return !test_close(&dev) || failed;
+    return !test_close(&dev) || failed || test_error_count();
 }

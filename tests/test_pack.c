@@ -421,5 +421,5 @@ int main(void)
                                        cmocka_unit_test(test_ranges)};
     dev = test_open("reference");
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return !test_close(&dev) || failed;
+    return !test_close(&dev) || failed || test_error_count();
 }

@@ -335,5 +335,5 @@ int main(int argc, char **argv)
     dev = test_open(argc > 1 ? argv[1] : NULL);
     test_expect_errors(true);
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return !test_close(&dev) || failed;
+    return !test_close(&dev) || failed || test_error_count();
 }
