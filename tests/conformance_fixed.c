@@ -44,8 +44,7 @@ static const char *const cases[] = {
     "code=u4,zero=point,scale=f16,group=0,n=80,k=1024,m=66,x=f32,y=f32,data=adversarial,seed=4",
 };
 
-/* WOQ_EMULATE asks for instructions that this CPU has not. */
-static bool lacks_instructions(struct woq_device *device)
+bool fixed_lacks_instructions(struct woq_device *device)
 {
     const char *emulate = getenv("WOQ_EMULATE");
     static bool told;
@@ -70,7 +69,7 @@ bool fixed_offered(struct woq_device *device, const struct test_case *c)
     const bool whole = c->group == WOQ_GROUP_CHANNEL || c->group == WOQ_GROUP_TENSOR || c->group >= c->k;
     return info->kind == WOQ_DEVICE_KIND_CPU &&
            (info->backend == WOQ_BACKEND_REFERENCE || info->backend == WOQ_BACKEND_OPENCL) &&
-           (whole || c->group % 128 == 0 || (c->group >= 8 && 128 % c->group == 0)) && !lacks_instructions(device);
+           (whole || c->group % 128 == 0 || (c->group >= 8 && 128 % c->group == 0)) && !fixed_lacks_instructions(device);
 }
 
 struct tally {

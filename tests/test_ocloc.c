@@ -113,7 +113,7 @@ static void show_log(const char *path)
 
 /* ---- kernels ---- */
 
-static unsigned compiled, spilled;
+static unsigned compiled, spilled, of_kernel[WOQI_KERNEL_COUNT];
 
 static void compile(const struct woqi_kernel_key *key, uint32_t code)
 {
@@ -151,6 +151,7 @@ static void compile(const struct woqi_kernel_key *key, uint32_t code)
     printf("  %-32s SIMD%-2u %3u registers  %5u B local  %5u B spilled  %4u B private  %6u B\n", name, s.lanes,
            s.registers, s.local, s.scratch, s.private_memory, s.code);
     compiled++;
+    of_kernel[key->id]++;
     spilled += key->id != WOQI_KERNEL_FLOOR && (s.scratch || s.private_memory);
     if (key->id != WOQI_KERNEL_FLOOR)
         assert_int_equal(s.lanes, target->gpu.subgroup);
@@ -237,6 +238,8 @@ static void test_compile(void **state)
         compile_blocks(&forms[i]);
     printf("%s: %u kernels compiled, not run; %u of them spill\n", target->name, compiled, spilled);
     assert_int_equal(spilled, 0);
+    assert_true(of_kernel[WOQI_KERNEL_GEMV_FRAG] && of_kernel[WOQI_KERNEL_TILE]);
+    assert_true(of_kernel[WOQI_KERNEL_COOP] || !target->gpu.matrix);
 }
 
 int main(int argc, char **argv)

@@ -143,7 +143,7 @@ static void compile_keys(const char *emulate, uint32_t subgroup, uint32_t stride
     };
     struct woq_device_params params = test_params();
     struct woq_device *device = NULL;
-    unsigned compiled = 0, spilled = 0;
+    unsigned compiled = 0, spilled = 0, of_kernel[WOQI_KERNEL_COUNT] = {0};
     char refusal[256] = ""; /* the last */
     params.emulate = emulate;
     params.cache_dir = "";
@@ -174,10 +174,15 @@ static void compile_keys(const char *emulate, uint32_t subgroup, uint32_t stride
         assert_int_equal(st, WOQ_OK);
         assert_non_null(kernel);
         compiled++;
+        of_kernel[key.id]++;
         spilled += !judge(kernel);
     }
     assert_int_equal(spilled, 0);
     assert_true(compiled > 0);
+    if (!*emulate) {
+        assert_true(of_kernel[WOQI_KERNEL_GEMV_FRAG] && of_kernel[WOQI_KERNEL_TILE]);
+        assert_true(of_kernel[WOQI_KERNEL_COOP] || strcmp(getenv("RADV_FORCE_FAMILY"), "navi31"));
+    }
     assert_true(test_close(&device));
 }
 
