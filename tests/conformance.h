@@ -26,10 +26,10 @@ const char *design_large_case(size_t index);
 
 /* ---- conformance_fixed.c ---- */
 
-/* Does WOQ_EMULATE ask for instructions that this CPU, or its driver, has not? Prints why, once. */
+/* Does WOQ_EMULATE ask for instructions that this CPU, or its driver, has not? Prints why. */
 bool fixed_lacks_instructions(struct woq_device *device);
 
-/* Does woq/gemm.h promise math mode FIXED16 for this product on the device? */
+/* Does woq/gemm.h promise math mode FIXED16 for this product on the device, which does not lack instructions? */
 bool fixed_offered(struct woq_device *device, const struct test_case *c);
 
 /* ---- the tests; *state is the device ---- */

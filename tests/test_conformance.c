@@ -45,7 +45,8 @@ int conformance_suite(struct woq_device *device, bool subset)
     return cmocka_run_group_tests_name(woq_device_get_info(device)->selector, tests, NULL, NULL);
 }
 
-static int run_one(struct woq_device *device, const char *line, const char *path, bool *skipped)
+/* lacks: the device has not got the path. */
+static int run_one(struct woq_device *device, const char *line, const char *path, bool *lacks)
 {
     struct test_case c;
     if (!case_parse(line, &c))
@@ -54,8 +55,8 @@ static int run_one(struct woq_device *device, const char *line, const char *path
     printf("%s\n", result == PRODUCT_PASSED    ? "passed"
                    : result == PRODUCT_REFUSED ? "refused"
                                                : "FAILED");
-    *skipped = result == PRODUCT_REFUSED && path && !test_is_required(woq_device_get_info(device)->selector);
-    return result == PRODUCT_FAILED || (result == PRODUCT_REFUSED && path && !*skipped);
+    *lacks = result == PRODUCT_REFUSED && path;
+    return result == PRODUCT_FAILED;
 }
 
 /* A kernel that failed its self-test is passed over, and all products are right without it. The number of them. */
@@ -71,22 +72,19 @@ static int count_liars(struct woq_device *device)
     return (int)count;
 }
 
-/* Is the device, whose instructions the suite is for, one that has AVX2 wherever tests must run? */
-static bool must_have_instructions(const struct woq_device *device)
+/* Is what the device lacks a failure? Where it is required, a path is, and of instructions those that the CPU surely
+ * has and every driver uses. */
+static bool must_have(const struct woq_device *device, const char *path)
 {
     const char *emulate = getenv("WOQ_EMULATE");
-#ifdef __x86_64__
-    const bool avx2 = __builtin_cpu_supports("avx2");
-#else
-    const bool avx2 = false;
-#endif
-    return avx2 && emulate && strstr(emulate, "fixed=avx2") && test_is_required(woq_device_get_info(device)->selector);
+    return test_is_required(woq_device_get_info(device)->selector) &&
+           (path || (test_cpu_has_avx2() && emulate && strstr(emulate, "fixed=avx2")));
 }
 
 int main(int argc, char **argv)
 {
     const char *selector = NULL, *line = NULL, *path = NULL;
-    bool subset = false, skipped = false;
+    bool subset = false, lacks = false;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--subset"))
@@ -105,18 +103,18 @@ int main(int argc, char **argv)
     struct woq_device *device = test_open(selector);
     int failed = 0;
     if (line)
-        failed = run_one(device, line, path, &skipped);
-    else if (!fixed_lacks_instructions(device)) /* the suite would test others then */
+        failed = run_one(device, line, path, &lacks);
+    else if (!(lacks = fixed_lacks_instructions(device)))
         failed = conformance_suite(device, subset);
-    else if (must_have_instructions(device))
-        failed = 1;
-    else
-        skipped = true;
+    if (lacks && must_have(device, path)) {
+        fprintf(stderr, "FAILED: a device that is required must have it\n");
+        failed++;
+    }
     failed += count_liars(device);
     failed += !test_close(&device);
     if (test_error_count()) {
         fprintf(stderr, "FAILED: %u errors logged\n", test_error_count());
         failed++;
     }
-    return failed ? 1 : skipped ? TEST_SKIPPED : 0;
+    return failed ? 1 : lacks ? TEST_SKIPPED : 0;
 }

@@ -121,6 +121,15 @@ bool test_is_required(const char *selector)
     return false;
 }
 
+bool test_cpu_has_avx2(void)
+{
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx2");
+#else
+    return false;
+#endif
+}
+
 struct woq_device *test_try_open(const char *selector, const struct woq_device_params *params)
 {
     struct woq_device *device = NULL;

@@ -33,6 +33,8 @@ struct woq_device_params test_params(void);
 /* Whether WOQ_REQUIRE_BACKENDS (comma-separated backend names) has the selector's backend. */
 bool test_is_required(const char *selector);
 
+bool test_cpu_has_avx2(void);
+
 /* NULL = WOQ_DEVICE, or "reference". On failure prints a skip, or a failure if the device is
  * required, and exits. */
 struct woq_device *test_open(const char *selector);
