@@ -6,6 +6,7 @@
 #define WOQ_WGMMA_BLOCK_CUH
 
 #include "common.cuh"
+#include "shared.cuh"
 #include "warpgroup.cuh"
 #include "wgmma_kernels.inc"
 #define WOQ_PARTS_FUNCTION static __device__ __forceinline__
@@ -36,39 +37,6 @@ template <int ROWS> struct shape {
     static const woq_u32 CUT_READ = EMPTY + STAGES * 8, CUT_SUMS = CUT_READ + 8; /* wgmma_cut.cuh; 1, 2 */
 };
 #endif
-
-/* ---- shared memory, by address ---- */
-
-static __device__ __forceinline__ uint4 shared_vector(woq_u32 at)
-{
-    uint4 v;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
-    return v;
-}
-
-static __device__ __forceinline__ woq_u32 shared_word(woq_u32 at)
-{
-    woq_u32 v;
-    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at));
-    return v;
-}
-
-static __device__ __forceinline__ uint2 shared_pair(woq_u32 at)
-{
-    uint2 v;
-    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
-    return v;
-}
-
-static __device__ __forceinline__ void store_word(woq_u32 at, woq_u32 v)
-{
-    asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(v) : "memory");
-}
-
-static __device__ __forceinline__ float shared_float(woq_u32 at)
-{
-    return __uint_as_float(shared_word(at));
-}
 
 /* That multiply. */
 template <int ROWS> static __device__ __forceinline__ woq_u32 warpgroups()
