@@ -134,22 +134,39 @@ static double dequantize(const struct woq_weights_source *s, uint64_t group, uin
     return w;
 }
 
+static const uint8_t *codes_of(const struct woq_weights_source *s, uint64_t row)
+{
+    const enum woq_code code = s->format.code;
+    const uint64_t bits = code == WOQ_CODE_U4 ? 4 : code == WOQ_CODE_U8 ? 8 : 16;
+    return (const uint8_t *)s->codes + row * (s->row_stride ? s->row_stride : (s->k * bits + 7) / 8);
+}
+
+static uint32_t code_at(const struct woq_weights_source *s, uint64_t row, uint64_t column)
+{
+    const uint8_t *codes = codes_of(s, row);
+    return s->format.code == WOQ_CODE_U8 ? codes[column] : codes[column / 2] >> (column % 2 ? 4 : 0) & 15u;
+}
+
 double oracle_weight(const struct woq_weights_source *s, uint64_t row, uint64_t column,
                      double *magnitude)
 {
     const struct woq_format *f = &s->format;
-    const uint64_t bits = f->code == WOQ_CODE_U4 ? 4 : f->code == WOQ_CODE_U8 ? 8 : 16;
-    const uint64_t stride = s->row_stride ? s->row_stride : (s->k * bits + 7) / 8;
-    const uint8_t *codes = (const uint8_t *)s->codes + row * stride;
     if (is_plain(f)) {
-        const double w = oracle_decode(codes, f->code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, column);
+        const double w = oracle_decode(codes_of(s, row), f->code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, column);
         if (magnitude)
             *magnitude = fabs(w);
         return w;
     }
-    const uint32_t q = f->code == WOQ_CODE_U8 ? codes[column]
-                                              : codes[column / 2] >> (column % 2 ? 4 : 0) & 15u;
-    return dequantize(s, scale_index(s, row, column), q, magnitude);
+    return dequantize(s, scale_index(s, row, column), code_at(s, row, column), magnitude);
+}
+
+/* |scale|·(q + zero): of quantized weights, without offsets. */
+static double uncentred_size(const struct woq_weights_source *s, uint64_t row, uint64_t column)
+{
+    const uint32_t q = code_at(s, row, column);
+    const uint64_t group = scale_index(s, row, column);
+    const double centre = dequantize(s, group, 0, NULL), scale = oracle_decode(s->scales, s->format.scale, group);
+    return fabs(scale) * q + fabs(centre);
 }
 
 static bool fits_half(double w, double least)
@@ -242,6 +259,8 @@ static double expand_row(const struct oracle_product *p, const struct woq_weight
             if (s->format.scale == WOQ_F32 && s->format.zero == WOQ_ZERO_OFFSET)
                 size[k] += 2 * unit * whole;
         } else { /* γ(K + 2·G + 4)·|w| */
+            if (p->uncentred)
+                size[k] = uncentred_size(s, row, k);
             size[k] *= exact_bound;
         }
         largest = fmax(largest, fabs(w[k]));
@@ -302,21 +321,25 @@ static void fix_product(const struct oracle_product *p, const struct woq_weights
 }
 
 /* One product, before the epilogue, without what flushed subnormals may add to its error. Returns
- * false if `exact` was claimed wrongly. */
+ * false if `exact` was claimed wrongly: exact data are multiples of 1/2. */
 static bool one_product(const struct oracle_product *p, const double *w, const double *size,
                         const double *x, struct oracle_output *out)
 {
     double sum = 0, bound = 0, whole = 0, largest = 0, weights = 0;
+    bool finite = true;
     for (uint64_t k = 0; k < p->k; k++) {
         sum += x[k] * w[k];
         bound += fabs(x[k]) * size[k];
         whole += fabs(x[k] * w[k]);
+        finite = finite && isfinite(x[k]);
         largest = isfinite(x[k]) ? fmax(largest, fabs(x[k])) : largest;
         weights += fabs(w[k]) + size[k]; /* γ·|w| is in size */
     }
     bound += p->halved ? 0x1p-40 * largest * weights : 0;
-    *out = (struct oracle_output){sum, isfinite(sum) && !p->exact ? bound : 0, false};
-    return !p->exact || whole * 2 < 0x1p24; /* exact data are multiples of 1/2 */
+    *out = (struct oracle_output){sum, isfinite(sum) && !p->exact ? bound : 0, p->uncentred && !finite};
+    if (p->uncentred)
+        whole = bound / gamma_of((double)p->k + 2 * (double)oracle_groups(&p->sources[0].format, p->k) + 4);
+    return !p->exact || whole * 2 < 0x1p24;
 }
 
 /* sums[m][rows] of all products, before the epilogue; x: X as numbers. */
@@ -368,6 +391,7 @@ static void row_epilogue(const struct oracle_product *p, uint64_t row, uint64_t 
             const double v = o.value * up.value;
             o.error = fabs(o.value) * up.error + fabs(up.value) * o.error + o.error * up.error;
             o.error = isfinite(v) ? o.error + unit * (fabs(v) + o.error) + tiny : 0;
+            o.nan_allowed = o.nan_allowed || up.nan_allowed;
             o.value = v;
         }
         if (p->residual) {
@@ -395,8 +419,14 @@ uint64_t oracle_product(const struct oracle_product *p, struct oracle_output *ou
         goto end;
     for (uint64_t i = 0; i < p->m * p->k; i++)
         x[i] = oracle_decode(p->x, p->x_type, i);
-    if (!all_products(p, x, w, size, rows, sums))
-        goto end;
+    struct oracle_product inexact = *p;
+    inexact.exact = false;
+    if (!all_products(p, x, w, size, rows, sums)) {
+        if (!p->uncentred)
+            goto end;
+        p = &inexact;
+        all_products(p, x, w, size, rows, sums);
+    }
     for (uint64_t m = 0; m < p->m; m++)
         row_epilogue(p, m, columns, sums + m * rows, out + m * columns);
     result = columns;

@@ -54,6 +54,7 @@ struct oracle_product {
     enum woq_math math; /* EXACT, ROUNDED or FIXED16 */
     bool dotted;        /* BF16 X in dot products of BF16: subnormals count as 0 */
     bool halved;        /* BF16 X went through FP16, a row divided by a power of two; not with ROUNDED weights */
+    bool uncentred;     /* EXACT, no offsets: zero points are subtracted from sums, times those of X */
     bool exact;         /* the data make every FP32 sum exact: no error but the activation's */
 };
 
@@ -64,7 +65,7 @@ struct oracle_output {
 };
 
 /* Fills out[m][n]. Returns n, the columns of Y; 0 if there is no memory, or if `exact` was claimed
- * wrongly (partial sums need more than 24 bits). */
+ * wrongly (partial sums need more than 24 bits; of `uncentred` ones the bound counts then). */
 uint64_t oracle_product(const struct oracle_product *product, struct oracle_output *out);
 
 /* Is `got`, an element of Y as stored, within the bound of `want`? */
