@@ -48,6 +48,7 @@ void conformance_independent(void **state);
 void conformance_no_rows(void **state);
 void conformance_variants(void **state);
 void conformance_few_variants(void **state);
+void conformance_fed(void **state);
 void conformance_batch_invariant(void **state);
 void conformance_workspace(void **state);
 void conformance_mapping(void **state);

@@ -88,3 +88,62 @@ void conformance_few_variants(void **state)
     }
     judge(*state, &tally);
 }
+
+/* For work-groups one of whose warps feeds the others (shaders/cuda/mma_fed.cuh): stages that two parts of K share
+ * equally or not, or that one of them has alone; spans of each length, groups that end within stages; rows that the
+ * last work-group lacks; and what is left to the other loop: no whole stages, X unaligned or gathered, offsets. */
+static const char *const fed_cases[] = {
+    "code=u4,scale=f16,group=128,n=450,k=2304,x=f16,y=f16,data=random",
+    "code=u4,zero=point,scale=f16,group=128,n=450,k=4352,x=f16,y=f32,data=random,x_pad=8",
+    "code=u4,zero=point,scale=f16,group=64,n=230,k=1024,x=f16,y=f32,data=integers",
+    "code=u4,scale=f16,group=64,n=224,k=256,x=f16,y=f16,data=random",
+    "code=u4,zero=point,scale=f16,group=32,n=225,k=1536,x=f16,y=f16,data=random",
+    "code=u4,scale=f16,group=32,n=16,k=768,x=f16,y=f32,data=random",
+    "code=u4,zero=point,scale=f16,group=96,n=100,k=2304,x=f16,y=f32,data=random",
+    "code=u4,zero=point,scale=f16,group=192,n=100,k=2304,x=f16,y=f32,data=random",
+    "code=u4,zero=point,scale=f16,group=640,n=100,k=2560,x=f16,y=f32,data=random",
+    "code=u4,zero=point,scale=f16,group=0,n=300,k=1280,x=f16,y=f16,bias=f32,residual=in_place,data=random",
+    "code=u4,scale=f16,group=tensor,n=300,k=512,x=f16,y=f16,activation=silu_mul,data=random",
+    "code=u4,zero=point,scale=bf16,group=128,n=230,k=1280,x=bf16,y=bf16,data=random",
+    "code=u4,scale=bf16,group=32,n=230,k=1280,x=bf16,y=f32,data=outliers",
+    "code=u4,zero=point,scale=f16,group=64,n=100,k=1024,x=f16,y=f32,data=adversarial,seed=0",
+    "code=u4,zero=point,scale=f16,group=64,n=100,k=1024,x=f16,y=f32,data=adversarial,seed=1",
+    "code=u4,zero=point,scale=f16,group=64,n=100,k=1024,x=f16,y=f32,data=adversarial,seed=2",
+    "code=u4,zero=point,scale=f16,group=64,n=100,k=1024,x=f16,y=f32,data=adversarial,seed=3",
+    "code=u4,zero=point,scale=f16,group=64,n=100,k=1024,x=f16,y=f32,data=adversarial,seed=4",
+    "code=u4,zero=point,scale=f16,group=64,n=100,k=1024,x=f16,y=f32,data=adversarial,seed=5",
+    "code=u4,zero=point,scale=f16,group=128,n=230,k=1216,x=f16,y=f16,data=random",
+    "code=u4,scale=f16,group=128,n=230,k=1280,x=f16,y=f16,x_offset=3,data=random",
+    "code=u4,zero=point,scale=f16,group=128,order=uneven,n=230,k=1280,x=f16,y=f16,data=random",
+    "code=u4,zero=offset,scale=f16,group=128,n=230,k=1280,x=f16,y=f16,data=random",
+    "code=u4,zero=point,scale=f32,group=128,n=230,k=1280,x=f16,y=f16,data=random",
+};
+
+void conformance_fed(void **state)
+{
+    struct woq_device *device = *state;
+    const struct woq_device_info *info = woq_device_get_info(device);
+    unsigned passed = 0, failed = 0;
+    if (info->backend != WOQ_BACKEND_CUDA || !(info->features & WOQ_FEATURE_MATRIX)) {
+        printf("%s: CUDA's alone\n", info->selector);
+        skip();
+    }
+    for (size_t i = 0; i < sizeof fed_cases / sizeof *fed_cases; i++) {
+        for (int rows = 0; rows < 2; rows++) {
+            char line[256];
+            struct test_case c;
+            struct product p;
+            snprintf(line, sizeof line, "%s,%s", fed_cases[i], rows ? "m=13,max_m=16" : "m=5,max_m=8");
+            assert_true(case_parse(line, &c));
+            assert_true(product_create(device, &c, &p));
+            const enum product_result result =
+                product_run(&p, rows ? "skinny/mma_N224M16K2L" : "skinny/mma_N224M8K2L");
+            passed += result == PRODUCT_PASSED;
+            failed += result == PRODUCT_FAILED;
+            product_destroy(&p);
+        }
+    }
+    printf("%s: %u products\n", info->selector, passed);
+    assert_int_equal(failed, 0);
+    assert_true(passed > sizeof fed_cases / sizeof *fed_cases);
+}

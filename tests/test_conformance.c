@@ -37,6 +37,7 @@ int conformance_suite(struct woq_device *device, bool subset)
         cmocka_unit_test_prestate(conformance_independent, device),
         cmocka_unit_test_prestate(conformance_no_rows, device),
         {subset ? "conformance_few_variants" : "conformance_variants", variants, NULL, NULL, device},
+        cmocka_unit_test_prestate(conformance_fed, device),
         cmocka_unit_test_prestate(conformance_batch_invariant, device),
         cmocka_unit_test_prestate(conformance_workspace, device),
         cmocka_unit_test_prestate(conformance_mapping, device),

@@ -32,6 +32,10 @@
  *           divided by the power of two that brings its largest finite |x| to 2^15 … 2^16, and rounded to FP16; the
  *           sum is multiplied by it. Elements below 2^-32·max|x| lose bits, at most 2^-40·max|x| each: add
  *               2^-40·max|x| · (1 + γ(K + 2G + 4)) · Σ |w|,    max|x| over the finite elements of the row.
+ * FP16 X on CUDA, up to 16 rows, weights of 4 bits with FP16 scales, groups of 64 columns or more (explain tells of
+ *           a kernel "mma_u4_N224…"; EXACT): a group's Σ x·(q − zero) is Σ x·q − zero·Σ x. In the bound of EXACT
+ *           |scale|·(q + zero) takes the place of |scale·(q − zero)|, and an infinity in X may make NaN of what would
+ *           be infinite.
  * BF16 X on CPUs with dot products of BF16 (explain tells of a kernel "…_DPBF16"; EXACT): q − zero and x are BF16,
  *           their products are exact, and two of them are added to a sum at a time, in FP32. Subnormal x count as 0:
  *           add  255·K·2^-126·max|scale|.
@@ -51,7 +55,7 @@
  * All: FP32 subnormals may be flushed to zero by a device, which adds at most
  *           (2K + 2G + 2) · 2^-126 · max(1, max|x|, max|scale|).
  * FP32 X uses FP32 multiplications, never TF32. No product is rounded and no sum is kept in half
- * precision. NaN and infinities in X, bias and residual propagate by IEEE rules, those in X under FIXED16 as above.
+ * precision. NaN and infinities in X, bias and residual propagate by IEEE rules, those in X but as above.
  *
  * Epilogue, in FP32: v = ŷ + bias, one rounding. none and ReLU (v < 0 ? 0 : v; NaN stays) are exact.
  * GELU and SiLU: the error e of v grows to 1.13·e + 2^-20·(1 + |v|). SILU_MUL: product of the two

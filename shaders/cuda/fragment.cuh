@@ -130,6 +130,25 @@ static __device__ __forceinline__ void woq_integers(const woq_codes &codes, int 
     }
 }
 
+/* Of 4 bits, FP16: the codes as they are, subnormals: q·2^-24, of row g + 8 q·2^-20. */
+static __device__ __forceinline__ void woq_subnormals(const woq_codes &codes, int unit, int high, woq_u32 pairs[4])
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        pairs[i] = codes.word[i] >> 8 * unit & (high ? 0x00f000f0u : 0x000f000fu);
+}
+
+/* Zero points of two rows, in the same units, negative, and what makes 1 of these units. */
+static __device__ __forceinline__ float woq_minus_subnormal(woq_u32 zero, int high)
+{
+    return woq_from_f16((woq_u16)(0x8000u | zero << 4 * high));
+}
+
+static __device__ __forceinline__ float woq_subnormal_unit(int high)
+{
+    return high ? 0x1p20f : 0x1p24f;
+}
+
 /* ---- scales and zeros: of the rows g and g+8, side by side in memory ---- */
 
 /* As they lie there: the second word counts if they are FP32. */

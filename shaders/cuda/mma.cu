@@ -23,6 +23,9 @@
  * where each lane copies what it needs itself. (H200, W4 g128, M = 1, µs, by steps of 128 columns before: 28672 × 8192,
  * 33.8, 31.7; 28672 × 4096, 18.6, 17.5; loads of codes spread over the step, 41.9 and 22.5.)
  *
+ * Fed: blocks of WOQ_MMA_FED_WARPS warps along rows of W may have one warp more in each part of K, which brings the
+ * others what they share (mma_fed.cuh), if weights, X and K are such as that is for; else it waits for the end.
+ *
  * STAGED: rows of X go through shared memory, for all warps of a part of K, STAGES − 1 steps ahead; a row's 16-byte
  * pieces change halves with its parity (no bank conflicts). Sums reach the epilogue through shared memory.
  *
@@ -36,6 +39,7 @@
 #include "epilogue.cuh"
 #include "fragment.cuh"
 #include "mma_block.cuh"
+#include "mma_fed.cuh"
 #include "mma_sums.cuh"
 #include "mma_weights.cuh"
 #include "mma_x.cuh"
@@ -313,7 +317,7 @@ static __device__ __forceinline__ void put(const woq_u8 *x, woq_u8 *y, const woq
     const woq_u32 n = p.group_x * rows + row;
     if (m >= a.m || n >= a.n)
         return;
-    const woq_u32 part_floats = blockDim.y * STRIPS * chunk * 128u;
+    const woq_u32 part_floats = rows_x / (columns * 8u) * p.warps_n * STRIPS * chunk * 128u;
     woq_u32 at = (((m_warp * p.warps_n + tile / STRIPS) * STRIPS + tile % STRIPS) * chunk + c) * 128u + lane * 4u +
                  element;
     const float *from = (const float *)pool;
@@ -335,7 +339,11 @@ template <int COLUMNS, int WARPS_M, woq_math MATH, bool STAGED>
 static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_u8 *x, woq_u8 *y, const woq_u8 *bias,
                                                const woq_u8 *residual, const woq_args &a)
 {
-    const spot begin = find_spot(WARPS_M);
+    const bool MAY_FEED = CODE_BITS == 4 && COLUMNS <= 2 && MATH == EXACT && !STAGED;
+    const bool fed = MAY_FEED && blockDim.y == WOQ_MMA_FED_WARPS + 1;
+    const woq_u32 width = fed ? WOQ_MMA_FED_WARPS : blockDim.y; /* warps of a part of K that multiply */
+    const bool multiplies = !fed || threadIdx.y < width;
+    const spot begin = find_spot(width, WARPS_M);
     const woq_u32 rows_x = WARPS_M * COLUMNS * 8u;
     const woq_u32 type = WOQ_FLAG_SCALE(a.flags);
     const bool offsets = WOQ_FLAG_ZERO(a.flags) == WOQ_ABI_ZERO_OFFSET;
@@ -354,7 +362,11 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
 #define MULTIPLY_STEP(fast, half, scaling, span, step)                                             \
     multiply<COLUMNS, WARPS_M, MATH, STAGED, fast, half, scaling, span, step>(weights, x, a, begin, out)
 #define MULTIPLY(fast, half, scaling, span) MULTIPLY_STEP(fast, half, scaling, span, 1)
-    if (!STAGED && (!woq_x_aligned(a) || a.k % 64u != 0))
+    if (HAS_FED && fed && half && woq_x_aligned(a) && fed_takes(a))
+        product_fed<COLUMNS, MAY_FEED>(weights, x, a, begin, pairs ? 128 : blocks ? 64 : 32, out);
+    else if (!multiplies)
+        ; /* nothing to feed others with */
+    else if (!STAGED && (!woq_x_aligned(a) || a.k % 64u != 0))
         MULTIPLY(false, false, WOQ_SCALES_FLOATS, 32);
     else if (SCALES && half && blocks)
         MULTIPLY(true, SCALES, PAIRS, 64);
@@ -383,9 +395,9 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
 #undef MULTIPLY
 #undef MULTIPLY_STEP
 
-    const spot p = find_spot(WARPS_M, a.opaque_zero);
+    const spot p = find_spot(width, WARPS_M, a.opaque_zero);
     const int CHUNK = WOQ_MMA_CHUNK(COLUMNS);
-    const woq_u32 warp = threadIdx.z * blockDim.y + threadIdx.y, threads = blockDim.x * blockDim.y * blockDim.z;
+    const woq_u32 warp = threadIdx.z * width + threadIdx.y, threads = 32u * width * blockDim.z;
     const woq_u32 outputs = (woq_gated(a) ? p.warps_n * STRIPS / 2u : p.warps_n * STRIPS) * 16u * WARPS_M * CHUNK * 8u;
     woq_copies_wait<0>();
 #pragma unroll 1
@@ -394,12 +406,12 @@ static __device__ __forceinline__ void product(const woq_u8 *weights, const woq_
 #pragma unroll
         for (int i = 0; i < STRIPS * COLUMNS; i++) {
             const float *v = out.total[i / COLUMNS][i % COLUMNS];
-            if (i % COLUMNS / CHUNK * CHUNK == first)
+            if (multiplies && i % COLUMNS / CHUNK * CHUNK == first)
                 ((float4 *)pool)[((warp * STRIPS + i / COLUMNS) * CHUNK + i % COLUMNS % CHUNK) * 32u + p.lane] =
                     make_float4(v[0], v[1], v[2], v[3]);
         }
         __syncthreads();
-        for (woq_u32 i = warp * 32u + p.lane; i < outputs; i += threads)
+        for (woq_u32 i = warp * 32u + p.lane; multiplies && i < outputs; i += threads)
             put(x, y, bias, residual, a, p, rows_x, COLUMNS, CHUNK, first, i);
     }
 }

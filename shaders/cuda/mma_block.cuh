@@ -30,8 +30,8 @@ struct spot {
 
 /* Up to 8 rows of blocks walk through the weights side by side: what one of them has read of W, and all of X that they
  * need, is then still in the cache for the others. hidden: a 0 that the compiler does not know, or it would keep what
- * it found the first time in registers. */
-static __device__ __forceinline__ spot find_spot(woq_u32 warps_m, woq_u32 hidden = 0)
+ * it found the first time in registers. warps: of a part of K, that multiply. */
+static __device__ __forceinline__ spot find_spot(woq_u32 warps, woq_u32 warps_m, woq_u32 hidden = 0)
 {
     const woq_u32 deep = 8, id = blockIdx.y * gridDim.x + blockIdx.x + hidden, band = deep * gridDim.x;
     const woq_u32 first = id / band * deep, rows = min(gridDim.y - first, deep);
@@ -41,7 +41,7 @@ static __device__ __forceinline__ spot find_spot(woq_u32 warps_m, woq_u32 hidden
     p.lane = threadIdx.x + hidden;
     p.g = p.lane >> 2;
     p.t = p.lane & 3u;
-    p.warps_n = blockDim.y / warps_m;
+    p.warps_n = warps / warps_m;
     p.warp_n = (threadIdx.y + hidden) % p.warps_n;
     p.warp_m = (threadIdx.y + hidden) / p.warps_n;
     p.strip = (p.group_x * p.warps_n + p.warp_n) * STRIPS;

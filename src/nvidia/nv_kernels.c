@@ -165,12 +165,22 @@ static const struct shape *find_shape(struct woqi_kernel_key key)
     return NULL;
 }
 
-static uint32_t mma_shared(struct woqi_kernel_key key)
+/* Has each part of K a warp that feeds the others? */
+static bool mma_fed(const struct woq_device *device, struct woqi_kernel_key key)
+{
+    const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
+    return key.code == WOQ_ABI_U4 && b->warps_n == WOQ_MMA_FED_WARPS && !b->staged &&
+           device->info.shared_memory >= b->warps_k * WOQ_MMA_FED_PART(b->columns);
+}
+
+static uint32_t mma_shared(const struct woq_device *device, struct woqi_kernel_key key)
 {
     const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
     const uint32_t warps = woqi_block_threads(b) / 32, sums = WOQ_MMA_SUMS(warps, b->columns);
     uint32_t x = b->columns == 1 ? warps * WOQ_MMA_HALF_X : 0;
-    if (b->staged)
+    if (mma_fed(device, key))
+        x = b->warps_k * WOQ_MMA_FED_PART(b->columns);
+    else if (b->staged)
         x = b->warps_k * WOQ_MMA_STAGES * WOQ_MMA_X_SLOT(woqi_block_columns(b));
     return x > sums ? x : sums;
 }
@@ -180,7 +190,7 @@ static bool probe_mma(const struct woq_device *device, struct woqi_nv_target tar
 {
     (void)target;
     const uint32_t threads = woqi_block_threads(woqi_block((enum woqi_block_id)key.block));
-    return fits_matrix(device, key, threads, find_shape(key) ? mma_shared(key) : 0, reason, size);
+    return fits_matrix(device, key, threads, find_shape(key) ? mma_shared(device, key) : 0, reason, size);
 }
 
 static void launch_mma(const struct woqi_kernel *kernel, struct woqi_nv_entry *out)
@@ -190,9 +200,9 @@ static void launch_mma(const struct woqi_kernel *kernel, struct woqi_nv_entry *o
     snprintf(out->entry, sizeof out->entry, "woq_mma_%s_%s_%s", find_shape(key)->name, code_name(key),
              key.x == WOQ_ABI_BF16 ? "bf16" : "f16");
     out->block[0] = 32;
-    out->block[1] = b->warps_n * b->warps_m;
+    out->block[1] = b->warps_n * b->warps_m + (mma_fed(kernel->device, key) ? 1 : 0);
     out->block[2] = b->warps_k;
-    out->shared = mma_shared(key);
+    out->shared = mma_shared(kernel->device, key);
 }
 
 /* ---- wgmma ---- */

@@ -22,8 +22,8 @@ struct product {
     enum oracle_safety safety;
     /* [m][n] for EXACT, ROUNDED, FIXED16; for EXACT where X went through FP16, and into dot products of BF16. Made when
      * needed. */
-    struct oracle_output *want[5];
-    bool halved, dotted; /* explain tells of such a kernel */
+    struct oracle_output *want[6];
+    bool halved, dotted, uncentred; /* explain tells of such a kernel */
     char refusal[256];             /* what the library said to the last refusal */
 };
 
