@@ -24,9 +24,17 @@ function(woq_decide backend lacks)
     endif()
 endfunction()
 
-# OpenCL: headers only.
+# woq_compiles(<source> <variable>): whether it does. A no is not kept, as what was missing may have been installed since.
 set(CMAKE_REQUIRED_QUIET ON)
-check_c_source_compiles("#define CL_TARGET_OPENCL_VERSION 300
+macro(woq_compiles source variable)
+    if(NOT ${variable})
+        unset(${variable} CACHE)
+    endif()
+    check_c_source_compiles("${source}" ${variable})
+endmacro()
+
+# OpenCL: headers only.
+woq_compiles("#define CL_TARGET_OPENCL_VERSION 300
     #include <CL/cl_ext.h>
     int main(void) { return 0; }" WOQ_CL_HEADERS)
 if(WOQ_CL_HEADERS)
@@ -36,7 +44,7 @@ else()
 endif()
 
 # Vulkan: headers and a glslc that know cooperative matrices.
-check_c_source_compiles("#include <vulkan/vulkan_core.h>
+woq_compiles("#include <vulkan/vulkan_core.h>
     int main(void) { return (int)sizeof(VkCooperativeMatrixPropertiesKHR); }" WOQ_VK_HEADERS)
 find_program(WOQ_GLSLC glslc)
 find_program(WOQ_SPIRV_VAL spirv-val)
