@@ -170,7 +170,8 @@ static bool mma_fed(const struct woq_device *device, struct woqi_kernel_key key)
 {
     const struct woqi_block *b = woqi_block((enum woqi_block_id)key.block);
     return key.code == WOQ_ABI_U4 && b->warps_n == WOQ_MMA_FED_WARPS && !b->staged &&
-           device->info.shared_memory >= b->warps_k * WOQ_MMA_FED_PART(b->columns);
+           device->info.shared_memory >= b->warps_k * WOQ_MMA_FED_PART(b->columns) &&
+           device->info.max_workgroup >= woqi_block_threads(b) + 32 * b->warps_k;
 }
 
 static uint32_t mma_shared(const struct woq_device *device, struct woqi_kernel_key key)
