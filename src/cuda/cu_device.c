@@ -116,16 +116,19 @@ static enum woq_device_kind kind_of(const struct woqi_cu_api *api, CUdevice devi
 }
 
 /* 10·major + minor */
-static int capability_of(const struct woqi_cu_api *api, CUdevice device)
+static CUresult query_capability(const struct woqi_cu_api *api, CUdevice device, int *out)
 {
-    return 10 * attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) +
-           attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+    int major = 0, minor = 0;
+    CUresult result = api->device_get_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
+    if (!result)
+        result = api->device_get_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+    *out = 10 * major + minor;
+    return result;
 }
 
-/* Why the device cannot serve; false: it can. */
-static bool refuse(const struct woqi_cu_api *api, CUdevice device, char *reason, size_t size)
+/* Why a device of this capability cannot serve; false: it can. */
+static bool refuse(int capability, char *reason, size_t size)
 {
-    int capability = capability_of(api, device);
     if (capability < MIN_CAPABILITY) {
         snprintf(reason, size, "compute capability is %d.%d; at least %d.%d is needed", capability / 10,
                  capability % 10, MIN_CAPABILITY / 10, MIN_CAPABILITY % 10);
@@ -138,19 +141,24 @@ static void list_device(const struct woqi_cu_api *api, uint32_t index, struct wo
 {
     struct woq_device_entry entry = {.backend = WOQ_BACKEND_CUDA, .index = index};
     CUdevice device = 0;
+    int capability = 0;
+    const char *call = "cuDeviceGet", *name = NULL;
     CUresult result = api->device_get(&device, (int)index);
     describe_driver(api, entry.driver, sizeof(entry.driver));
+    if (!result) {
+        call = "cuDeviceGetAttribute";
+        result = query_capability(api, device, &capability);
+    }
     if (result) {
-        const char *name = NULL;
         api->get_error_name(result, &name);
-        snprintf(entry.reason, sizeof(entry.reason), "cuDeviceGet: %s", name ? name : "failed");
+        snprintf(entry.reason, sizeof(entry.reason), "%s: %s", call, name ? name : "failed");
     } else {
         api->device_get_name(entry.name, sizeof(entry.name), device);
         entry.kind = kind_of(api, device);
         if (attribute(api, device, CU_DEVICE_ATTRIBUTE_COMPUTE_MODE) == CU_COMPUTEMODE_PROHIBITED)
             snprintf(entry.reason, sizeof(entry.reason), "its compute mode is 'prohibited'");
         else
-            entry.usable = !refuse(api, device, entry.reason, sizeof(entry.reason));
+            entry.usable = !refuse(capability, entry.reason, sizeof(entry.reason));
     }
     out->emit(out, &entry);
 }
@@ -220,7 +228,10 @@ static enum woq_status take_primary(struct woq_device *device, uint32_t index)
     if (result)
         return woqi_cu_fail(device, result, "cuDeviceGet(%" PRIu32 ")", index);
     char reason[128];
-    if (refuse(cu->api, cu->device, reason, sizeof(reason)))
+    result = query_capability(cu->api, cu->device, &cu->capability);
+    if (result)
+        return woqi_cu_fail(device, result, "cuDeviceGetAttribute(%" PRIu32 ")", index);
+    if (refuse(cu->capability, reason, sizeof(reason)))
         return woqi_fail(device, WOQ_ERROR_NO_DEVICE, "opening cuda:%" PRIu32 ": %s", index,
                          reason);
     result = cu->api->primary_ctx_retain(&cu->context, cu->device);
@@ -268,9 +279,14 @@ static enum woq_status take_guest(struct woq_device *device, const struct woq_cu
     enum woq_status st = WOQ_OK;
     char reason[128];
     result = cu->api->ctx_get_device(&cu->device);
+    const char *call = "cuCtxGetDevice";
+    if (!result) {
+        call = "cuDeviceGetAttribute";
+        result = query_capability(cu->api, cu->device, &cu->capability);
+    }
     if (result)
-        st = woqi_cu_fail(device, result, "cuCtxGetDevice");
-    else if (refuse(cu->api, cu->device, reason, sizeof(reason)))
+        st = woqi_cu_fail(device, result, "%s", call);
+    else if (refuse(cu->capability, reason, sizeof(reason)))
         st = woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "woq_cuda_device_open: %s", reason);
     else if (guest->stream)
         st = take_stream(device, guest->stream);
@@ -296,7 +312,6 @@ static enum woq_status describe(struct woq_device *device)
     info->features = WOQ_FEATURE_FP16 | WOQ_FEATURE_STORAGE16 | WOQ_FEATURE_STORAGE8 |
                      WOQ_FEATURE_SUBGROUPS | WOQ_FEATURE_MATRIX | WOQ_FEATURE_TIMESTAMPS |
                      WOQ_FEATURE_REPLAY | WOQ_FEATURE_SUBNORMAL16;
-    cu->capability = capability_of(api, cu->device);
     snprintf(info->architecture, sizeof(info->architecture), "sm_%d", cu->capability);
     if (cu->capability >= BF16_CAPABILITY)
         info->features |= WOQ_FEATURE_MATRIX_BF16;

@@ -222,11 +222,6 @@ enum woq_status woqi_cu_record(struct woq_device *device, const struct woqi_step
                                uint32_t count, const void *target, void **keep)
 {
     CUstream stream = ((const struct woqi_cu_target *)target)->stream;
-    for (uint32_t i = 0; i < count; i++)
-        if (steps[i].kind == WOQI_STEP_TIMESTAMP)
-            return woqi_fail(device, WOQ_ERROR_UNSUPPORTED,
-                             "woq_cuda_record: timestamps are not recorded into a caller's stream; "
-                             "record events of your own around it");
     enum woq_status st = woqi_cu_enter(device);
     if (st)
         return st;
