@@ -304,6 +304,10 @@ static void test_fed(void **state)
         {"A100, OpenCL", WOQ_ABI_U4, WOQI_BLOCK_N224M8K2L, 7, 14 * 2048},
     };
     (void)state;
+    if (!has_code("sm_80") && !has_code("sm_90a")) {
+        printf("no kernels for matrix units are compiled\n");
+        skip();
+    }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct profile *profile = profiles;
         while (strcmp(profile->name, cases[i].profile))
