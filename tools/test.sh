@@ -100,7 +100,7 @@ archs="80;90a" long=OFF
 if [ $full -eq 1 ]; then archs="75;80;90a;90-virtual" long=ON; fi
 stage test "" -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA_ARCHS="$archs" -DWOQ_LONG_TESTS=$long
 if [ $quick -eq 0 ]; then
-    stage asan sanitize -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA=OFF -DWOQ_SANITIZE=address,undefined \
+    stage asan sanitize -DWOQ_OPENCL=ON -DWOQ_VULKAN=ON -DWOQ_CUDA_ARCHS=75 -DWOQ_SANITIZE=address,undefined \
         -DWOQ_LONG_TESTS=$long
     # The drivers' own threads are not built for it, so nothing but our code.
     WOQ_REQUIRE_BACKENDS=reference

@@ -35,6 +35,7 @@ struct fault_life {
     struct test_data data;
     struct test_heap *heap;
     bool retry; /* the call that fails first is made again, with no more faults */
+    const char *final; /* with retry: names of native calls after whose failure that is in vain; NULL = none */
 
     /* Of the last life: */
     enum woq_status first; /* of the call that failed first, what it said, and the call */
