@@ -257,6 +257,38 @@ if "$woq" quantize --help >/dev/null 2>&1; then
         expect 0 "^      --$option [A-Z]" quantize --help
     done
     for i in {1..60}; do printf 'a b b a %s\n' "$i"; done >"$dir/long.txt"
+    # Outputs over what is read, or into each other, under whatever names.
+    mkdir "$dir/hf" "$dir/outside" "$dir/replaced"
+    cp "$original" "$dir/model.gguf"
+    for name in model.safetensors config.json; do printf %s "$name" >"$dir/outside/$name"; done
+    ln -s ../outside/model.safetensors "$dir/hf/model.safetensors" # as Hugging Face's cache has it
+    ln "$dir/outside/config.json" "$dir/hf/config.json"
+    ln -s model.gguf "$dir/link"
+    before=$(cd "$dir" && cat model.gguf long.txt outside/* | sha256sum)
+    for option in --report --statistics; do
+        over=(--method mse --text "$dir/long.txt" "$option")
+        for name in model.gguf outside/../model.gguf link; do
+            expect 2 "$option '.*$name' is the model; it needs" quantize "$dir/model.gguf" "$dir/o" "${over[@]}" \
+                "$dir/$name"
+        done
+        expect 2 "$option and --text are both" quantize "$dir/model.gguf" "$dir/o" "${over[@]}" "$dir/./long.txt"
+        expect 2 "$option '.*/hf' is the model" quantize "$dir/hf" "$dir/o" "${over[@]}" "$dir/hf"
+        for name in hf/new.json hf/model.safetensors outside/model.safetensors outside/config.json; do
+            expect 2 "$option '.*$name' is in the model's directory" quantize "$dir/hf" "$dir/o" "${over[@]}" \
+                "$dir/$name"
+        done
+        for out in o replaced replaced/; do
+            expect 2 "$option '.*/r' is in OUT" quantize "$dir/hf" "$dir/$out" --force "${over[@]}" "$dir/$out/r"
+        done
+        expect 2 "$option '.*/o' is in OUT" quantize "$dir/hf" "$dir/o" "${over[@]}" "$dir/o"
+    done
+    expect 2 '--report and --statistics are both' quantize "$dir/hf" "$dir/o" --method mse --text "$dir/long.txt" \
+        --report "$dir/r" --statistics "$dir/hf/../r"
+    if [ "$before" != "$(cd "$dir" && cat model.gguf long.txt outside/* | sha256sum)" ] || [ -e "$dir/hf/new.json" ] ||
+        [ -e "$dir/o" ] || [ -e "$dir/r" ]; then
+        echo "FAILED: quantize writes over what it reads"
+        bad=$((bad + 1))
+    fi
     [ "$(echo "$dir"/small*)" = "$dir/small*" ] || bad=$((bad + 1))
     if ! "$woq" quantize "$original" "$dir/small" --channel --method mse --text "$dir/long.txt" 2>&1 |
         grep -q 'no calibration'; then

@@ -359,7 +359,7 @@ int cmd_quantize(int argc, char **argv)
     else if (argc - optind > 2)
         code = tool_usage(command, "unexpected '%s'; there are but MODEL and OUT", argv[optind + 2]);
     else
-        code = calibrated_check(&r.calibrated, command);
+        code = calibrated_check(&r.calibrated, command, argv[optind], argv[optind + 1]);
     if (argc - optind == 2 && !code && r.calibrated.method)
         sleep_between_loops(argv - 1); /* main's, with the command behind the program's name */
     if (argc - optind == 2 && !code)

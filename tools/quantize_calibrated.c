@@ -88,7 +88,30 @@ bool calibrated_parse(struct calibrated_options *o, int option, bool *known, cha
     return good;
 }
 
-int calibrated_check(const struct calibrated_options *o, const char *command)
+/* Outputs that would be written into each other, over what is read, or into the directory that is replaced. */
+static int check_outputs(const struct calibrated_options *o, const char *command, const char *model, const char *out)
+{
+    const char *const files[] = {o->params.report, o->params.statistics};
+    static const char *const names[] = {"--report", "--statistics"};
+    if (files[0] && files[1] && tool_same_file(files[0], files[1]))
+        return tool_usage(command, "--report and --statistics are both '%s'; each needs one of its own", files[0]);
+    for (size_t i = 0; i < 2; i++) {
+        if (!files[i])
+            continue;
+        if (tool_same_file(files[i], o->params.text))
+            return tool_usage(command, "%s and --text are both '%s'; each needs one of its own", names[i], files[i]);
+        if (tool_same_file(files[i], model))
+            return tool_usage(command, "%s '%s' is the model; it needs a file of its own", names[i], files[i]);
+        if (tool_file_inside(model, files[i]))
+            return tool_usage(command, "%s '%s' is in the model's directory; it needs a place of its own", names[i],
+                              files[i]);
+        if (tool_file_inside(out, files[i]))
+            return tool_usage(command, "%s '%s' is in OUT, '%s'; it needs a place of its own", names[i], files[i], out);
+    }
+    return TOOL_OK;
+}
+
+int calibrated_check(const struct calibrated_options *o, const char *command, const char *model, const char *out)
 {
     if (!o->method)
         return o->named ? tool_usage(command, "--%s is for calibration; choose a --method: mse, awq, gptq or awq+gptq",
@@ -101,7 +124,9 @@ int calibrated_check(const struct calibrated_options *o, const char *command)
         return tool_usage(command, "--sensitivity goes into the report: --report FILE is missing");
     if (access(o->params.text, R_OK))
         return tool_usage(command, "--text: cannot read '%s'", o->params.text);
-    const int code = tool_check_writable(command, o->params.report);
+    int code = check_outputs(o, command, model, out);
+    if (!code)
+        code = tool_check_writable(command, o->params.report);
     return code ? code : tool_check_writable(command, o->params.statistics);
 }
 

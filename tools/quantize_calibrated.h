@@ -49,8 +49,9 @@ enum calibrated_option {
 
 /* Takes optarg if `option` is one of the above, else sets *known to false; false and why for a bad value. */
 bool calibrated_parse(struct calibrated_options *o, int option, bool *known, char *why);
-/* TOOL_USAGE, and said, if options contradict each other or a file cannot be read or written. */
-int calibrated_check(const struct calibrated_options *o, const char *command);
+/* TOOL_USAGE, and said, if options contradict each other, an output would be written over what is read or another
+ * output, or a file cannot be read or written. */
+int calibrated_check(const struct calibrated_options *o, const char *command, const char *model, const char *out);
 /* The device, and woq_quantize_calibrated on it; its status. `bar`: progress on stderr. *stop is looked at. */
 enum woq_status calibrated_run(struct calibrated_options *o, const char *command,
                                const struct woq_checkpoint *checkpoint, const char *out,

@@ -113,8 +113,11 @@ void tool_json_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key
 /* Writes the document to a file, or to stdout for "-"; frees it. */
 int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file);
 
-/* The same name, or one file under two. */
+/* The same name, or one file under two; neither need exist. */
 bool tool_same_file(const char *a, const char *b);
+/* Whether the file is the directory or lies there, under whatever name, or is what a link there leads to; neither need
+ * exist. */
+bool tool_file_inside(const char *directory, const char *file);
 
 /* Writes a file: afterwards it is there whole or, on failure, what was there before. "-" = standard output. */
 int tool_write_file(const char *command, const char *file, const char *text, size_t size);
