@@ -338,6 +338,17 @@ def test_mmlu(root):
         "--json", root / "dev.json")
     dev = json.loads((root / "dev.json").read_text())
     check(dev["tasks"][0]["split"] == "dev" and [m["tasks"]["mmlu"]["correct"] for m in dev["models"]] == [4, 2], "dev")
+    # Nothing is written among the files of models and questions.
+    hidden = root / "likes_c" / "model.safetensors", folder / "test" / "virology_test.csv"
+    before = [file.read_bytes() for file in hidden]
+    for option in ("--json", "--html", "--predictions", "--state"):
+        for name in ("model.safetensors", "config.json", "new"):
+            woq(2, "is in the directory of a model to measure", *run, option, root / "mmlu" / ".." / "likes_c" / name)
+        woq(2, f"{option} '{hidden[1]}' is in --mmlu", *run, option, hidden[1])
+    os.chdir(root / "likes_c")
+    woq(0, '"correct": 4', *run[:2], "--mmlu", folder, "--json", "-")
+    os.chdir("/")
+    check([file.read_bytes() for file in hidden] == before and not (root / "likes_c" / "new").exists(), "what is read")
     woq(1, "needs two or more", *run[:2], "--mmlu", one_question(root / "one"), "--split", "dev")
 
 

@@ -245,6 +245,23 @@ static int parse_model(const char *command, struct eval_request *r, const char *
     return TOOL_OK;
 }
 
+/* An output over a model or a benchmark, or among their files. */
+static int check_output(const char *command, const struct eval_request *r, const char *name, const char *file)
+{
+    for (size_t m = 0; m < r->count; m++) {
+        const char *model = r->models[m].path;
+        if (tool_same_file(file, model))
+            return tool_usage(command, "%s '%s' is a model to measure; it needs a file of its own", name, file);
+        if (tool_file_inside(model, file))
+            return tool_usage(command, "%s '%s' is in the directory of a model to measure, '%s'; it needs a place of "
+                                       "its own", name, file, model);
+    }
+    if (r->eval.mmlu && tool_file_inside(r->eval.mmlu, file))
+        return tool_usage(command, "%s '%s' is in --mmlu, '%s'; it needs a place of its own", name, file,
+                          r->eval.mmlu);
+    return TOOL_OK;
+}
+
 /* Outputs that would be written into each other, or over what is read. */
 static int check_outputs(const char *command, const struct eval_request *r)
 {
@@ -252,19 +269,17 @@ static int check_outputs(const char *command, const struct eval_request *r)
     const char *const files[] = {e->json, e->html, e->predictions, e->state, e->text_file, e->lambada};
     static const char *const names[] = {"--json", "--html", "--predictions", "--state", "--text", "--lambada"};
     enum { OUTPUTS = 4, FILES = sizeof files / sizeof *files };
+    int result = TOOL_OK;
     for (size_t i = 0; i < OUTPUTS; i++)
         for (size_t j = i + 1; j < FILES && files[i]; j++)
             if (files[j] && tool_same_file(files[i], files[j]))
                 return tool_usage(command, "%s and %s are both '%s'; each needs one of its own", names[i], names[j],
                                   files[i]);
-    for (size_t i = 0; i < OUTPUTS; i++)
-        for (size_t m = 0; m < r->count && files[i]; m++)
-            if (tool_same_file(files[i], r->models[m].path))
-                return tool_usage(command, "%s '%s' is a model to measure; it needs a file of its own", names[i],
-                                  files[i]);
-    if (e->state && !strcmp(e->state, "-"))
-        return tool_usage(command, "--state needs a file, which a later run can take up");
-    return TOOL_OK;
+    for (size_t i = 0; i < OUTPUTS && !result; i++)
+        result = files[i] ? check_output(command, r, names[i], files[i]) : TOOL_OK;
+    if (!result && e->state && !strcmp(e->state, "-"))
+        result = tool_usage(command, "--state needs a file, which a later run can take up");
+    return result;
 }
 
 static int check_tasks(const char *command, const struct eval_options *e)

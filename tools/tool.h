@@ -116,7 +116,7 @@ int tool_json_write(const char *command, yyjson_mut_doc *doc, const char *file);
 /* The same name, or one file under two; neither need exist. */
 bool tool_same_file(const char *a, const char *b);
 /* Whether the file is the directory or lies there, under whatever name, or is what a link there leads to; neither need
- * exist. */
+ * exist. "-" does not lie anywhere. */
 bool tool_file_inside(const char *directory, const char *file);
 
 /* Writes a file: afterwards it is there whole or, on failure, what was there before. "-" = standard output. */

@@ -67,6 +67,8 @@ static bool is_below(const char *directory, const char *path)
 
 bool tool_file_inside(const char *directory, const char *file)
 {
+    if (!strcmp(file, "-"))
+        return false;
     const char *slash = strrchr(file, '/');
     char *folder = slash ? tool_text("%.*s", (int)(slash - file) + 1, file) : tool_text(".");
     bool inside = is_below(directory, file) || is_below(directory, folder); /* the latter: a link that lies there */
