@@ -65,11 +65,24 @@ expect 2 'needs a value' bench --json
 expect 1 'cannot write' bench --svg "$dir/none/x.svg"
 expect 1 'nothing could be measured' bench --device reference:7
 expect 1 'this host has' bench --shapes 99999999x99999999 --m 1
+expect 1 "'.*/new.svg' not written" bench --device reference:7 --svg "$dir/new.svg"
+compgen -G "$dir/new*" >/dev/null && echo "FAILED: bench leaves files behind" && bad=$((bad + 1))
+expect 1 'cannot write .*: Is a directory' bench --json "$dir"
 
 fast=(bench --shapes 24x40,7x33 --m 1,3 --formats w4g16,w8z:f32,w4g32o:bf16,w4g16p,w8t,bf16 --seconds 0.001)
 expect 0 'error/bound' "${fast[@]}" --x bf16 --math rounded --svg "$dir/x.svg" --json "$dir/x.json"
 expect 0 'All devices' "${fast[@]}" --device reference,reference
 expect 0 '"right": true' "${fast[@]}" --y f32 --json -
+# Who reads a pipe gets all of it; a link that leads nowhere gets its file.
+mkfifo "$dir/pipe"
+ln -s made.json "$dir/dangling"
+timeout 60 cat "$dir/pipe" >"$dir/piped.json" &
+expect 0 'error/bound' "${fast[@]}" --json "$dir/pipe"
+wait $!
+expect 0 'error/bound' "${fast[@]}" --json "$dir/dangling"
+for file in piped.json made.json; do
+    grep -q '"right": true' "$dir/$file" || { echo "FAILED: bench --json to $file" && bad=$((bad + 1)); }
+done
 WOQ_EMULATE=no_timestamps expect 0 'host clock' "${fast[@]}"
 
 expect 2 '^woq bench: --svg does not go with --startup' bench --startup --svg "$dir/y.svg"
@@ -210,6 +223,14 @@ if "$woq" eval --help >/dev/null 2>&1; then
     expect 1 'cannot read' eval "$dir/empty.gguf" --text "$dir/none.txt"
     expect 1 'cannot write' eval "$dir/empty.gguf" --prompt x --json "$dir/none/x.json"
     expect 1 'empty.gguf' eval "$dir/empty.gguf" --prompt x
+    # A run that fails leaves no file, and what was there.
+    echo kept >"$dir/old.json"
+    expect 1 'does not exist' eval "$dir/empty.gguf" --prompt x --device reference:7 --json "$dir/old.json" \
+        --html "$dir/new.html"
+    if [ "$(cat "$dir/old.json")" != kept ] || compgen -G "$dir/new*" >/dev/null; then
+        echo "FAILED: eval leaves files behind"
+        bad=$((bad + 1))
+    fi
 fi
 if "$woq" quantize --help >/dev/null 2>&1; then
     original=$(dirname "$0")/../tests/seeds/config/llama3_freqs.gguf

@@ -93,7 +93,7 @@ int tool_write_file(const char *command, const char *file, const char *text, siz
         return write_all(stdout, text, size) ? TOOL_OK : cannot_write(command, file);
     const bool plain = lstat(file, &info) ? errno == ENOENT : S_ISREG(info.st_mode);
     char *aside = plain ? tool_text("%s.%ld.part", file, (long)getpid()) : NULL;
-    const int fd = open(plain ? aside : file, plain ? O_WRONLY | O_CREAT | O_EXCL : O_WRONLY | O_TRUNC, 0666);
+    const int fd = open(plain ? aside : file, O_WRONLY | O_CREAT | (plain ? O_EXCL : O_TRUNC), 0666);
     FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
     int result = TOOL_OK;
     if (!out) {
@@ -115,13 +115,24 @@ int tool_write_file(const char *command, const char *file, const char *text, siz
     return result;
 }
 
+/* A new file is tried beside, so that a run that fails leaves none; what is no regular file is not opened, as who reads
+ * a pipe would take closing it for the end. */
 int tool_check_writable(const char *command, const char *file)
 {
+    struct stat info;
     if (!file || !strcmp(file, "-"))
         return TOOL_OK;
-    FILE *out = fopen(file, "a");
-    if (!out)
-        return cannot_write(command, file);
-    fclose(out);
-    return TOOL_OK;
+    if (!stat(file, &info)) {
+        errno = EISDIR;
+        return S_ISDIR(info.st_mode) || access(file, W_OK) ? cannot_write(command, file) : TOOL_OK;
+    }
+    char *aside = tool_text("%s.%ld.part", file, (long)getpid());
+    const int fd = open(aside, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    const int result = fd < 0 ? cannot_write(command, file) : TOOL_OK;
+    if (fd >= 0) {
+        close(fd);
+        unlink(aside);
+    }
+    free(aside);
+    return result;
 }
