@@ -127,9 +127,10 @@ struct call {
     const char *model;
     struct woq_quantize_params q;
     struct woq_calibrate_params c;
-    double stop;      /* progress at which it is stopped; 0 = never */
-    unsigned steps;   /* of progress that were told */
-    double last;      /* and the last of them */
+    double stop;        /* progress at which it is stopped; 0 = never */
+    const char *folder; /* made while it runs; NULL = none */
+    unsigned steps;     /* of progress that were told */
+    double last;        /* and the last of them */
     char logged[4096];
 };
 
@@ -139,6 +140,8 @@ static inline bool call_progress(void *user, const char *what, uint32_t layer, u
     assert_true(what && *what && layer < layers && done >= call->last && done <= 1);
     call->steps++;
     call->last = done;
+    if (call->folder)
+        mkdir(call->folder, 0700);
     return !(call->stop > 0) || done < call->stop;
 }
 

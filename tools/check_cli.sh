@@ -326,6 +326,36 @@ if "$woq" quantize --help >/dev/null 2>&1; then
                 --share 0.25
             grep -q "\"method\": \"$method\"" "$dir/r.json" || bad=$((bad + 1))
         done
+        # A pipe is written into, as is a device; a link stays and its file is replaced.
+        for option in report statistics; do
+            mkfifo "$dir/$option"
+            timeout 60 cat "$dir/$option" >"$dir/$option.piped" &
+            expect 0 'small: mse' "${calibrated[@]}" --method mse --force --$option "$dir/$option"
+            wait $!
+        done
+        grep -q '"method": "mse"' "$dir/report.piped" || { echo "FAILED: --report to a pipe" && bad=$((bad + 1)); }
+        expect 0 'q_proj' inspect "$dir/statistics.piped"
+        echo old >"$dir/outside/old"
+        ln -s outside/old "$dir/old"
+        ln -s outside/new "$dir/new"
+        expect 0 'small: mse' "${calibrated[@]}" --method mse --force --report "$dir/old" --statistics "$dir/new"
+        if [ ! -L "$dir/old" ] || [ ! -L "$dir/new" ] || [ ! -e "$dir/outside/new" ] ||
+            ! grep -q '"method": "mse"' "$dir/outside/old"; then
+            echo "FAILED: quantize replaces links"
+            bad=$((bad + 1))
+        fi
+        ln -s circle "$dir/circle"
+        expect 1 "cannot .*circle': Too many" "${calibrated[@]}" --method mse --force --report "$dir/circle"
+        expect 1 "cannot .*outside': Is a dir" "${calibrated[@]}" --method mse --force --report "$dir/outside"
+        if mknod "$dir/full" c 1 7 2>/dev/null && [ -w "$dir/full" ] && ! echo 1 2>/dev/null >"$dir/full"; then
+            for option in --report --statistics; do
+                expect 1 "writing '.*/full': No space left" "${calibrated[@]}" --method mse --force $option "$dir/full"
+            done
+            [ -c "$dir/full" ] || { echo "FAILED: quantize replaces devices" && bad=$((bad + 1)); }
+        else
+            echo "skipped: a device to write into, as none may be made here"
+        fi
+        expect 2 '--report needs a file' "${calibrated[@]}" --method mse --force --report -
         expect 1 "small' exists" "${calibrated[@]}" --method gptq
         expect 0 'q_proj' inspect "$dir/r.stats"
         rm -rf "$dir/small"

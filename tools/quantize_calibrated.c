@@ -93,11 +93,13 @@ static int check_outputs(const struct calibrated_options *o, const char *command
 {
     const char *const files[] = {o->params.report, o->params.statistics};
     static const char *const names[] = {"--report", "--statistics"};
-    if (files[0] && files[1] && tool_same_file(files[0], files[1]))
+    if (files[0] && files[1] && strcmp(files[0], "-") && tool_same_file(files[0], files[1]))
         return tool_usage(command, "--report and --statistics are both '%s'; each needs one of its own", files[0]);
     for (size_t i = 0; i < 2; i++) {
         if (!files[i])
             continue;
+        if (!strcmp(files[i], "-"))
+            return tool_usage(command, "%s needs a file; standard output says what was done", names[i]);
         if (tool_same_file(files[i], o->params.text))
             return tool_usage(command, "%s and --text are both '%s'; each needs one of its own", names[i], files[i]);
         if (tool_same_file(files[i], model))

@@ -55,7 +55,9 @@ struct woq_calibrate_params {
     enum woq_math math;     /* of products */
     uint64_t memory;        /* bytes of activations above which they lie in a file */
     const char *spill;      /* directory of that file; NULL = the output's */
-    const char *statistics; /* a file to be written, as by woq_calibrate_statistics; NULL = none */
+    /* A file to be written, as by woq_calibrate_statistics; NULL = none. It appears whole or not at all, where a link
+     * leads; what is no regular file, as a pipe, is written into. */
+    const char *statistics;
     const char *report;     /* likewise, JSON: each layer's errors, scales and times, and its sensitivity if measured */
     woq_calibrate_progress_fn *progress;
     void *progress_user;

@@ -56,12 +56,7 @@ static bool step(void *user)
 /* What cannot be written in the end is refused before hours are spent. */
 static enum woq_status check_file(const char *path)
 {
-    struct woqi_atomic_file file;
-    if (!path)
-        return WOQ_OK;
-    const enum woq_status st = woqi_atomic_file_begin(&file, path);
-    woqi_atomic_file_end(&file);
-    return st;
+    return path ? woqi_atomic_file_check(path) : WOQ_OK;
 }
 
 static bool is_there(const char *path)

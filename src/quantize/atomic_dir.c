@@ -265,6 +265,8 @@ enum woq_status woqi_atomic_dir_write(struct woqi_atomic_dir *dir, const char *n
     const uint8_t *at = data;
     while (size) {
         ssize_t done = pwrite(fd, at, size, (off_t)offset);
+        if (done < 0 && errno == ESPIPE)
+            done = write(fd, at, size);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)

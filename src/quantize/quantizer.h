@@ -63,7 +63,7 @@ void woqi_atomic_dir_end(struct woqi_atomic_dir *dir);
 
 /* A new file, open for writing; -1 with the message reported. */
 int woqi_atomic_dir_create(struct woqi_atomic_dir *dir, const char *name);
-/* All `size` bytes at `offset`; -1 with the message reported. Any number of threads. */
+/* All `size` bytes at `offset`, of a pipe at its end; -1 with the message reported. Any number of threads. */
 enum woq_status woqi_atomic_dir_write(struct woqi_atomic_dir *dir, const char *name, int fd, const void *data,
                                       size_t size, uint64_t offset);
 /* fsync and close. */
@@ -82,12 +82,16 @@ enum woq_status woqi_empty_folder(const char *path);
 bool woqi_remove_folder(const char *path);
 
 /* ---- atomic_file.c ---- */
-/* A file that appears whole or not at all; bytes are written by woqi_atomic_dir_write(&f->dir, f->name, f->fd, …). */
+/* A file that appears whole or not at all; bytes are written by woqi_atomic_dir_write(&f->dir, f->name, f->fd, …) from
+ * the first to the last. */
 struct woqi_atomic_file {
     struct woqi_atomic_dir dir; /* where it will lie */
-    char *name, *aside;         /* ".NAME.woq-partial", locked while this process lives */
+    char *name, *aside;         /* ".NAME.woq-partial", locked while this process lives; NULL: none, as for a pipe */
     int fd;                     /* of `aside`; -1 = none */
 };
+/* Whether begin would do, which leaves nothing; a pipe is not opened, as its reader would take closing it for the end.
+ * As begin. */
+enum woq_status woqi_atomic_file_check(const char *path);
 /* Returns WOQ_OK; INVALID_ARGUMENT (no file's name); INVALID_STATE (another process writes it); DRIVER;
  * OUT_OF_MEMORY. */
 enum woq_status woqi_atomic_file_begin(struct woqi_atomic_file *f, const char *path);
