@@ -33,9 +33,10 @@ static void on_interrupt(int number)
 void bench_catch_interrupt(void)
 {
     struct sigaction action;
-    if (sigaction(SIGINT, NULL, &action) || action.sa_handler != SIG_DFL)
-        return; /* ignored, as under nohup */
-    action.sa_handler = on_interrupt;
+    if (sigaction(SIGINT, NULL, &action) || action.sa_handler == SIG_IGN)
+        return; /* as under nohup */
+    action = (struct sigaction){.sa_handler = on_interrupt}; /* in the place of a driver's, which ends the process */
+    sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
 }
 

@@ -157,6 +157,21 @@ if ! wait $! || ! grep -q '^96×256 .* floor/floor' "$dir/interrupted" ||
     cat "$dir/interrupted" "$dir/kept"
     bad=$((bad + 1))
 fi
+# Compilers in drivers, as PoCL's, want the interrupt themselves. How much comes before it depends on the machine.
+if "$woq" devices | grep -q '^opencl:0'; then
+    for seconds in 4 8 16 32; do
+        timeout -s INT $seconds env --default-signal=INT "$woq" tune --device opencl:0 --shapes 96x256 --formats w4g64 \
+            --m "$(seq -s, 1 99)" --budget 100 --output "$dir/kept.cl" >"$dir/interrupted" 2>&1
+        grep -q '^1 record in .*/kept.cl$' "$dir/interrupted" && break
+    done
+    if ! grep -q '^u4 symmetric g64 f16 default 96x256 # ' "$dir/kept.cl"; then
+        echo "FAILED: tune of a device of OpenCL, interrupted"
+        cat "$dir/interrupted"
+        bad=$((bad + 1))
+    fi
+else
+    echo "skipped: an interrupt on OpenCL, as there is no device"
+fi
 
 expect 0 '^usage: woq report REPORT.json PAGE.html' report --help
 expect 2 'REPORT.json is missing' report
