@@ -17,6 +17,22 @@ install(EXPORT woqTargets NAMESPACE woq:: DESTINATION ${package})
 
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/woqConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 configure_file(${PROJECT_SOURCE_DIR}/cmake/woqConfig.cmake.in ${PROJECT_BINARY_DIR}/woqConfig.cmake @ONLY)
+
+# The files for pkg-config lie in libdir/pkgconfig and say where the rest is from there, so that the folder can be
+# moved; folders that were given as absolute stay where they are.
+set(pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+set(pc_libdir "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}")
+    set(pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+    set(pc_prefix "${CMAKE_INSTALL_PREFIX}")
+    set(pc_libdir "${CMAKE_INSTALL_LIBDIR}")
+else()
+    file(RELATIVE_PATH pc_prefix "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+    set(pc_prefix "\${pcfiledir}/${pc_prefix}")
+    string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
+endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/woq.pc.in ${PROJECT_BINARY_DIR}/woq.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/woqConfig.cmake ${PROJECT_BINARY_DIR}/woqConfigVersion.cmake
         DESTINATION ${package})

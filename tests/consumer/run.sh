@@ -39,8 +39,14 @@ fi
 
 pc=$(dirname "$(find "$tmp/prefix" -name woq.pc)")
 lib=$(dirname "$pc")
-# The files name the prefix of configure time; the install went elsewhere.
-flags() { PKG_CONFIG_PATH=$pc pkg-config --define-variable=prefix="$tmp/prefix" "$@"; }
+# The install went elsewhere than what was configured.
+flags() { PKG_CONFIG_PATH=$pc pkg-config "$@"; }
+for package in woq ${model:+woq-model}; do
+    if [ "$(realpath "$(flags --variable=prefix "$package")")" != "$(realpath "$tmp/prefix")" ]; then
+        echo "$package.pc: its prefix is $(flags --variable=prefix "$package"), not $tmp/prefix"
+        exit 1
+    fi
+done
 # Flags are words to split.
 # shellcheck disable=SC2046
 build() { # how: shared or static
