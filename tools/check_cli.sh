@@ -29,6 +29,22 @@ expect 2 "did you mean 'devices'" devcies
 expect 2 "did you mean '--version'" --verison
 expect 2 'there are devices, explain' frobnicate
 
+# fails_to_write <pattern> <woq's command line>: exit status 1 and so a message
+fails_to_write() {
+    local output
+    output=$(bash -c "$2" woq "$woq" 2>&1)
+    if [ $? -ne 1 ] || ! grep -qE -- "$1" <<<"$output"; then
+        printf 'FAILED: %s: wanted 1 and /%s/\n%s\n' "$2" "$1" "$output"
+        bad=$((bad + 1))
+    fi
+}
+for arguments in --help --version devices 'bench --help' 'explain --n 64 --k 64' 'explain --n 64 --k 64 --json'; do
+    fails_to_write 'cannot write.*: No space left on device$' "\$1 $arguments >/dev/full"
+done
+# shellcheck disable=SC2016
+[ "$(bash -o pipefail -c '(sleep 0.3; exec env --ignore-signal=PIPE "$0" help) | true; echo $?' "$woq" 2>&1)" = 0 ] ||
+    { echo "FAILED: that nobody reads on is no failure" && bad=$((bad + 1)); }
+
 expect 0 '^reference:0 \(default\)' devices
 expect 0 'max_binding' devices --verbose
 expect 0 '"selector": "reference:0"' devices --json
@@ -73,6 +89,9 @@ fast=(bench --shapes 24x40,7x33 --m 1,3 --formats w4g16,w8z:f32,w4g32o:bf16,w4g1
 expect 0 'error/bound' "${fast[@]}" --x bf16 --math rounded --svg "$dir/x.svg" --json "$dir/x.json"
 expect 0 'All devices' "${fast[@]}" --device reference,reference
 expect 0 '"right": true' "${fast[@]}" --y f32 --json -
+fails_to_write "cannot write '.*/over.json': File too large$" \
+    "ulimit -f 1; \$1 ${fast[*]} --m 1,2,3,4,5 --json $dir/over.json"
+compgen -G "$dir/over*" >/dev/null && echo "FAILED: a file over the limit is left" && bad=$((bad + 1))
 # Who reads a pipe gets all of it; a link that leads nowhere gets its file.
 mkfifo "$dir/pipe"
 ln -s made.json "$dir/dangling"

@@ -261,9 +261,6 @@ static void handle_signals(void)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!sigaction(numbers[i], NULL, &old) && old.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
-    /* A file over the limit is then an error of write, with a message. */
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGXFSZ, &action, NULL);
 }
 
 static int run(struct request *r, const char *model, const char *out)

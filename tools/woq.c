@@ -1,6 +1,8 @@
 /* woq.c: the program `woq`: finds the subcommand. */
 #include "tool.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 static const struct {
@@ -39,7 +41,7 @@ static void help(FILE *out)
           out);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *names[COMMANDS];
     if (argc < 2) {
@@ -82,4 +84,20 @@ int main(int argc, char **argv)
         used += (size_t)snprintf(all + used, sizeof all - used, "%s%s",
                                  !i ? "" : i + 1 == COMMANDS ? " and " : ", ", names[i]);
     return tool_usage("woq", "unknown command '%s'; there are %s", word, all);
+}
+
+/* Where nobody reads on, nothing is said. */
+static int end_output(int result)
+{
+    errno = 0;
+    if ((!fflush(stdout) && !ferror(stdout)) || errno == EPIPE || result == TOOL_FAILED || result == TOOL_USAGE)
+        return result;
+    tool_failed("woq", "cannot write to standard output%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    return result ? result : TOOL_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit is then an error of write, with a message */
+    return end_output(run(argc, argv));
 }
