@@ -334,7 +334,9 @@ def test_mmlu(root):
     check("By category" in words and "2 subjects" in words and "virology" in words and "✗ fails" in words and
           len(list(page.iter(SVG + "svg"))) == 2, f"the page: {words}")
     # Of dev's own five questions four are the examples.
-    woq(0, "mmlu: 10 examples of 2 subjects (dev), 5 shots", *run, "--split", "dev", "--shots", 5,
+    for shots in ([], ["--shots", 5], ["--shots", 99]):
+        woq(1, "has 5 questions; ", *run, "--split", "dev", *shots)
+    woq(0, "mmlu: 10 examples of 2 subjects (dev), 4 shots", *run, "--split", "dev", "--shots", 4,
         "--json", root / "dev.json")
     dev = json.loads((root / "dev.json").read_text())
     check(dev["tasks"][0]["split"] == "dev" and [m["tasks"]["mmlu"]["correct"] for m in dev["models"]] == [4, 2], "dev")

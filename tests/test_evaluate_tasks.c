@@ -198,7 +198,10 @@ static void test_mmlu(void **state)
                  "The following are multiple choice questions (with answers) about moral disputes.\n\n"
                  "P1\nA. a\nB. b\nC. c\nD. d\nAnswer: D\n\nP3\nA. a\nB. b\nC. c\nD. d\nAnswer:");
     woq_task_close(&task);
-    p.shots = 5; /* all others */
+    p.shots = 2; /* all others */
+    EXPECT(WOQ_ERROR_INVALID_DATA, "virology_dev.csv: has 2 questions; 2 examples besides a question need 3",
+           woq_task_open(&p, &task));
+    write_file("dev/virology_dev.csv", HEADER "q,a,b,c,d,1\nr,a,b,c,d,1\ns,a,b,c,d,1\n");
     task = open_task(&p);
     check_prompt(task, 2,
                  "The following are multiple choice questions (with answers) about moral disputes.\n\n"

@@ -61,7 +61,7 @@ struct woq_task_params {
     const char *path;
     const char *split; /* MMLU: whose questions are asked; NULL = "test" */
     uint32_t shots;    /* MMLU: examples before a question; dev must have as many, or, where its own questions are
-                        * asked, another one at least: then all others are the examples if they are fewer */
+                        * asked, one more */
     uint64_t limit;    /* examples at most, drawn by `seed` and asked in the files' order; 0 = all */
     uint64_t seed;
     const char *chat;  /* NULL = plain text; else a form's name, or the text of a chat template that is of one of these
@@ -84,7 +84,7 @@ struct woq_task_info {
 /* Reads all of the files. Ownership: *out is the caller's; params are borrowed for the call.
  * Returns WOQ_OK; INVALID_ARGUMENT (a file or folder cannot be read or is missing; a folder without questions);
  * INVALID_DATA (file and line named: no JSON, no text, a text of one word; columns of a number other than 6, a quote
- * that is not closed, an answer out of range; no examples; a subject with fewer than `shots` of dev); UNSUPPORTED (a
+ * that is not closed, an answer out of range; no examples; a subject with too few of dev for `shots`); UNSUPPORTED (a
  * chat template of no known form: the markers that were looked for are named); OUT_OF_MEMORY. */
 WOQ_API enum woq_status woq_task_open(const struct woq_task_params *params, struct woq_task **out);
 WOQ_API void woq_task_close(struct woq_task **task); /* writes NULL; accepts NULL */

@@ -155,12 +155,16 @@ static enum woq_status read_shots(struct woq_task *task, const char *path, struc
     enum woq_status st = task->shots ? write_path(file, path, "dev", s->name) : WOQ_OK;
     if (st || !task->shots)
         return st;
-    /* Of dev's own questions none is to be its own example: one more, or those that there are. */
+    /* Of dev's own questions none is to be its own example: one more. */
     st = read_questions(task, file, 0, (uint64_t)task->shots + (task->from_dev ? 1 : 0), &s->shots);
     if (!st && task->from_dev && s->shots.count < 2)
         st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has one question, and no example besides it; needs two or more, "
                                                 "or shots 0", file);
-    else if (!st && !task->from_dev && s->shots.count < task->shots)
+    else if (!st && task->from_dev && s->shots.count <= task->shots)
+        st = woq_report(WOQ_ERROR_INVALID_DATA,
+                        "%s: has %zu questions; %" PRIu32 " examples besides a question need %" PRIu64, file,
+                        s->shots.count, task->shots, (uint64_t)task->shots + 1);
+    else if (!st && s->shots.count < task->shots)
         st = woq_report(WOQ_ERROR_INVALID_DATA, "%s: has %zu questions; %" PRIu32 " examples need as many", file,
                         s->shots.count, task->shots);
     return st;
