@@ -480,6 +480,39 @@ static void test_config(void **state)
     test_expectations_met();
 }
 
+/* What is not done, or not of the kind that it should be, is not passed over. */
+static void test_config_refused(void **state)
+{
+    static const struct {
+        const char *members;
+        enum woq_status status;
+        const char *mention;
+    } cases[] = {
+        {"\"attention_bias\":true", WOQ_ERROR_INVALID_DATA,
+         "attention_bias is true; there is no tensor 'model.layers.0.self_attn.q_proj.bias'"},
+        {"\"attention_bias\":1", WOQ_ERROR_INVALID_DATA, "attention_bias is 1; must be true or false"},
+        {"\"mlp_bias\":true", WOQ_ERROR_UNSUPPORTED, "mlp_bias is true; only false is supported"},
+        {"\"rope_scaling\":7", WOQ_ERROR_INVALID_DATA, "rope_scaling is 7; must be an object"},
+        {"\"rope_scaling\":\"yarn\"", WOQ_ERROR_INVALID_DATA, "rope_scaling is yarn; must be an object"},
+        {"\"rope_parameters\":[1]", WOQ_ERROR_INVALID_DATA, "rope_parameters is [1: 1]; must be an object"},
+        {"\"tie_word_embeddings\":\"x\"", WOQ_ERROR_INVALID_DATA,
+         "config.json: tie_word_embeddings is 'x', a string; must be true or false"},
+        {"\"use_sliding_window\":0", WOQ_ERROR_INVALID_DATA, "use_sliding_window is 0; must be true or false"},
+        {"\"head_dim\":\"16\"", WOQ_ERROR_INVALID_DATA, "head_dim is '16', a string; must be 1 to 65536"},
+        {"\"rope_theta\":\"1e4\"", WOQ_ERROR_INVALID_DATA, "rope_theta is '1e4', a string; must be a finite number"},
+    };
+    struct woq_model_config m;
+    char text[1024];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{\"model_type\":\"llama\"," BASE ",%s}", cases[i].members);
+        EXPECT(cases[i].status, cases[i].mention, read_config(text, &m));
+    }
+    EXPECT_OK(read_config("{\"model_type\":\"llama\"," BASE ",\"attention_bias\":false,\"mlp_bias\":false,"
+                          "\"rope_scaling\":{},\"tie_word_embeddings\":null}", &m));
+    test_expectations_met();
+}
+
 /* ---- Directories ---- */
 
 static char directory[] = "/tmp/woq-checkpoint-XXXXXX";
@@ -574,8 +607,8 @@ int main(void)
         cmocka_unit_test(test_gguf_metadata), cmocka_unit_test(test_gguf_values),
         cmocka_unit_test(test_gguf_config),   cmocka_unit_test(test_safetensors),
         cmocka_unit_test(test_packed),        cmocka_unit_test(test_allocation),
-        cmocka_unit_test(test_config),        cmocka_unit_test(test_directory),
-        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_config),        cmocka_unit_test(test_config_refused),
+        cmocka_unit_test(test_directory),     cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,9 @@ static void test_scaling(void **state)
         assert_int_equal(m.rope_original_context, given ? 512 : 4096);
     }
     begin(0, 1);
+    gguf_text(&file, "llama.rope.scaling.type", "yarn");
+    EXPECT(WOQ_ERROR_INVALID_DATA, "llama.rope.scaling.factor is missing; must be a number > 0", read_config(&m));
+    begin(0, 1);
     gguf_text(&file, "llama.rope.scaling.type", "longrope");
     EXPECT(WOQ_ERROR_UNSUPPORTED, "'longrope'; must be none, linear or yarn", read_config(&m));
     test_expectations_met();

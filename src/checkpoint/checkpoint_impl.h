@@ -201,5 +201,7 @@ enum woq_status woqi_ckpt_config_uint(const struct woq_checkpoint *c, const char
 /* As above for a finite float > 0. */
 enum woq_status woqi_ckpt_config_float(const struct woq_checkpoint *c, const char *key,
                                        bool optional, float *out);
+/* As above, always optional. */
+enum woq_status woqi_ckpt_config_bool(const struct woq_checkpoint *c, const char *key, bool *out);
 
 #endif

@@ -6,6 +6,14 @@
 
 #include "checkpoint/checkpoint_impl.h"
 
+/* A string may look like the number or word that is wanted. */
+static enum woq_status fail_value(const struct woq_checkpoint *c, const struct woqi_ckpt_value *v, const char *wanted)
+{
+    const bool string = v->kind == WOQI_KIND_STRING;
+    return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is %s%.80s%s; must be %s", woqi_ckpt_where(c, v->key),
+                          v->key, string ? "'" : "", v->text, string ? "', a string" : "", wanted);
+}
+
 enum woq_status woqi_ckpt_config_uint(const struct woq_checkpoint *c, const char *key,
                                       bool optional, uint32_t limit, uint32_t *out)
 {
@@ -16,9 +24,11 @@ enum woq_status woqi_ckpt_config_uint(const struct woq_checkpoint *c, const char
     if (!v)
         return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is missing; must be 1 to %" PRIu32,
                               woqi_ckpt_where(c, key), key, limit);
-    if (!woq_checkpoint_get_uint(c, key, &value) || !value || value > limit)
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is %.80s; must be 1 to %" PRIu32,
-                              woqi_ckpt_where(c, key), key, v->text, limit);
+    if (!woq_checkpoint_get_uint(c, key, &value) || !value || value > limit) {
+        char wanted[40];
+        snprintf(wanted, sizeof wanted, "1 to %" PRIu32, limit);
+        return fail_value(c, v, wanted);
+    }
     *out = (uint32_t)value;
     return WOQ_OK;
 }
@@ -34,11 +44,17 @@ enum woq_status woqi_ckpt_config_float(const struct woq_checkpoint *c, const cha
         return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s%s is missing; must be a number > 0",
                               woqi_ckpt_where(c, key), key);
     if (!woq_checkpoint_get_float(c, key, &value) || !((float)value > 0) || !isfinite((float)value))
-        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA,
-                              "%s%s is %.80s; must be a finite number > 0", woqi_ckpt_where(c, key),
-                              key, v->text);
+        return fail_value(c, v, "a finite number > 0");
     *out = (float)value;
     return WOQ_OK;
+}
+
+enum woq_status woqi_ckpt_config_bool(const struct woq_checkpoint *c, const char *key, bool *out)
+{
+    const struct woqi_ckpt_value *v = woqi_ckpt_meta_find(c, key);
+    if (!v || v->kind == WOQI_KIND_NULL || woq_checkpoint_get_bool(c, key, out))
+        return WOQ_OK;
+    return fail_value(c, v, "true or false");
 }
 
 /* ---- Against the tensors ---- */

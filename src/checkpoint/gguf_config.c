@@ -151,6 +151,9 @@ static enum woq_status read_rope(struct keys *k, struct woq_model_config *m)
     } else if (factor != 1 && !(type && text_is(c, k->text, "none"))) {
         m->rope_scaling = WOQ_ROPE_LINEAR;
     }
+    if (m->rope_scaling == WOQ_ROPE_YARN && !woqi_ckpt_meta_find(c, key(k, "rope.scale_linear")) &&
+        (st = woqi_ckpt_config_float(c, key(k, "rope.scaling.factor"), false, &factor)))
+        return st;
     if (m->rope_scaling)
         m->rope_factor = factor;
     if (m->rope_scaling == WOQ_ROPE_YARN && !m->rope_original_context)

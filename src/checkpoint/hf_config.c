@@ -73,14 +73,29 @@ static enum woq_status read_shape(const struct woq_checkpoint *c, struct woq_mod
     /* Up to its size a sliding window is full attention. */
     bool slides = !strcmp(m->architecture, "mistral");
     uint32_t window = m->context;
-    woq_checkpoint_get_bool(c, "use_sliding_window", &slides);
+    if ((st = woqi_ckpt_config_bool(c, "use_sliding_window", &slides)))
+        return st;
     if (slides && (st = woqi_ckpt_config_uint(c, "sliding_window", true, INT32_MAX, &window)))
         return st;
     if (window < m->context)
         m->context = window;
     /* Mistral and Llama untie by default, and so do Qwen's. */
-    woq_checkpoint_get_bool(c, "tie_word_embeddings", &m->tied_embeddings);
-    return WOQ_OK;
+    return woqi_ckpt_config_bool(c, "tie_word_embeddings", &m->tied_embeddings);
+}
+
+/* Biases are where the tensors are; here it is only whether these should be. */
+static enum woq_status check_biases(const struct woq_checkpoint *c)
+{
+    bool attention = false, mlp = false;
+    enum woq_status st = woqi_ckpt_config_bool(c, "attention_bias", &attention);
+    if (!st)
+        st = woqi_ckpt_config_bool(c, "mlp_bias", &mlp);
+    if (!st && mlp)
+        st = woqi_ckpt_fail(c, WOQ_ERROR_UNSUPPORTED, "config.json: mlp_bias is true; only false is supported");
+    if (!st && attention && !woq_checkpoint_find(c, "model.layers.0.self_attn.q_proj.bias"))
+        st = woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "config.json: attention_bias is true; there is no tensor "
+                                                       "'model.layers.0.self_attn.q_proj.bias'");
+    return st;
 }
 
 /* What the model does not do must have its neutral value. */
@@ -103,6 +118,9 @@ static enum woq_status read_scaling(const struct woq_checkpoint *c, const char *
 {
     char type[64], key[96];
     enum woq_status st;
+    if (given(c, object)) /* an object's members alone have values */
+        return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "config.json: %s is %.80s; must be an object", object,
+                              given(c, object)->text);
     snprintf(type, sizeof type, "%s.rope_type", object);
     if (!given(c, type))
         snprintf(type, sizeof type, "%s.type", object);
@@ -227,6 +245,8 @@ enum woq_status woqi_ckpt_hf_config(const struct woq_checkpoint *c, struct woq_m
     enum woq_status st = read_architecture(c, m);
     if (!st)
         st = read_shape(c, m);
+    if (!st)
+        st = check_biases(c);
     if (!st)
         st = read_rope(c, m);
     if (!st)
