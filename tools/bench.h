@@ -169,6 +169,8 @@ void bench_json_device(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct
  * default one. */
 yyjson_mut_val *bench_json_measured(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct woq_device_info *info,
                                     const char *selector, const char *reason);
+/* Without the selector where it stands in front already. */
+const char *bench_reason(const char *selector, const char *reason);
 int bench_write_svg(const char *command, const struct bench_device *devices, size_t count,
                     const char *file);
 

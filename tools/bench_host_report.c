@@ -19,7 +19,7 @@ void bench_host_print(char *const *selectors, const struct bench_host_row *rows,
         const struct bench_host_row *r = &rows[i];
         tool_table_add(&table, "%s", r->done ? r->device.selector : selectors[i] ? selectors[i] : "(default)");
         if (!r->done) {
-            tool_table_span(&table, "– %s", r->reason);
+            tool_table_span(&table, "– %s", bench_reason(selectors[i], r->reason));
             continue;
         }
         tool_table_add(&table, "%s", r->path);

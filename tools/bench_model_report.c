@@ -51,7 +51,7 @@ void bench_model_print(const struct bench_model_options *o, char *const *selecto
         const struct bench_model_row *row = opened(rows, model_count);
         if (!row) {
             fprintf(out, "%s%s: %s\n", d ? "\n" : "", selectors[d] ? selectors[d] : "(default)",
-                    rows[0].reason);
+                    bench_reason(selectors[d], rows[0].reason));
             continue;
         }
         fprintf(out, "%s%s  %s, %s\n", d ? "\n" : "", row->device.selector, row->device.name,

@@ -44,7 +44,8 @@ void bench_pack_print(char *const *selectors, const struct bench_pack_device *de
         const struct bench_pack_device *d = &devices[i];
         struct tool_table table;
         if (!d->rows) {
-            fprintf(out, "%s%s – %s\n", i ? "\n" : "", selectors[i] ? selectors[i] : "(default)", d->reason);
+            fprintf(out, "%s%s – %s\n", i ? "\n" : "", selectors[i] ? selectors[i] : "(default)",
+                    bench_reason(selectors[i], d->reason));
             continue;
         }
         fprintf(out, "%s%s  %s, %s\n", i ? "\n" : "", d->device.selector, d->device.name, d->device.driver);

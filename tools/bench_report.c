@@ -62,13 +62,21 @@ static void print_limits(const struct bench_device *d, FILE *out)
         fputc('\n', out);
 }
 
+const char *bench_reason(const char *selector, const char *reason)
+{
+    const size_t size = selector ? strlen(selector) : 0;
+    if (!size || strncmp(reason, selector, size) || (reason[size] != ':' && reason[size] != ' '))
+        return reason;
+    return reason + size + strspn(reason + size, ": ");
+}
+
 static void print_device(const struct bench_options *o, const struct bench_device *d, FILE *out)
 {
     struct tool_table table;
     char size[24], rotate[24], copy[24];
     bool any_cached = false, device_clock = false, done = false, faster = false;
     if (!d->device) {
-        fprintf(out, "%s: %s\n", d->selector, d->reason);
+        fprintf(out, "%s: %s\n", d->selector, bench_reason(d->selector, d->reason));
         return;
     }
     for (size_t i = 0; i < d->row_count; i++) {

@@ -18,7 +18,7 @@ void bench_startup_print(char *const *selectors, const struct bench_startup_row 
         tool_table_add(&table, "%s", r->done ? r->device.selector : selectors[i] ? selectors[i]
                                                                                  : "(default)");
         if (!r->done) {
-            tool_table_span(&table, "– %s", r->reason);
+            tool_table_span(&table, "– %s", bench_reason(selectors[i], r->reason));
             continue;
         }
         for (size_t k = 0; k < sizeof ms / sizeof *ms; k++)

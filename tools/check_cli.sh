@@ -80,6 +80,9 @@ expect 2 'gemv, gemm, skinny, expand or floor' bench --path gmv
 expect 2 'needs a value' bench --json
 expect 1 'cannot write' bench --svg "$dir/none/x.svg"
 expect 1 'nothing could be measured' bench --device reference:7
+for mode in --m=1 --host --startup --pack; do
+    expect 1 '^reference:7( *–|:) does not exist' bench --device reference:7 "$mode"
+done
 expect 1 'this host has' bench --shapes 99999999x99999999 --m 1
 expect 1 "'.*/new.svg' not written" bench --device reference:7 --svg "$dir/new.svg"
 compgen -G "$dir/new*" >/dev/null && echo "FAILED: bench leaves files behind" && bad=$((bad + 1))
@@ -198,7 +201,7 @@ expect 2 'PAGE.html is missing' report "$dir/r.json"
 expect 2 "unexpected 'c'; it takes a report and a page" report a b c
 expect 2 "unknown option '--json'" report --json
 expect 2 "did you mean 'report'" reprot
-expect 1 "cannot read '.*/none.json': " report "$dir/none.json" "$dir/r.html"
+expect 1 "cannot read '.*/none.json': No such file or directory" report "$dir/none.json" "$dir/r.html"
 expect 1 "x.json' is no report of 'woq quantize --report': 'model' is missing" report "$dir/x.json" "$dir/r.html"
 printf '{"woq": ' >"$dir/r.json"
 expect 1 "r.json' is no JSON at byte" report "$dir/r.json" "$dir/r.html"
@@ -231,7 +234,7 @@ if "$woq" eval --help >/dev/null 2>&1; then
     expect 2 'as-stored, f16, or a format' bench --model "$tiny:q4"
     expect 2 'reference, opencl, vulkan or cuda' "${model[@]}" --device nvidia
     expect 1 'neither GGUF nor safetensors' bench --model "$0"
-    expect 1 'nothing could be measured' "${model[@]}" --device reference:7
+    expect 1 '^reference:7: does not exist' "${model[@]}" --device reference:7
     expect 0 'llama_q4_1.gguf +w4g16z +qb4zw_g16_f16' "${model[@]}" --device reference,reference --x f32
     expect 0 '"decode_tokens_per_second"' "${model[@]}" --math exact --json -
     OCL_ICD_VENDORS=$dir/none VK_DRIVER_FILES=$dir/none expect 0 'decode/s' "${model[@]}" --device all
@@ -404,6 +407,8 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     grep -q '"group_1"' "$dir/small/config.json" || bad=$((bad + 1))
     expect 0 'warning: asymmetric weights: .*beside other formats' "${small[@]}" --force --asymmetric --allow-unloadable --override down_proj=8
     expect 0 '8 bits, per channel' "${small[@]}" --bits 8 --force
+    expect 1 'model.safetensors: holds tensors alone; open the directory' quantize "$dir/small/model.safetensors" \
+        "$dir/again" --channel
     expect 1 'quantized already .*; start from the original' quantize "$dir/small" "$dir/again" --channel
     mkdir "$dir/place" && cp "$original" "$dir/place/model.gguf"
     expect 1 'is where the model' quantize "$dir/place/model.gguf" "$dir/place" --channel --force
@@ -417,10 +422,12 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     expect 0 '^llama3_freqs.gguf .* 100.00 ± 0.00 % .*floor' eval "$dir/small" "$original" "${compared[@]}"
     expect 0 'f16: 1 \+ 2 tokens' eval "$original" --weights f16,w8 "${compared[@]}" --prompt '' -g 2
     expect 0 '"p99_9": 0.0' eval "$original" --weights f16,w8 "${compared[@]}" --json -
+    expect 1 "short.txt' gives 4 tokens; windows of 512" eval "$original" --weights f16,w8 --kl --text "$dir/short.txt"
+    expect 1 'not compared: the first model failed' eval "$original" --weights f16,w8 --kl --text "$dir/short.txt"
     expect 1 'makes other tokens of the text than that of the first' eval "$original" "$seeds/config/qwen3_sp.gguf" \
         "${compared[@]}"
     expect 1 'empty.gguf .*: ' eval "$original" "$dir/empty.gguf" "${compared[@]}"
-    expect 1 'not compared: the first model could not be loaded' eval "$dir/empty.gguf" "$original" "${compared[@]}"
+    expect 1 'not compared: the first model failed' eval "$dir/empty.gguf" "$original" "${compared[@]}"
 fi
 grep -q '</svg>' "$dir/x.svg" && python3 -m json.tool "$dir/x.json" >/dev/null || bad=$((bad + 1))
 exit $((bad > 0))

@@ -32,7 +32,7 @@ static void load_all(const struct eval_options *o, struct woq_device *device, st
     for (size_t i = 0; i < count; i++) {
         struct eval_model *m = &models[i];
         if (i && !g->count)
-            eval_give_up(m, "not compared: the first model could not be loaded");
+            eval_give_up(m, "not compared: the first model failed");
         else if (eval_load(o, device, m, &g->loaded[i]) &&
                  (!i || comparable(&models[0], m))) {
             m->done = true;

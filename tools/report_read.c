@@ -2,6 +2,7 @@
 #include "report_data.h"
 #include "tool.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -367,9 +368,10 @@ int report_read(const char *command, const char *json_file, struct report *out)
     struct reader r = {command, json_file, ""};
     yyjson_read_err error;
     yyjson_val *layers = NULL;
+    errno = 0;
     *out = (struct report){.doc = yyjson_read_file(json_file, 0, NULL, &error)};
     if (!out->doc && (error.code == YYJSON_READ_ERROR_FILE_OPEN || error.code == YYJSON_READ_ERROR_FILE_READ))
-        return tool_failed(command, "cannot read '%s': %s", json_file, error.msg);
+        return tool_failed(command, "cannot read '%s': %s", json_file, errno ? strerror(errno) : error.msg);
     if (!out->doc)
         return tool_failed(command, "'%s' is no JSON at byte %zu: %s", json_file, error.pos, error.msg);
     yyjson_val *root = yyjson_doc_get_root(out->doc);

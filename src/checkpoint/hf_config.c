@@ -32,8 +32,8 @@ static enum woq_status read_architecture(const struct woq_checkpoint *c, struct 
         return woqi_ckpt_fail(c, WOQ_ERROR_INVALID_DATA, "%s",
                               c->directory ? "config.json: model_type is missing; must be llama, "
                                              "mistral, qwen2 or qwen3"
-                                           : "has no config.json beside its tensors; "
-                                             "open its directory");
+                                           : "holds tensors alone; open the directory that "
+                                             "has config.json beside them");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (text_is(c, "model_type", known[i]))
             snprintf(m->architecture, sizeof m->architecture, "%s", known[i]);
