@@ -11,7 +11,7 @@
 #include "support/device.h"
 #include "support/product.h"
 
-#define MOST 130
+#define MOST 130 /* rows of any case */
 
 static const char *const cases[] = {
     "code=u4,zero=point,scale=f16,group=32,n=65,k=320,m=130,max_m=130,x=f16,y=f16,data=random",
@@ -22,12 +22,16 @@ static const char *const cases[] = {
     "code=u4,zero=point,scale=f16,group=64,n=65,k=576,m=130,max_m=130,x=f16,y=f16,data=random,math=fixed16",
     "code=u8,scale=f32,group=0,n=33,k=257,m=130,max_m=130,x=f32,y=f32,data=random,math=fixed16,seed=5",
     "code=f16,n=33,k=129,m=130,max_m=130,x=f16,y=f32,data=random,bias=f32,seed=3",
+    /* Rows that are not aligned, unless there is but one; paths for few rows, and for many. */
+    "code=u4,zero=point,scale=f16,group=32,n=65,k=100,m=8,max_m=8,x=f16,y=f32,data=random,seed=6",
+    "code=u4,scale=f16,group=32,n=65,k=1024,m=8,max_m=8,x=f16,y=f32,x_pad=1,data=random,seed=7",
+    "code=u8,scale=f16,group=128,n=65,k=512,m=130,max_m=130,x=f16,y=f32,x_pad=1,data=random,seed=8",
 };
 
 /* Rows of the product that run by themselves. */
 static const struct {
     uint32_t first, m;
-} batches[] = {{0, 1}, {1, 1}, {129, 1}, {3, 5}, {8, 16}, {17, 33}, {60, 70}};
+} batches[] = {{0, 1}, {1, 1}, {2, 1}, {129, 1}, {3, 5}, {8, 16}, {17, 33}, {60, 70}};
 
 static uint64_t row_at(const struct test_region *r, uint32_t row)
 {
@@ -56,9 +60,11 @@ static void check_case(struct woq_device *device, const struct test_case *c)
     struct woq_binding bindings[5];
     struct woq_explain few = {.struct_size = sizeof few}, many = few;
     size_t count;
+    const uint32_t most = (uint32_t)c->m;
+    assert_in_range(most, 1, MOST);
     assert_true(product_create(device, c, &p));
     params.weights = p.weights;
-    params.max_m = MOST;
+    params.max_m = (uint32_t)c->max_m;
     params.x_type = (enum woq_type)c->x;
     params.y_type = (enum woq_type)c->y;
     params.bias_type = (enum woq_type)c->bias;
@@ -67,7 +73,7 @@ static void check_case(struct woq_device *device, const struct test_case *c)
     params.batch_invariant = true;
     assert_true(test_ok(woq_gemm_create(device, &params, &gemm), "woq_gemm_create"));
     assert_int_equal(woq_gemm_explain(gemm, 1, &few), WOQ_OK);
-    assert_int_equal(woq_gemm_explain(gemm, MOST, &many), WOQ_OK);
+    assert_int_equal(woq_gemm_explain(gemm, most, &many), WOQ_OK);
     if (c->math != WOQ_MATH_FIXED16) /* whose kernels give the same bits */
         assert_string_equal(few.kernel, many.kernel);
     assert_true(test_ok(woq_commands_create(device, NULL, &commands), "woq_commands_create"));
@@ -75,13 +81,15 @@ static void check_case(struct woq_device *device, const struct test_case *c)
     assert_true(test_ok(woq_commands_end(commands), "woq_commands_end"));
 
     const uint64_t bytes = p.y.row_bytes;
-    uint8_t *all = malloc(MOST * bytes);
+    uint8_t *all = malloc(most * bytes);
     assert_non_null(all);
-    run(&p, commands, bindings, count, 0, MOST);
+    run(&p, commands, bindings, count, 0, most);
     assert_true(product_check(&p, many.math));
-    for (uint32_t row = 0; row < MOST; row++)
+    for (uint32_t row = 0; row < most; row++)
         memcpy(all + row * bytes, region_row(&p.y, row), bytes);
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        if (batches[i].first + batches[i].m > most)
+            continue;
         run(&p, commands, bindings, count, batches[i].first, batches[i].m);
         for (uint32_t row = batches[i].first; row < batches[i].first + batches[i].m; row++)
             if (memcmp(all + row * bytes, region_row(&p.y, row), bytes))

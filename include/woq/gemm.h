@@ -107,7 +107,8 @@ struct woq_gemm_params {
      * for as many rows as it can take, whatever the planner prefers. */
     const char *path;
     /* The bits of a row of Y depend on that row of X (residual) alone, not on the others, nor on M: one way for every M
-     * in 1 … max_m, which for many of them is not the fastest; but FIXED16 loses nothing by it. */
+     * in 1 … max_m, which for many of them is not the fastest; but FIXED16 loses nothing by it. Between views of X they
+     * may differ, if offset and row stride are multiples of 16 bytes in one and not in the other. */
     bool batch_invariant;
 };
 #define WOQ_GEMM_PARAMS_INIT                                                                       \

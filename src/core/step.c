@@ -6,6 +6,8 @@
 #include "alloc.h"
 #include "check.h"
 
+#define X_ALIGNMENT 16 /* bytes, of rows that kernels read in vectors */
+
 /* A binding of `bytes` bytes at `offset`; the part that alignment cuts off goes to *rest. */
 static struct woqi_bind window(const struct woq_device *device, struct woq_buffer *buffer,
                                uint64_t offset, uint64_t bytes, uint32_t *rest)
@@ -98,6 +100,10 @@ void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o
     s->bind[WOQ_BIND_X] = window(gemm->device, o->x.buffer, o->x.offset + first * o->x.row_stride,
                                  rows_bytes(live, o->x.row_stride, row), &s->args.x_off);
     s->args.x_stride = live > 1 ? (uint32_t)o->x.row_stride : 0;
+    /* Kernels choose a loop by how rows are aligned, and loops round differently: a row that is alone counts as
+     * aligned as it would beside others. */
+    if (live == 1 && gemm->params.batch_invariant)
+        s->args.x_stride = (uint32_t)(o->x.row_stride % X_ALIGNMENT);
 }
 
 void woqi_step_blocks(const struct woqi_path *path, uint64_t rows, struct woqi_step *s)
