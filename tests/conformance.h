@@ -44,6 +44,7 @@ void conformance_in_flight(void **state);
 void conformance_fences(void **state);
 void conformance_timestamps(void **state);
 void conformance_chain(void **state);
+void conformance_some_without_rows(void **state);
 void conformance_independent(void **state);
 void conformance_no_rows(void **state);
 void conformance_variants(void **state);

@@ -229,6 +229,46 @@ void conformance_chain(void **state)
     batch_destroy(&b);
 }
 
+/* Products one after the other, the last one of the first one's Y, and some without rows: what is between two that
+ * have some does not part them. */
+void conformance_some_without_rows(void **state)
+{
+    static const char *const lines[] = {
+        "code=u4,zero=point,scale=f16,group=16,n=48,k=64,m=19,x=f16,y=f16,data=random,seed=1",
+        "code=u4,scale=f16,group=16,n=32,k=64,m=7,x=f16,y=f16,data=random,seed=3",
+        "code=u8,scale=f16,group=0,n=20,k=48,m=19,x=f16,y=f32,data=random,seed=2",
+    };
+    static const bool runs[][3] = {{true, true, true},  {true, false, true},  {false, true, true},
+                                   {true, true, false}, {false, false, true}, {true, true, true}};
+    struct batch b;
+    batch_create(*state, lines, 3, NULL, &b);
+    for (size_t i = 0; i < b.count; i++) {
+        batch_record(&b, i);
+        if (i + 1 < b.count)
+            assert_int_equal(woq_commands_barrier(b.commands), WOQ_OK);
+    }
+    assert_int_equal(woq_commands_end(b.commands), WOQ_OK);
+    b.bindings[2][1].view = b.products[0].y.view;
+    for (size_t run = 0; run < sizeof runs / sizeof *runs; run++) {
+        for (size_t i = 0; i < b.count; i++) {
+            b.bindings[i][0].m = runs[run][i] ? (uint32_t)b.products[i].c.m : 0;
+            if (i || runs[run][i]) /* else it is the last one's X */
+                assert_true(region_reset(&b.products[i].y));
+        }
+        batch_run(&b);
+        for (size_t i = 0; i < b.count; i++) {
+            if (i == 1 && runs[run][0])
+                for (uint64_t row = 0; row < 19; row++)
+                    memcpy((char *)b.products[2].data.x + row * 96, region_row(&b.products[0].y, row), 96);
+            if (runs[run][i])
+                assert_true(batch_check(&b, i));
+            else if (i)
+                assert_true(region_unchanged(&b.products[i].y, "y of a product without rows"));
+        }
+    }
+    batch_destroy(&b);
+}
+
 void conformance_independent(void **state)
 {
     struct batch b;

@@ -34,6 +34,7 @@ int conformance_suite(struct woq_device *device, bool subset)
         cmocka_unit_test_prestate(conformance_fences, device),
         cmocka_unit_test_prestate(conformance_timestamps, device),
         cmocka_unit_test_prestate(conformance_chain, device),
+        cmocka_unit_test_prestate(conformance_some_without_rows, device),
         cmocka_unit_test_prestate(conformance_independent, device),
         cmocka_unit_test_prestate(conformance_no_rows, device),
         {subset ? "conformance_few_variants" : "conformance_variants", variants, NULL, NULL, device},

@@ -72,7 +72,7 @@ static inline struct woqi_cu_device *woqi_cu_device(const struct woq_device *dev
 /* May a kernel whose weights no step writes begin while the kernel before it ends (woq_await_steps of common.cuh)? */
 static inline bool woqi_cu_may_overlap(const struct woq_device *device, const struct woqi_step *step)
 {
-    return WOQI_CU_HAS_EDGES(woqi_cu_device(device)->api) && step->kind == WOQI_STEP_DISPATCH && step->fixed_weights &&
+    return WOQI_CU_HAS_EDGES(woqi_cu_device(device)->api) && step->kernel && step->fixed_weights &&
            ((const struct woqi_cu_kernel *)step->kernel->impl)->awaits;
 }
 
@@ -123,5 +123,10 @@ void woqi_cu_resolve(const struct woqi_step *step, uint32_t behind, struct woqi_
 enum woq_status woqi_cu_map_x(struct woq_device *device, const struct woqi_kernel *kernel,
                               struct woqi_cu_launch *launch);
 void woqi_cu_parameters(struct woqi_cu_launch *launch, void *out[WOQI_CU_PARAMETERS]);
+
+/* A DISPATCH or COPY step into a stream; others are nothing. *follows: what is before it in the stream is a kernel of
+ * ours; and then whether it is one. */
+enum woq_status woqi_cu_record_step(struct woq_device *device, const struct woqi_step *step, uint32_t behind,
+                                    bool *follows, CUstream stream);
 
 #endif

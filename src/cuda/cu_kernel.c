@@ -173,14 +173,17 @@ void woqi_cu_parameters(struct woqi_cu_launch *launch, void *out[WOQI_CU_PARAMET
 
 /* ---- into the caller's stream ---- */
 
-/* follows: what is before it in the stream is a kernel of ours. */
-static enum woq_status record_step(struct woq_device *device, const struct woqi_step *step, uint32_t behind,
-                                   bool follows, CUstream stream)
+enum woq_status woqi_cu_record_step(struct woq_device *device, const struct woqi_step *step, uint32_t behind,
+                                    bool *follows, CUstream stream)
 {
     const struct woqi_cu_api *api = woqi_cu_device(device)->api;
     struct woqi_cu_launch launch;
     void *parameters[WOQI_CU_PARAMETERS];
     CUresult result;
+    const bool overlaps = *follows && woqi_cu_may_overlap(device, step);
+    if (step->kind != WOQI_STEP_DISPATCH && step->kind != WOQI_STEP_COPY)
+        return WOQ_OK;
+    *follows = step->kind == WOQI_STEP_DISPATCH;
     woqi_cu_resolve(step, behind, &launch);
     if (step->kind == WOQI_STEP_COPY) {
         result = api->memcpy_d_to_d_async(launch.bind[1], launch.bind[0], (size_t)launch.bytes,
@@ -190,7 +193,7 @@ static enum woq_status record_step(struct woq_device *device, const struct woqi_
     const struct woqi_cu_kernel *kernel = step->kernel->impl;
     CUlaunchAttribute attributes[2];
     unsigned count = 0;
-    if (follows && woqi_cu_may_overlap(device, step))
+    if (overlaps)
         attributes[count++] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
                                                   .value.programmaticStreamSerializationAllowed = 1};
     if (kernel->cluster > 1)
@@ -236,9 +239,8 @@ enum woq_status woqi_cu_record(struct woq_device *device, const struct woqi_step
         if (steps[i].kind != WOQI_STEP_DISPATCH && steps[i].kind != WOQI_STEP_COPY)
             continue;
         woqi_cu_range_begin("record", steps[i].kernel ? steps[i].kernel->name : "copy");
-        st = record_step(device, &steps[i], count - 1 - i, follows, stream);
+        st = woqi_cu_record_step(device, &steps[i], count - 1 - i, &follows, stream);
         woqi_cu_range_end();
-        follows = steps[i].kind == WOQI_STEP_DISPATCH;
     }
     woqi_cu_leave(device);
     if (!st)

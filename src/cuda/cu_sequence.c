@@ -11,8 +11,8 @@
  *
  * Where barriers have a single kernel on either side, the second one begins while the first one ends (programmatic
  * dependent launch), if no step writes its weights: until the first one has ended it reads nothing else
- * (woq_await_steps of common.cuh). A single step is never turned off, as OFF is for slices of a product that a run does
- * not need, and the first one is always needed.
+ * (woq_await_steps of common.cuh). What that means where one of the two is turned off, which a product of no rows is,
+ * CUDA does not say: such a run goes into the stream step by step.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime, nanosleep */
 
@@ -30,6 +30,7 @@
 struct node {
     CUgraphNode handle;
     bool enabled;
+    bool overlaps; /* its begin, or its end, with another one */
     struct woqi_cu_launch launch;
 };
 
@@ -55,10 +56,10 @@ struct builder {
     struct woq_device *device;
     struct instance *to;
     CUgraphNode barrier; /* what new work depends on; NULL at the beginning */
-    bool kernel_barrier; /* which is a kernel */
+    struct node *kernel_barrier; /* which is a kernel: its; or NULL */
     CUgraphNode *open;   /* work since the barrier */
     size_t open_count;
-    bool open_kernel; /* the last of it is a kernel */
+    struct node *open_kernel; /* the last of it, if that is a kernel; or NULL */
     uint32_t stamp;   /* timestamps so far */
 };
 
@@ -149,7 +150,9 @@ static enum woq_status add_work(struct builder *b, const struct woqi_step *step,
             return woqi_cu_fail(b->device, result, "cuGraphAddDependencies(%s)", step->kernel->name);
     }
     node->enabled = true;
-    b->open_kernel = step->kind != WOQI_STEP_COPY;
+    if (overlaps)
+        node->overlaps = b->kernel_barrier->overlaps = true;
+    b->open_kernel = step->kind != WOQI_STEP_COPY ? node : NULL;
     b->open[b->open_count++] = node->handle;
     return WOQ_OK;
 }
@@ -173,7 +176,10 @@ static enum woq_status add_barrier(struct builder *b, CUevent event)
     } else {
         node = after_count ? *after : NULL;
     }
-    b->kernel_barrier = !event && (b->open_count ? b->open_count == 1 && b->open_kernel : b->kernel_barrier);
+    if (event || b->open_count > 1)
+        b->kernel_barrier = NULL;
+    else if (b->open_count)
+        b->kernel_barrier = b->open_kernel;
     b->barrier = node;
     b->open_count = 0;
     return WOQ_OK;
@@ -413,6 +419,49 @@ static enum woq_status update(struct woqi_sequence *sequence, struct instance *i
     return st;
 }
 
+/* Is one of the nodes that overlap turned off? */
+static bool lacks_overlap(const struct woqi_sequence *sequence, const struct instance *run,
+                          const struct woqi_step *steps)
+{
+    for (uint32_t i = 0; i < sequence->count; i++)
+        if (run->nodes[i].overlaps && steps[i].kind == WOQI_STEP_OFF)
+            return true;
+    return false;
+}
+
+/* Without the graph, which stays as it is. */
+static enum woq_status submit_steps(struct woqi_sequence *sequence, struct instance *run,
+                                    const struct woqi_step *steps)
+{
+    struct woq_device *device = sequence->device;
+    struct woqi_cu_device *cu = woqi_cu_device(device);
+    enum woq_status st = WOQ_OK;
+    bool follows = false;
+    for (uint32_t i = 0, stamp = 0; !st && i < sequence->count; i++) {
+        if (is_work(&steps[i])) {
+            st = woqi_cu_record_step(device, &steps[i], sequence->count - 1 - i, &follows, cu->stream);
+        } else if (steps[i].kind == WOQI_STEP_TIMESTAMP) {
+            const CUresult result = cu->api->event_record(run->stamps[stamp++], cu->stream);
+            follows = false;
+            st = result ? woqi_cu_fail(device, result, "cuEventRecord") : WOQ_OK;
+        }
+    }
+    if (st) /* core takes the run for not submitted */
+        cu->api->stream_synchronize(cu->stream);
+    return st;
+}
+
+static enum woq_status submit_graph(struct woqi_sequence *sequence, struct instance *run,
+                                    const struct woqi_step *steps)
+{
+    struct woqi_cu_device *cu = woqi_cu_device(sequence->device);
+    const enum woq_status st = update(sequence, run, steps);
+    if (st)
+        return st;
+    const CUresult result = cu->api->graph_launch(run->exec, cu->stream);
+    return result ? woqi_cu_fail(sequence->device, result, "cuGraphLaunch") : WOQ_OK;
+}
+
 enum woq_status woqi_cu_sequence_submit(struct woqi_sequence *sequence, uint32_t instance,
                                         const struct woqi_step *steps)
 {
@@ -425,14 +474,10 @@ enum woq_status woqi_cu_sequence_submit(struct woqi_sequence *sequence, uint32_t
     if (st)
         return st;
     woqi_cu_range_begin("submit", impl->name);
-    st = update(sequence, run, steps);
+    st = lacks_overlap(sequence, run, steps) ? submit_steps(sequence, run, steps)
+                                             : submit_graph(sequence, run, steps);
     if (st)
         goto leave;
-    result = cu->api->graph_launch(run->exec, cu->stream);
-    if (result) {
-        st = woqi_cu_fail(device, result, "cuGraphLaunch");
-        goto leave;
-    }
     result = cu->api->event_record(run->done, cu->stream);
     if (result) {
         /* Core takes the run for not submitted, so it must not be in flight. */

@@ -10,6 +10,7 @@ struct CUgraphNode_st {
     unsigned cluster;
     uint32_t *after; /* [after_count], indices */
     size_t after_count;
+    bool programmatic; /* an edge of its is */
 };
 
 struct CUgraph_st {
@@ -174,6 +175,8 @@ CUresult CUDAAPI host_graph_add_edges(CUgraph graph, const CUgraphNode *from, co
             result = CUDA_ERROR_INVALID_VALUE;
         else
             result = add_edges(to[i], &from[i], 1);
+        if (data && data[i].type == CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC)
+            from[i]->programmatic = to[i]->programmatic = true;
     }
     hc_unlock();
     return result;
@@ -239,7 +242,8 @@ CUresult CUDAAPI host_graph_upload(CUgraphExec exec, CUstream stream)
     return result;
 }
 
-/* Into the stream in an order that the edges allow: of what could be next, the youngest. */
+/* Into the stream in an order that the edges allow: of what could be next, the youngest. What programmatic edges of a
+ * node that is off mean CUDA does not say. */
 CUresult CUDAAPI host_graph_launch(CUgraphExec exec, CUstream stream)
 {
     static bool done[HC_MAX_NODES];
@@ -256,7 +260,9 @@ CUresult CUDAAPI host_graph_launch(CUgraphExec exec, CUstream stream)
                 next = i;
         }
         done[next] = true;
-        if (exec->nodes[next].enabled)
+        if (!exec->nodes[next].enabled && exec->nodes[next].node->programmatic)
+            result = CUDA_ERROR_NOT_SUPPORTED;
+        if (!result && exec->nodes[next].enabled)
             result = hc_submit(stream, &exec->nodes[next].work);
     }
     hc_unlock();
