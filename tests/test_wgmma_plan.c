@@ -10,8 +10,10 @@
 
 #include <cmocka.h>
 
+#include "core/commands.h"
 #include "support/device.h"
 #include "support/matrix_device.h"
+#include "support/region.h"
 
 static bool takes(struct woq_device *device, struct woqi_kernel_key key, char *reason, size_t size)
 {
@@ -184,6 +186,50 @@ static void not_cut(void **state)
     assert_true(test_close(&device));
 }
 
+static void record(struct woq_commands *commands, struct woq_gemm *gemm)
+{
+    uint32_t m, x, y;
+    assert_int_equal(woq_commands_slot_m(commands, 64, &m), WOQ_OK);
+    assert_int_equal(woq_commands_slot_view(commands, WOQ_ACCESS_READ, &x), WOQ_OK);
+    assert_int_equal(woq_commands_slot_view(commands, WOQ_ACCESS_WRITE, &y), WOQ_OK);
+    assert_int_equal(woq_commands_gemm(commands, gemm, m, x, y, WOQ_NO_SLOT, WOQ_NO_SLOT), WOQ_OK);
+}
+
+/* A recording that could not be ended for want of memory gets another product, which has its own part of the workspace
+ * and of the flags. */
+static void ended_again(void **state)
+{
+    struct woq_device *device = open();
+    struct woq_weights *weights = make_weights(device, 4096, 4096, 128);
+    struct woq_gemm *gemm = make_gemm(device, weights, 64, NULL);
+    enum woq_status st = WOQ_ERROR_OUT_OF_MEMORY;
+    int tries = 0;
+    (void)state;
+    assert_non_null(gemm);
+    for (; st; tries++) {
+        struct woq_commands *commands = NULL;
+        assert_true(tries < 100);
+        assert_int_equal(woq_commands_create(device, NULL, &commands), WOQ_OK);
+        record(commands, gemm);
+        test_expect_errors(true);
+        test_heap_fail_at(test_main_heap(), tries);
+        st = woq_commands_end(commands);
+        test_heap_fail_at(test_main_heap(), -1);
+        test_expect_errors(false);
+        if (st) {
+            record(commands, gemm);
+            assert_true(test_ok(woq_commands_end(commands), "woq_commands_end"));
+            assert_true(commands->flags_bytes && commands->flags->size >= commands->flags_bytes);
+            assert_true(commands->workspace_bytes && commands->workspace.buffer->size >= commands->workspace_bytes);
+        }
+        woq_commands_destroy(&commands);
+    }
+    assert_true(tries > 3);
+    woq_gemm_destroy(&gemm);
+    woq_weights_destroy(&weights);
+    assert_true(test_close(&device));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +239,7 @@ int main(void)
         cmocka_unit_test(full),
         cmocka_unit_test(three_quarters),
         cmocka_unit_test(not_cut),
+        cmocka_unit_test(ended_again),
     };
     return cmocka_run_group_tests_name("wgmma_plan", tests, NULL, NULL);
 }

@@ -294,7 +294,7 @@ static enum woq_status make_workspace(struct woq_commands *c)
 /* All 0. */
 static enum woq_status make_flags(struct woq_commands *c)
 {
-    if (!c->flags_bytes || c->flags)
+    if (!c->flags_bytes)
         return WOQ_OK;
     void *zeros = woqi_alloc(c->device, (size_t)c->flags_bytes, 1);
     if (!zeros)
@@ -310,6 +310,24 @@ static enum woq_status make_flags(struct woq_commands *c)
     return st;
 }
 
+/* What end has made. */
+static void drop_memory(struct woq_commands *c)
+{
+    for (uint32_t i = 0; i < c->in_flight; i++) {
+        woqi_free(c->device, c->flights[i].buffers);
+        c->flights[i].buffers = NULL;
+    }
+    woqi_free(c->device, c->trial);
+    c->trial = NULL;
+    woqi_buffer_unref(c->flags);
+    c->flags = NULL;
+    if (!c->own_workspace)
+        return;
+    woqi_buffer_unref(c->workspace.buffer);
+    c->workspace.buffer = NULL;
+    c->own_workspace = false;
+}
+
 enum woq_status woq_commands_end(struct woq_commands *commands)
 {
     enum woq_status st = check_open(__func__, commands);
@@ -322,18 +340,19 @@ enum woq_status woq_commands_end(struct woq_commands *commands)
     if (!st)
         st = make_flags(commands);
     size_t count = commands->slot_count;
-    if (!st && !commands->trial) {
+    if (!st) {
         commands->trial = woqi_alloc(commands->device, count, sizeof *commands->trial);
         if (!commands->trial)
             st = out_of_memory(commands, __func__);
     }
     for (uint32_t i = 0; i < commands->in_flight && !st; i++) {
         struct woqi_flight *flight = &commands->flights[i];
-        if (!flight->buffers)
-            flight->buffers = woqi_alloc(commands->device, count, sizeof *flight->buffers);
+        flight->buffers = woqi_alloc(commands->device, count, sizeof *flight->buffers);
         if (!flight->buffers)
             st = out_of_memory(commands, __func__);
     }
+    if (st)
+        drop_memory(commands); /* there may be more products by the next try */
     commands->ended = !st;
     return st;
 }
