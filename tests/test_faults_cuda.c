@@ -95,7 +95,7 @@ static bool is_in_words(const struct fault_life *life)
 /* Calls that tell of the device, or check what the next call checks, too: the library does without. */
 static bool is_spare(const char *name)
 {
-    static const char *const names[] = {"cuDeviceGetAttribute", "cuStreamGetCtx"};
+    static const char *const names[] = {"cuDeviceGetAttribute", "cuDeviceGetCount", "cuDeviceGet", "cuStreamGetCtx"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i]))
             return true;

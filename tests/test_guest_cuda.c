@@ -150,6 +150,8 @@ static void test_two_contexts(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         devices[i] = open_guest(&apps[i], NULL);
+        assert_int_equal(woq_device_get_info(devices[i])->index, i);
+        assert_string_equal(woq_device_get_info(devices[i])->selector, i ? "cuda:1" : "cuda:0");
         rig_create(&apps[i], devices[i], lines[0], &rigs[i]);
     }
     for (int round = 0; round < 3; round++)
@@ -283,6 +285,35 @@ static void test_import_refusals(void **state)
     test_expectations_met();
 }
 
+/* Recorded again and again with the same buffers, or with a few sets of them, it keeps no more than these. */
+static void test_many_records(void **state)
+{
+    enum { SETS = 2, TIMES = 50 };
+    struct cuda_app app = cuda_app_create(0);
+    struct woq_device *device = open_guest(&app, NULL);
+    struct rig r;
+    struct woq_buffer *x[SETS] = {NULL};
+    int64_t before = 0;
+    (void)state;
+    rig_create(&app, device, lines[0], &r);
+    for (int i = 0; i < SETS; i++)
+        EXPECT_OK(woq_cuda_buffer_import(device, r.x + 256, r.p.x.size, &x[i]));
+    for (int i = 0; i < SETS * TIMES; i++) {
+        r.bindings[1].view.buffer = x[i % SETS];
+        EXPECT_OK(woq_cuda_record(r.commands, r.bindings, r.count, app.stream));
+        if (i == SETS - 1)
+            before = test_heap_balance(test_main_heap());
+    }
+    assert_int_equal(test_heap_balance(test_main_heap()), before);
+    cuda_app_synchronize(&app, app.stream);
+    for (int i = 0; i < SETS; i++)
+        woq_buffer_destroy(&x[i]);
+    rig_destroy(&app, &r);
+    assert_true(test_close(&device));
+    cuda_app_destroy(&app);
+    test_expectations_met();
+}
+
 /* Timestamps are the application's own business in its stream. */
 static void test_record_refusals(void **state)
 {
@@ -320,7 +351,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),        cmocka_unit_test(test_two_contexts),
         cmocka_unit_test(test_current),         cmocka_unit_test(test_open_refusals),
-        cmocka_unit_test(test_import_refusals), cmocka_unit_test(test_record_refusals),
+        cmocka_unit_test(test_import_refusals), cmocka_unit_test(test_many_records),
+        cmocka_unit_test(test_record_refusals),
         cmocka_unit_test(test_nothing_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

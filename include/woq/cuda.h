@@ -46,7 +46,8 @@ WOQ_API enum woq_status woq_cuda_buffer_import(struct woq_device *device, uint64
                                                uint64_t size, struct woq_buffer **out);
 
 /* Launches the recording, with the values given now, into the caller's stream, which may be capturing;
- * a graph captured so needs the woq_device alive. UNSUPPORTED if timestamps were recorded.
+ * a graph captured so needs the commands, the woq_device and all that was bound alive as long as it is launched.
+ * UNSUPPORTED if timestamps were recorded.
  * The workspace is shared with runs and earlier records: the caller orders them.
  * Returns as woq_commands_run, never BUSY. */
 WOQ_API enum woq_status woq_cuda_record(struct woq_commands *commands,

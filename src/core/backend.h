@@ -73,8 +73,9 @@ struct woqi_enumeration {
 typedef enum woq_status woqi_enumerate_fn(struct woqi_enumeration *out);
 
 /* Opens device `index`, or the guest's own if `guest` (woq_<api>_params) is not NULL. On entry core has
- * set backend, allocator, log and cache; the backend sets info (struct_size, backend, index and
- * selector excepted) and impl. On failure it leaves nothing behind. */
+ * set backend, allocator, log, cache and info.index; the backend sets info (struct_size, backend and
+ * selector excepted), its index if the guest's is another one, and impl. On failure it leaves nothing
+ * behind. */
 typedef enum woq_status woqi_open_fn(struct woq_device *device, uint32_t index, const void *guest);
 /* Waits for the device's work first. */
 typedef void woqi_close_fn(struct woq_device *device);

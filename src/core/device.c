@@ -218,6 +218,7 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     pthread_mutex_init(&dev->selftest_lock, NULL);
     dev->cache = woqi_cache_open(dev, params->cache_dir);
 
+    dev->info.index = index;
     st = backend->open(dev, index, guest);
     if (st) {
         woqi_cache_close(dev, dev->cache);
@@ -226,9 +227,8 @@ enum woq_status woqi_device_open(const struct woqi_backend *backend, uint32_t in
     }
     dev->info.struct_size = sizeof dev->info;
     dev->info.backend = backend->id;
-    dev->info.index = index;
     snprintf(dev->info.selector, sizeof dev->info.selector, "%s:%u", woq_backend_name(backend->id),
-             index);
+             dev->info.index);
     woqi_emulation_apply(&emulation, &dev->info);
     static const struct woqi_emulation nothing;
     st = woqi_tuning_open(dev, params->tuning, params->cache_dir, memcmp(&emulation, &nothing, sizeof nothing) != 0);

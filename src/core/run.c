@@ -300,6 +300,18 @@ enum woq_status woq_commands_prepare(struct woq_commands *commands)
 
 /* ---- recording into the caller's objects ---- */
 
+#define RECORDS_COMPARED 8 /* of the latest: a loop over a few sets of buffers keeps these, and no more */
+
+/* Is the record nothing but the buffers of one that there is already? */
+static bool is_kept(const struct woq_commands *c, const struct woqi_record *record)
+{
+    const struct woqi_record *other = record->keep ? NULL : c->records;
+    for (int i = 0; other && i < RECORDS_COMPARED; i++, other = other->next)
+        if (!other->keep && !memcmp(other->buffers, record->buffers, c->slot_count * sizeof *record->buffers))
+            return true;
+    return false;
+}
+
 enum woq_status woqi_commands_record(struct woq_commands *commands,
                                      const struct woq_binding *bindings, size_t count,
                                      const struct woqi_backend *backend, const void *target)
@@ -336,6 +348,10 @@ enum woq_status woqi_commands_record(struct woq_commands *commands,
         goto fail;
     hold_buffers(commands, buffers, commands->trial);
     record->buffers = buffers;
+    if (is_kept(commands, record)) {
+        drop_buffers(commands, buffers);
+        goto fail;
+    }
     record->next = commands->records;
     commands->records = record;
     return WOQ_OK;

@@ -262,6 +262,19 @@ static enum woq_status take_stream(struct woq_device *device, CUstream stream)
     return WOQ_OK;
 }
 
+/* By which the driver lists the device. */
+static uint32_t find_index(const struct woqi_cu_api *api, CUdevice device)
+{
+    int count = 0;
+    CUdevice other;
+    if (api->device_get_count(&count))
+        return 0;
+    for (int i = 0; i < count; i++)
+        if (!api->device_get(&other, i) && other == device)
+            return (uint32_t)i;
+    return 0;
+}
+
 static enum woq_status take_guest(struct woq_device *device, const struct woq_cuda_params *guest)
 {
     struct woqi_cu_device *cu = woqi_cu_device(device);
@@ -290,6 +303,8 @@ static enum woq_status take_guest(struct woq_device *device, const struct woq_cu
         st = woqi_fail(device, WOQ_ERROR_UNSUPPORTED, "woq_cuda_device_open: %s", reason);
     else if (guest->stream)
         st = take_stream(device, guest->stream);
+    if (!st)
+        device->info.index = find_index(cu->api, cu->device);
     cu->api->ctx_pop_current(&popped);
     return st;
 }
