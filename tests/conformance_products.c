@@ -71,6 +71,30 @@ static void try_large_cases(struct run *r)
     }
 }
 
+/* What a device may flush, and no more. */
+static const char *const subnormal_cases[] = {
+    "code=u8,zero=point,scale=f32,group=0,n=33,k=200,m=3,x=f32,y=f32,math=exact",
+    "code=u4,zero=offset,scale=f32,group=32,n=33,k=130,m=9,x=f32,y=f32,math=exact",
+    "code=u8,zero=symmetric,scale=bf16,group=64,n=33,k=130,m=3,x=bf16,y=f32,math=exact",
+    "code=u8,zero=point,scale=bf16,group=128,n=33,k=260,m=9,x=bf16,y=f32,math=rounded",
+    "code=u4,zero=offset,scale=bf16,group=32,n=33,k=64,m=3,x=bf16,y=bf16,math=rounded",
+    "code=u8,zero=offset,scale=f32,group=0,n=33,k=130,m=9,x=f32,y=f32,math=rounded",
+    "code=u4,zero=point,scale=f16,group=32,n=33,k=64,m=9,x=f16,y=f32,math=exact",
+    "code=bf16,n=33,k=130,m=9,x=bf16,y=f32,math=exact",
+    "code=f16,n=33,k=130,m=3,x=f32,y=f32,math=exact",
+};
+
+static void try_subnormal_cases(struct run *r)
+{
+    for (size_t i = 0; i < 2 * sizeof subnormal_cases / sizeof *subnormal_cases; i++) {
+        struct test_case c;
+        assert_true(case_parse(subnormal_cases[i / 2], &c));
+        c.data = CASE_SUBNORMAL;
+        c.seed = i;
+        try_case(r, &c);
+    }
+}
+
 static void report(const struct run *r)
 {
     const char *selector = woq_device_get_info(r->device)->selector;
@@ -102,6 +126,7 @@ static void run_cases(struct woq_device *device, size_t count, uint64_t work, bo
         if (fits(device, &cases[i]))
             try_case(&r, &cases[i]);
     free(cases);
+    try_subnormal_cases(&r);
     if (large)
         try_large_cases(&r);
     report(&r);

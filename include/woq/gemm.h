@@ -24,7 +24,7 @@
  * ROUNDED   ŵ = rn_X( rn_F32( scale·(q − zero) ) ), or rn_X( rn_F32( scale·q + offset ) ), rounded to
  *           the type of X; products of two 16-bit values are exact in FP32:
  *               |ŷ − Σ x·ŵ| ≤ γ(K + 1) · Σ |x·ŵ|
- *           With FP32 scales and offsets a device may round scale·q by itself: add
+ *           With FP32 scales and offsets, or if one is subnormal in FP32, a device may round scale·q by itself: add
  *               2·ε_X·Σ|x·ŵ| + 2·u·Σ|x|·(|scale·q| + |offset|),
  *           where ε_X is 2^-11 for F16, 2^-8 for BF16 and 2^-24 for F32.
  * BF16 X on matrix units for FP16 (explain tells of a kernel "mma_…", and the weights are plain F16, or the device is
@@ -37,8 +37,7 @@
  *           |scale|·(q + zero) takes the place of |scale·(q − zero)|, and an infinity in X may make NaN of what would
  *           be infinite.
  * BF16 X on CPUs with dot products of BF16 (explain tells of a kernel "…_DPBF16"; EXACT): q − zero and x are BF16,
- *           their products are exact, and two of them are added to a sum at a time, in FP32. Subnormal x count as 0:
- *           add  255·K·2^-126·max|scale|.
+ *           their products are exact, and two of them are added to a sum at a time, in FP32.
  * FIXED16   on CPUs, if asked for. A row of X is cut into blocks B of 128 columns, in the order in which they are
  *           packed (g_idx: sorted by group); a block's elements become multiples of s, the least power of two with
  *           max|x| <= 32639·s, though at least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as EXACT:
@@ -52,8 +51,10 @@
  * Plain F16 and BF16 weights: w is the stored value in all modes and the bound that of EXACT, G = 0;
  * ROUNDED does not convert them, and FIXED16 not X.
  *
- * All: FP32 subnormals may be flushed to zero by a device, which adds at most
- *           (2K + 2G + 2) · 2^-126 · max(1, max|x|, max|scale|).
+ * All: FP32 subnormals may be flushed to zero by a device, those of X, scales, offsets and plain weights too. A flushed
+ * x loses what its weight makes of it, a flushed scale q − zero times its x; else a sum or a product is lost: add at most
+ *           (2K + 2G + 2) · 2^-126 · max(1, 256·max|x|, 256·max|scale| + max|offset|);
+ *           plain weights:  (2K + 2) · 2^-126 · max(1, max|x|, max|w|);    each over the output's row of X or W.
  * FP32 X uses FP32 multiplications, never TF32. No product is rounded and no sum is kept in half
  * precision. NaN and infinities in X, bias and residual propagate by IEEE rules, those in X but as above.
  *

@@ -13,7 +13,7 @@ static const char *const residual_names[] = {"none", "own", "in_place", NULL};
 static const char *const activation_names[] = {"none", "relu",     "gelu_tanh", "gelu_erf",
                                                "silu", "silu_mul", NULL};
 static const char *const math_names[] = {"default", "exact", "rounded", "fixed16", NULL};
-static const char *const data_names[] = {"integers", "random", "adversarial", "outliers", "blocks", NULL};
+static const char *const data_names[] = {"integers", "random", "adversarial", "outliers", "blocks", "subnormal", NULL};
 
 static const struct {
     const char *key;

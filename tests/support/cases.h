@@ -13,8 +13,9 @@
 
 enum case_order { CASE_NO_INDEX, CASE_EQUAL_GROUPS, CASE_UNEVEN_GROUPS }; /* g_idx */
 enum case_residual { CASE_NO_RESIDUAL, CASE_RESIDUAL, CASE_IN_PLACE };
-/* OUTLIERS: a column of large X, whose weights are 0, beside elements 2^-30 to 2^-55 of it. BLOCKS: see data.h. */
-enum case_data { CASE_INTEGERS, CASE_RANDOM, CASE_ADVERSARIAL, CASE_OUTLIERS, CASE_BLOCKS };
+/* OUTLIERS: a column of large X, whose weights are 0, beside elements 2^-30 to 2^-55 of it. BLOCKS, SUBNORMAL: see
+ * data.h. */
+enum case_data { CASE_INTEGERS, CASE_RANDOM, CASE_ADVERSARIAL, CASE_OUTLIERS, CASE_BLOCKS, CASE_SUBNORMAL };
 
 struct test_case {
     uint64_t code, zero, scale; /* enum woq_code, woq_zero, woq_type */

@@ -1,4 +1,4 @@
-/* data.c: seeded arrays in three modes. */
+/* data.c: seeded arrays, in modes. */
 #include "data.h"
 
 #include <math.h>
@@ -68,12 +68,22 @@ static bool is_random(const struct generator *g)
     return g->c->data == CASE_RANDOM || g->c->data == CASE_BLOCKS;
 }
 
+/* Of CASE_SUBNORMAL: a subnormal number of the type if `small`, near the least normal one; else a large one. */
+static double make_positive(struct generator *g, enum woq_type type, bool small, double large)
+{
+    double largest, smallest;
+    type_range(type, &largest, &smallest);
+    return small ? smallest * (0.25 + 0.74 * random_uniform(&g->random)) : large * (1 - random_uniform(&g->random) / 8);
+}
+
 static double make_scale(struct generator *g)
 {
     static const double powers[] = {0.5, 1, 2, -1};
     double largest, smallest;
     struct test_random *r = &g->random;
     type_range((enum woq_type)g->c->scale, &largest, &smallest);
+    if (g->c->data == CASE_SUBNORMAL)
+        return make_positive(g, (enum woq_type)g->c->scale, g->c->seed % 2, 1);
     switch (g->attack) {
     case EXTREME_SCALES: {
         const double ends[] = {largest, -largest, smallest, -smallest, 1};
@@ -95,6 +105,8 @@ static double make_scale(struct generator *g)
 
 static uint32_t make_zero_point(struct generator *g)
 {
+    if (g->c->data == CASE_SUBNORMAL)
+        return 0;
     if (g->attack == EXTREME_SCALES)
         return 1 + (uint32_t)random_below(&g->random, g->top - 1);
     if (g->attack == ZERO_ENDS)
@@ -106,6 +118,8 @@ static uint32_t make_zero_point(struct generator *g)
 
 static double make_offset(struct generator *g, double scale)
 {
+    if (g->c->data == CASE_SUBNORMAL)
+        return make_positive(g, (enum woq_type)g->c->scale, g->c->seed % 2, g->c->scale == WOQ_F16 ? 6e4 : 1e6);
     if (g->attack == EXTREME_SCALES)
         return 0;
     if (g->attack == LARGE_PARTIAL_SUMS || g->attack == HALF_OVERFLOW)
@@ -118,6 +132,8 @@ static double make_offset(struct generator *g, double scale)
 /* A code for a weight whose group's zero is `zero`. */
 static uint32_t make_code(struct generator *g, uint32_t zero)
 {
+    if (g->c->data == CASE_SUBNORMAL)
+        return g->top - (uint32_t)random_below(&g->random, 3);
     switch (g->attack) {
     case EXTREME_SCALES: /* |q − zero| ≤ 1: scale·(q − zero) stays finite */
         if (g->c->zero == WOQ_ZERO_OFFSET)
@@ -134,7 +150,10 @@ static double make_plain(struct generator *g)
 {
     double largest, smallest;
     struct test_random *r = &g->random;
-    type_range(g->c->code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16, &largest, &smallest);
+    const enum woq_type type = g->c->code == WOQ_CODE_F16 ? WOQ_F16 : WOQ_BF16;
+    type_range(type, &largest, &smallest);
+    if (g->c->data == CASE_SUBNORMAL)
+        return make_positive(g, type, g->c->seed % 2, type == WOQ_F16 ? 6e4 : 1e6);
     switch (g->attack) {
     case EXTREME_SCALES: {
         const double ends[] = {largest, -largest, smallest, -smallest, smallest / 2, 1};
@@ -191,6 +210,8 @@ static double make_x(struct generator *g, uint64_t row, uint64_t column)
     }
     if (g->c->data == CASE_BLOCKS)
         return make_block_x(g, row, column);
+    if (g->c->data == CASE_SUBNORMAL)
+        return make_positive(g, (enum woq_type)g->c->x, !(g->c->seed % 2), 64);
     if (is_outlier(g, column))
         return 1024;
     if (g->c->data == CASE_OUTLIERS)

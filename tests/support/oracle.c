@@ -234,6 +234,19 @@ static void apply(const struct oracle_product *p, struct oracle_output *o, const
     o->error = isfinite(v) ? 1.13 * o->error + 0x1p-20 * (1 + fabs(v)) : 0;
 }
 
+static bool is_subnormal(double v)
+{
+    return v != 0 && fabs(v) < tiny;
+}
+
+/* May scale·q round by itself, which is another ŵ than the contract's? */
+static bool rounds_apart(const struct woq_weights_source *s, uint64_t row, uint64_t column)
+{
+    const uint64_t group = scale_index(s, row, column);
+    return s->format.scale == WOQ_F32 || is_subnormal(oracle_decode(s->scales, s->format.scale, group)) ||
+           (s->format.zero == WOQ_ZERO_OFFSET && is_subnormal(oracle_decode(s->zeros, s->format.scale, group)));
+}
+
 /* The weights of one row as the kernel has them, and what its bound sums; returns the largest
  * weight. */
 static double expand_row(const struct oracle_product *p, const struct woq_weights_source *s,
@@ -249,14 +262,14 @@ static double expand_row(const struct oracle_product *p, const struct woq_weight
     for (uint64_t k = 0; k < p->k; k++) {
         w[k] = oracle_weight(s, row, k, &size[k]);
         if (rounded) {
-            /* γ(K + 1)·|ŵ|; FP32 scales and offsets: + 2·ε_X·|ŵ|, and for an offset 2·u of the
-             * rounded product, which cancellation does not shrink. */
+            /* γ(K + 1)·|ŵ|; FP32 scales and offsets, subnormal ones: + 2·ε_X·|ŵ|, and for an offset 2·u of
+             * the rounded product, which cancellation does not shrink. */
             const double whole = size[k];
             w[k] = oracle_round(oracle_round(w[k], WOQ_F32), p->x_type);
             size[k] = gamma_of((double)p->k + 1) * fabs(w[k]);
-            if (s->format.scale == WOQ_F32)
+            if (rounds_apart(s, row, k))
                 size[k] += 2 * epsilon * fabs(w[k]);
-            if (s->format.scale == WOQ_F32 && s->format.zero == WOQ_ZERO_OFFSET)
+            if (rounds_apart(s, row, k) && s->format.zero == WOQ_ZERO_OFFSET)
                 size[k] += 2 * unit * whole;
         } else { /* γ(K + 2·G + 4)·|w| */
             if (p->uncentred)
@@ -268,19 +281,29 @@ static double expand_row(const struct oracle_product *p, const struct woq_weight
     return largest;
 }
 
-/* max(1, max|scale|); plain weights have none, their own values stand for it. */
-static double largest_scale(const struct oracle_product *p)
+/* 256·max|scale| + max|offset| of a row; plain weights: the largest |w|. */
+static double largest_factor(const struct woq_weights_source *s, uint64_t row, double largest_w)
 {
-    double largest = 1;
-    for (uint32_t i = 0; i < p->count; i++) {
-        const struct woq_weights_source *s = &p->sources[i];
-        const uint64_t scales = is_plain(&s->format)                   ? 0
-                                : s->format.group == WOQ_GROUP_TENSOR ? 1
-                                                  : s->n * oracle_groups(&s->format, p->k);
-        for (uint64_t g = 0; g < scales; g++)
-            largest = fmax(largest, fabs(oracle_decode(s->scales, s->format.scale, g)));
+    const uint64_t groups = oracle_groups(&s->format, s->k);
+    const uint64_t first = s->format.group == WOQ_GROUP_TENSOR ? 0 : row * groups;
+    double scale = 0, offset = 0;
+    for (uint64_t g = first; g < first + groups; g++) {
+        scale = fmax(scale, fabs(oracle_decode(s->scales, s->format.scale, g)));
+        if (s->format.zero == WOQ_ZERO_OFFSET)
+            offset = fmax(offset, fabs(oracle_decode(s->zeros, s->format.scale, g)));
     }
-    return largest;
+    return groups ? 256 * scale + offset : largest_w;
+}
+
+/* What flushed subnormals may add to an output: (2K + 2G + 2) · 2^-126 · max(1, 256·max|x|, factor); plain weights:
+ * max|x| alone. factor: of the weights. */
+static double flushed(const struct oracle_product *p, const double *x, double factor)
+{
+    const double groups = (double)oracle_groups(&p->sources[0].format, p->k);
+    double largest = 0;
+    for (uint64_t k = 0; k < p->k; k++)
+        largest = isfinite(x[k]) ? fmax(largest, fabs(x[k])) : largest;
+    return (2 * (double)p->k + 2 * groups + 2) * tiny * fmax(fmax(1, factor), (groups > 0 ? 256 : 1) * largest);
 }
 
 /* What FIXED16 may lose of X, times the sizes of the weights it meets: Σ_B δ_B · Σ size. g_idx: blocks are not known,
@@ -346,30 +369,23 @@ static bool one_product(const struct oracle_product *p, const double *w, const d
 static bool all_products(const struct oracle_product *p, const double *x, double *w, double *size,
                          uint64_t rows, struct oracle_output *sums)
 {
-    double top = largest_scale(p);
     uint64_t n = 0;
-    for (uint64_t i = 0; i < p->m * p->k; i++)
-        top = isfinite(x[i]) ? fmax(top, fabs(x[i])) : top;
     for (uint32_t i = 0; i < p->count; i++) {
         for (uint64_t row = 0; row < p->sources[i].n; row++, n++) {
             const double largest = expand_row(p, &p->sources[i], row, w, size);
-            if (is_plain(&p->sources[i].format))
-                top = fmax(top, largest);
+            const double factor = largest_factor(&p->sources[i], row, largest);
             const bool fixed = p->math == WOQ_MATH_FIXED16 && !is_plain(&p->sources[i].format);
             for (uint64_t m = 0; m < p->m; m++) {
-                if (!one_product(p, w, size, x + m * p->k, &sums[m * rows + n]))
+                struct oracle_output *sum = &sums[m * rows + n];
+                if (!one_product(p, w, size, x + m * p->k, sum))
                     return false;
                 if (fixed)
-                    fix_product(p, &p->sources[i], size, x + m * p->k, &sums[m * rows + n]);
+                    fix_product(p, &p->sources[i], size, x + m * p->k, sum);
+                if (isfinite(sum->value) && !p->exact)
+                    sum->error += flushed(p, x + m * p->k, factor);
             }
         }
     }
-    /* subnormals flushed: (2K + 2G + 2) · 2^-126 · max(1, max|x|, max|scale|) */
-    const double groups = (double)oracle_groups(&p->sources[0].format, p->k);
-    const double flush = (2 * (double)p->k + 2 * groups + 2) * tiny * top +
-                         (p->dotted ? 255 * (double)p->k * tiny * largest_scale(p) : 0);
-    for (uint64_t i = 0; i < p->m * rows && !p->exact; i++)
-        sums[i].error += isfinite(sums[i].value) ? flush : 0;
     return true;
 }
 

@@ -52,7 +52,6 @@ struct oracle_product {
     enum woq_type y_type;
     enum woq_activation activation;
     enum woq_math math; /* EXACT, ROUNDED or FIXED16 */
-    bool dotted;        /* BF16 X in dot products of BF16: subnormals count as 0 */
     bool halved;        /* BF16 X went through FP16, a row divided by a power of two; not with ROUNDED weights */
     bool uncentred;     /* EXACT, no offsets: zero points are subtracted from sums, times those of X */
     bool exact;         /* the data make every FP32 sum exact: no error but the activation's */

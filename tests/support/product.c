@@ -156,7 +156,7 @@ bool product_record(struct product *p, struct woq_gemm *gemm, struct woq_command
 /* The expected values for `math`, made on first need. */
 static const struct oracle_output *wanted(struct product *p, enum woq_math math)
 {
-    struct oracle_output **slot = &p->want[p->halved ? 3 : p->dotted ? 4 : p->uncentred ? 5 : math - WOQ_MATH_EXACT];
+    struct oracle_output **slot = &p->want[p->halved ? 3 : p->uncentred ? 4 : math - WOQ_MATH_EXACT];
     if (*slot)
         return *slot;
     const struct oracle_product product = {
@@ -164,7 +164,7 @@ static const struct oracle_output *wanted(struct product *p, enum woq_math math)
         .k = p->c.k, .x = p->data.x, .x_type = (enum woq_type)p->c.x, .bias = p->data.bias,
         .bias_type = (enum woq_type)p->c.bias, .residual = p->data.residual,
         .y_type = (enum woq_type)p->c.y, .activation = (enum woq_activation)p->c.activation,
-        .math = math, .halved = p->halved, .dotted = p->dotted, .uncentred = p->uncentred, .exact = p->data.exact};
+        .math = math, .halved = p->halved, .uncentred = p->uncentred, .exact = p->data.exact};
     *slot = calloc(p->c.m * p->c.n, sizeof(**slot));
     if (*slot && oracle_product(&product, *slot) != p->c.n) {
         fprintf(stderr, "the oracle refused the case\n");
@@ -214,7 +214,6 @@ static bool explained(struct product *p, const struct woq_gemm *gemm, const char
     const bool native =
         woq_device_get_info(p->device)->features & WOQ_FEATURE_MATRIX_BF16 && p->c.code != WOQ_CODE_F16;
     p->halved = p->c.x == WOQ_BF16 && !native && e.kernel && !strncmp(e.kernel, "mma", 3);
-    p->dotted = e.kernel && strstr(e.kernel, "_DPBF16");
     p->uncentred = woq_device_get_info(p->device)->backend == WOQ_BACKEND_CUDA && e.kernel &&
                    !strncmp(e.kernel, "mma_u4_N224", 11) && p->c.x == WOQ_F16 && p->c.scale == WOQ_F16 &&
                    p->c.zero != WOQ_ZERO_OFFSET && (p->c.group == WOQ_GROUP_CHANNEL || p->c.group >= 64);

@@ -20,11 +20,11 @@ struct product {
     struct woq_weights *weights;
     struct test_region x, y, bias, residual; /* bias, residual: buffer NULL if unused */
     enum oracle_safety safety;
-    /* [m][n] for EXACT, ROUNDED, FIXED16; for EXACT where X went through FP16, and into dot products of BF16. Made when
-     * needed. */
-    struct oracle_output *want[6];
-    bool halved, dotted, uncentred; /* explain tells of such a kernel */
-    char refusal[256];             /* what the library said to the last refusal */
+    /* [m][n] for EXACT, ROUNDED, FIXED16; for EXACT where X went through FP16, and with zero points taken from sums.
+     * Made when needed. */
+    struct oracle_output *want[5];
+    bool halved, uncentred; /* explain tells of such a kernel */
+    char refusal[256];      /* what the library said to the last refusal */
 };
 
 /* On failure nothing is left behind. */
