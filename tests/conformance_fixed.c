@@ -24,6 +24,8 @@ static const char *const cases[] = {
     "code=u4,zero=point,scale=f32,group=128,order=uneven,n=20,k=700,m=6,x=f16,y=f32,data=blocks,seed=5",
     "code=u8,zero=offset,scale=f16,group=256,n=15,k=900,m=14,x=bf16,y=f32,bias=f32,residual=own,data=blocks,seed=6",
     "code=u4,zero=symmetric,scale=bf16,group=tensor,n=50,k=1000,m=6,x=bf16,y=f32,data=blocks,seed=7",
+    /* the least power of two, 2^-112, whose integers are not 0 and whose products are not flushed */
+    "code=u4,scale=f16,group=128,n=16,k=128,m=6,x=f32,y=f32,data=blocks",
     /* the largest sums of integers: every code at an end, 128 columns of the largest x */
     "code=u8,zero=point,scale=f16,group=128,n=16,k=256,m=3,x=f16,y=f32,data=adversarial,seed=1",
     "code=u8,zero=point,scale=f16,group=0,n=16,k=1024,m=3,x=f32,y=f32,data=adversarial,seed=3",
