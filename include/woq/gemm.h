@@ -55,6 +55,8 @@
  * x loses what its weight makes of it, a flushed scale q − zero times its x; else a sum or a product is lost: add at most
  *           (2K + 2G + 2) · 2^-126 · max(1, 256·max|x|, 256·max|scale| + max|offset|);
  *           plain weights:  (2K + 2) · 2^-126 · max(1, max|x|, max|w|);    each over the output's row of X or W.
+ * Each bound holds provided that scale·(q − zero), scale·q + offset, their terms, products and partial sums, before and
+ * after scaling, all stay below 2^128 in magnitude; where one does not, infinity or NaN may take the place of ŷ.
  * FP32 X uses FP32 multiplications, never TF32. No product is rounded and no sum is kept in half
  * precision. NaN and infinities in X, bias and residual propagate by IEEE rules, those in X but as above.
  *
