@@ -1,0 +1,242 @@
+/*
+ * test_calibrate_stage.c: the matrices of a stage against the same steps by hand, for inputs of very unlike size.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <omp.h>
+
+#include "quantize_data.h"
+
+#include "calibrate/calibration.h"
+#include "quantize/awq.h"
+#include "quantize/gptq.h"
+#include "support/device.h"
+#include "support/expect.h"
+#include "support/tiny_model.h"
+
+enum { HIDDEN = 64, INNER = 96, ROWS = 400, GROUP = 32, MOST = HIDDEN };
+
+static const struct tiny_model tiny = {.architecture = "llama", .layers = 1, .hidden = HIDDEN, .heads = 4,
+                                       .kv_heads = 2, .head_dim = 16, .intermediate = INNER};
+static struct woq_device *device;
+static struct woq_checkpoint *checkpoint;
+static struct woqi_plan plan;
+
+/* ---- A stage ---- */
+
+/* Inputs whose columns differ 300-fold. */
+static float *uneven_inputs(void)
+{
+    float *x = make_inputs(ROWS, HIDDEN, 11);
+    for (int i = 0; i < ROWS * HIDDEN; i++)
+        x[i] *= powf(300, (float)(i % HIDDEN * 37 % HIDDEN) / HIDDEN);
+    return x;
+}
+
+static void begin_stage(struct woqi_stage_result *result)
+{
+    struct woqi_stage_info info;
+    EXPECT_OK(woqi_stage_describe(&plan.config, 0, WOQI_STAGE_QKV, &info));
+    EXPECT_OK(woqi_stage_begin(&plan, &info, result));
+    test_expectations_met();
+    assert_true(result->count == 3 && result->part[0].k == HIDDEN && result->part[0].n <= MOST);
+}
+
+/* H and mean |x| of the inputs, as the library has them. */
+struct input {
+    struct woqi_moments moments;
+    float mean[HIDDEN];
+    double sum_abs[HIDDEN];
+};
+
+static void make_input(const float *x, struct input *in)
+{
+    memset(in, 0, sizeof *in);
+    EXPECT_OK(woqi_moments_create(HIDDEN, 0, false, &in->moments));
+    test_expectations_met();
+    woqi_moments_add(&in->moments, ROWS, x, NULL, NULL);
+    for (int i = 0; i < ROWS * HIDDEN; i++)
+        in->sum_abs[i % HIDDEN] += (double)fabsf(x[i]);
+    for (int i = 0; i < HIDDEN; i++)
+        in->mean[i] = (float)(in->sum_abs[i] / ROWS);
+}
+
+/* Codes and grids of a part, the mean of what the grids cover of the weights, and v, what the model has then. */
+struct by_hand {
+    uint8_t codes[MOST * HIDDEN];
+    struct woqi_grid grids[MOST * HIDDEN / GROUP];
+    float v[MOST * HIDDEN];
+    double clip;
+};
+
+static double clip_of(uint64_t n, const float *w, const struct woqi_grid *grids)
+{
+    double sum = 0;
+    for (uint64_t g = 0; g < n * HIDDEN / GROUP; g++) {
+        const double a = (double)woqi_grid_value(&grids[g], 0), b = (double)woqi_grid_value(&grids[g], 15);
+        double low = 0, high = 0;
+        for (uint64_t i = g * GROUP; i < (g + 1) * GROUP; i++) {
+            low = fmin(low, (double)w[i]);
+            high = fmax(high, (double)w[i]);
+        }
+        sum += (fmin(high, fmax(a, b)) - fmax(low, fmin(a, b))) / (high - low);
+    }
+    return sum / (double)(n * HIDDEN / GROUP);
+}
+
+/* The steps for one part. s: channel scales, NULL = none; order: GPTQ's, -1 = rounding to nearest on searched grids. */
+static void quantize_by_hand(const struct woqi_quantized *part, const float *weights, const float *h, const float *s,
+                             int order, struct by_hand *out)
+{
+    float w[MOST * HIDDEN], metric[HIDDEN * HIDDEN], diagonal[HIDDEN];
+    const uint64_t count = part->n * HIDDEN;
+    for (uint64_t i = 0; i < count; i++)
+        w[i] = s ? weights[i] * s[i % HIDDEN] : weights[i];
+    for (int i = 0; i < HIDDEN * HIDDEN; i++)
+        metric[i] = s ? h[i] / (s[i / HIDDEN] * s[i % HIDDEN]) : h[i];
+    for (int i = 0; i < HIDDEN; i++)
+        diagonal[i] = metric[i * (HIDDEN + 1)];
+    EXPECT_OK(woqi_grids_search(&part->format, part->n, HIDDEN, w, diagonal, 1, out->grids));
+    out->clip = clip_of(part->n, w, out->grids);
+    for (uint64_t i = 0; i < count; i++)
+        out->codes[i] = (uint8_t)woqi_grid_code(&out->grids[i / GROUP], w[i]);
+    if (order >= 0) {
+        const struct woqi_gptq_params gp = {0.01f, order};
+        struct woqi_gptq gptq;
+        EXPECT_OK(woqi_gptq_prepare("by hand", HIDDEN, metric, &gp, &gptq));
+        EXPECT_OK(woqi_gptq_run(&gptq, &part->format, part->n, w, out->grids, 1, out->codes));
+        woqi_gptq_release(&gptq);
+    }
+    test_expectations_met();
+    for (uint64_t i = 0; i < count; i++) {
+        out->v[i] = woqi_grid_value(&out->grids[i / GROUP], out->codes[i]);
+        out->v[i] = s ? out->v[i] / s[i % HIDDEN] : out->v[i];
+    }
+}
+
+/* How many codes of a part differ from these; all if its scales do. */
+static uint64_t differ(const struct woqi_quantized *part, const struct by_hand *want)
+{
+    const uint8_t *codes = part->source.codes;
+    const uint16_t *scales = part->source.scales;
+    uint64_t wrong = 0;
+    for (uint64_t i = 0; i < part->n * HIDDEN; i++) {
+        wrong += (codes[i / 2] >> i % 2 * 4 & 15) != want->codes[i];
+        if (woq_f16_to_f32(scales[i / GROUP]) != want->grids[i / GROUP].scale)
+            return part->n * HIDDEN;
+    }
+    return wrong;
+}
+
+static void check_part(const struct woqi_quantized *part, const struct input *in, const float *s, int order)
+{
+    static struct by_hand want, other;
+    float weights[MOST * HIDDEN], flat[HIDDEN * HIDDEN] = {0};
+    EXPECT_OK(woq_tensor_read(part->tensor, 0, part->n, weights));
+    test_expectations_met();
+    quantize_by_hand(part, weights, in->moments.h, s, order, &want);
+    assert_int_equal(differ(part, &want), 0);
+    assert_true(fabs(part->clip - want.clip) < 1e-5 && want.clip < 0.99);
+    const double error = naive_error(part->n, HIDDEN, in->moments.h, weights, want.v);
+    assert_true(fabs(part->error - error) < 1e-3 * error && error < part->error_rtn);
+    /* Another order, or another metric, would have shown. */
+    if (order >= 0) {
+        quantize_by_hand(part, weights, in->moments.h, s, !order, &other);
+        assert_true(differ(part, &other) > part->n);
+    }
+    for (int i = 0; i < HIDDEN; i++)
+        flat[i * (HIDDEN + 1)] = 1;
+    quantize_by_hand(part, weights, flat, s, order, &other);
+    assert_true(differ(part, &other) > part->n);
+}
+
+static void check_method(enum woq_method method, bool natural, const float *x)
+{
+    struct woq_calibrate_params c = WOQ_CALIBRATE_PARAMS_INIT;
+    const bool awq = method == WOQ_METHOD_AWQ || method == WOQ_METHOD_AWQ_GPTQ;
+    const bool gptq = method == WOQ_METHOD_GPTQ || method == WOQ_METHOD_AWQ_GPTQ;
+    struct woqi_stage_result result;
+    struct woqi_awq_matrix matrices[WOQI_STAGE_PARTS];
+    float s[HIDDEN], exponent = 0;
+    struct input in;
+    make_input(x, &in);
+    begin_stage(&result);
+    c.method = method;
+    c.damping = 0.01f;
+    c.natural_order = natural;
+    const struct woqi_channel_statistics channels = {.k = HIDDEN, .rows = ROWS, .sum_abs = in.sum_abs};
+    const struct woqi_stage_params params = {&c, &channels, 1, true};
+    EXPECT_OK(woqi_stage_quantize(&params, &in.moments, &result));
+    test_expectations_met();
+    for (uint32_t i = 0; i < result.count; i++) {
+        float *w = make_random(result.part[i].n * HIDDEN, 0);
+        EXPECT_OK(woq_tensor_read(result.part[i].tensor, 0, result.part[i].n, w));
+        matrices[i] = (struct woqi_awq_matrix){&result.part[i].format, result.part[i].n, w};
+    }
+    EXPECT_OK(woqi_awq_search(HIDDEN, in.mean, in.moments.h, result.count, matrices, 1, s, &exponent));
+    test_expectations_met();
+    assert_true(exponent > 0.1f); /* or scales would not be tested */
+    assert_true(!awq == !result.channel_scale && (!awq || result.exponent == exponent));
+    if (awq)
+        assert_memory_equal(result.channel_scale, s, sizeof s);
+    for (uint32_t i = 0; i < result.count; i++) {
+        check_part(&result.part[i], &in, awq ? s : NULL, gptq ? !natural : -1);
+        free((void *)(uintptr_t)matrices[i].w);
+    }
+    woqi_stage_release(&result);
+    woqi_moments_release(&in.moments);
+}
+
+static void test_methods(void **state)
+{
+    float *x = uneven_inputs();
+    (void)state;
+    check_method(WOQ_METHOD_MSE, false, x);
+    check_method(WOQ_METHOD_AWQ, false, x);
+    for (int natural = 0; natural < 2; natural++) {
+        check_method(WOQ_METHOD_GPTQ, natural, x);
+        check_method(WOQ_METHOD_AWQ_GPTQ, natural, x);
+    }
+    free(x);
+}
+
+/* ---- The program ---- */
+
+static int begin(void **state)
+{
+    struct woq_quantize_params q = WOQ_QUANTIZE_PARAMS_INIT;
+    (void)state;
+    omp_set_num_threads(1); /* of so little, threads would take turns waiting */
+    device = test_open(NULL);
+    if (!mkdtemp(root) || !tiny_write(&tiny, NULL, in_root("model")))
+        return -1;
+    q.bits = 4;
+    q.group = GROUP;
+    q.scale = WOQ_F16;
+    q.jobs = 1;
+    EXPECT_OK(woq_checkpoint_open(in_root("model"), NULL, &checkpoint));
+    EXPECT_OK(woqi_plan_make(checkpoint, &q, &plan));
+    test_expectations_met();
+    return 0;
+}
+
+static int end(void **state)
+{
+    char line[128];
+    (void)state;
+    woqi_plan_free(&plan);
+    woq_checkpoint_close(&checkpoint);
+    snprintf(line, sizeof line, "rm -rf '%s'", root);
+    return system(line) || !test_close(&device) || test_error_count() ? -1 : 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods)};
+    return cmocka_run_group_tests(tests, begin, end);
+}
