@@ -1,5 +1,6 @@
 /*
- * test_calibrate_stage.c: the matrices of a stage against the same steps by hand, for inputs of very unlike size.
+ * test_calibrate_stage.c: the matrices of a stage against the same steps by hand, for inputs of very unlike size; what
+ * the streams of two models add up.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,7 @@
 #include "support/expect.h"
 #include "support/tiny_model.h"
 
-enum { HIDDEN = 64, INNER = 96, ROWS = 400, GROUP = 32, MOST = HIDDEN };
+enum { HIDDEN = 64, INNER = 96, ROWS = 400, WINDOW = 20, SAMPLES = 3, GROUP = 32, MOST = HIDDEN };
 
 static const struct tiny_model tiny = {.architecture = "llama", .layers = 1, .hidden = HIDDEN, .heads = 4,
                                        .kv_heads = 2, .head_dim = 16, .intermediate = INNER};
@@ -205,6 +206,61 @@ static void test_methods(void **state)
     free(x);
 }
 
+/* ---- Two streams ---- */
+
+/* Σ (h0 − h)·xᵀ, h0 of the original. down's inputs, behind a quantized q/k/v. */
+static void test_residual(void **state)
+{
+    enum { N = WINDOW * SAMPLES };
+    struct woq_calibrate_params c = WOQ_CALIBRATE_PARAMS_INIT;
+    struct woq_weights_source sources[WOQI_STAGE_PARTS];
+    struct woqi_streams s;
+    struct woqi_moments m;
+    struct woqi_stage_result result;
+    struct input in;
+    int32_t tokens[N];
+    float *x = uneven_inputs();
+    double energy = 0;
+    (void)state;
+    for (int i = 0; i < N; i++)
+        tokens[i] = i * i % TINY_VOCABULARY;
+    const struct woqi_samples samples = {SAMPLES, WINDOW, tokens, SAMPLES};
+    const struct woqi_stage_params params = {&c, NULL, 1, false};
+    make_input(x, &in);
+    begin_stage(&result);
+    c.method = WOQ_METHOD_MSE;
+    EXPECT_OK(woqi_stage_quantize(&params, &in.moments, &result));
+    EXPECT_OK(woqi_streams_create(device, checkpoint, &samples, &c, NULL, true, &s));
+    EXPECT_OK(woqi_streams_load(&s, 0));
+    for (uint32_t i = 0; i < result.count; i++)
+        sources[i] = result.part[i].source;
+    EXPECT_OK(woqi_block_set(s.quantized.block, WOQI_STAGE_QKV, sources));
+    for (int stage = 0; stage < WOQI_STAGE_DOWN; stage++)
+        EXPECT_OK(woqi_streams_gather(&s, (enum woqi_stage)stage, NULL, NULL));
+    EXPECT_OK(woqi_moments_create(INNER, HIDDEN, false, &m));
+    EXPECT_OK(woqi_streams_gather(&s, WOQI_STAGE_DOWN, &m, NULL));
+    test_expectations_met();
+    assert_true(s.batch >= SAMPLES && m.rows == N);
+    const float *h = s.quantized.h.data, *h0 = s.original.h.data;
+    for (uint64_t r = 0; r < HIDDEN; r++)
+        for (uint64_t i = 0; i < INNER; i++) {
+            double want = 0, size = 0;
+            for (uint64_t row = 0; row < N; row++) {
+                const double d = (double)h0[row * HIDDEN + r] - (double)h[row * HIDDEN + r];
+                want += d * (double)s.x[row * INNER + i];
+                size += fabs(d * (double)s.x[row * INNER + i]);
+            }
+            assert_true(fabs((double)m.r[r * INNER + i] - want) <= 1e-5 * size);
+            energy += want * want;
+        }
+    assert_true(energy > 0);
+    woqi_moments_release(&m);
+    woqi_moments_release(&in.moments);
+    woqi_stage_release(&result);
+    woqi_streams_release(&s);
+    free(x);
+}
+
 /* ---- The program ---- */
 
 static int begin(void **state)
@@ -237,6 +293,6 @@ static int end(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_methods), cmocka_unit_test(test_residual)};
     return cmocka_run_group_tests(tests, begin, end);
 }
