@@ -158,9 +158,40 @@ static void test_special(void **state)
     free(x), free(h), free(w);
 }
 
+/* A matrix of whose rows an eighth is sampled counts as all of it, beside one that wants no scales: codes are exact. */
+static void test_sampled(void **state)
+{
+    enum { K = 48, ROWS = 200, N = 512, TIMES = 8 };
+    float *x = make_inputs(ROWS, K, 2), *mean = widen(ROWS, K, x, 1000), *h = make_hessian(ROWS, K, x),
+          *some = make_random(N * K, 5), *all = make_random(N * K * TIMES, 0), *exact = make_random(N * K, 6), s[K],
+          exponent;
+    struct woq_format f = make_format(WOQ_CODE_U4, WOQ_ZERO_SYMMETRIC, WOQ_F16, 16);
+    const struct woqi_awq_matrix matrices[] = {{&f, N * TIMES, all}, {&f, N, exact}}, once = {&f, N, some};
+    double whole[20], sampled[20];
+    int best = 0, wrong = 0;
+    (void)state;
+    for (int i = 0; i < N * K * TIMES; i++)
+        all[i] = some[i / (K * TIMES) * K + i % K];
+    for (int i = 0; i < N * K; i++)
+        exact[i] = i % 16 ? rintf(fmaxf(fminf(exact[i] / 0.02f, 7), -8)) / 32 : -8.0f / 32;
+    for (int a = 0; a < 20; a++) {
+        double scales[K];
+        scales_of(K, mean, a / 20.0, scales);
+        const double of_some = error_of(&once, K, h, scales), of_exact = error_of(&matrices[1], K, h, scales);
+        whole[a] = TIMES * of_some + of_exact;
+        sampled[a] = of_some + of_exact;
+        best = whole[a] < whole[best] ? a : best;
+        wrong = sampled[a] < sampled[wrong] ? a : wrong;
+    }
+    assert_true(wrong == 0 && whole[best] < 0.98 * whole[0]);
+    assert_int_equal(woqi_awq_search(K, mean, h, 2, matrices, 1, s, &exponent), 0);
+    assert_true(whole[(int)(20 * exponent + 0.5f)] <= whole[best] * 1.002);
+    free(x), free(mean), free(h), free(some), free(all), free(exact);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_output_error), cmocka_unit_test(test_search),
-                                       cmocka_unit_test(test_special)};
+                                       cmocka_unit_test(test_special), cmocka_unit_test(test_sampled)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
