@@ -208,8 +208,16 @@ static void test_dead(void **state)
             struct woqi_gptq g = prepare(K, h, 0.01f, order);
             struct woqi_grid grids[N * 3];
             uint8_t codes[N * K];
+            double sum = 0; /* the mean is that of the others */
+            for (int i = 0; i < K; i++)
+                sum += (double)h[i * (K + 1)];
             assert_int_equal(g.dead, all ? K : 2);
             assert_true(g.damping == 0.01f);
+            for (int i = 0; i < K; i++) {
+                const double moment = (double)h[i * (K + 1)], mean = all ? 1 : sum / (K - 2);
+                const double want = (moment > 0 ? moment : mean) + 0.01 * mean;
+                assert_true(fabs((double)g.damped[i * (K + 1)] - want) < 1e-6 * want);
+            }
             assert_int_equal(woqi_grids_search(&f, N, K, w, NULL, 1, grids), 0);
             assert_int_equal(woqi_gptq_run(&g, &f, N, v, grids, 1, codes), 0);
             for (int i = 0; i < N * K; i++)
