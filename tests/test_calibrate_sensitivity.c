@@ -19,6 +19,7 @@
 #include <yyjson.h>
 
 #include "calibrate/budget.h"
+#include "calibrate/calibration.h"
 #include "calibrate/sensitivity.h"
 #include "model/block.h"
 #include "model/head.h"
@@ -224,10 +225,34 @@ static void keep_logits(void *user, uint32_t first, uint32_t count, float *logit
     memcpy(l->out + first * TINY_VOCABULARY, logits, count * TINY_VOCABULARY * sizeof *logits);
 }
 
+/* A sample through all layers; sources: what q/k/v of the first become, NULL = they stay. first: gets their inputs. */
+static void run_blocks(struct woqi_block *b, struct woqi_head *head, const int32_t *sample,
+                       const struct woq_weights_source *sources, uint16_t *first, float *out)
+{
+    static float h[WINDOW * 64];
+    static uint16_t x[WINDOW * 96], y[WINDOW * 96];
+    struct logits l = {out};
+    EXPECT_OK(woqi_block_embed(b, sample, WINDOW, h));
+    for (uint32_t i = 0; i < LAYERS; i++) {
+        EXPECT_OK(woqi_block_load(b, i, true));
+        if (sources && !i)
+            EXPECT_OK(woqi_block_set(b, WOQI_STAGE_QKV, sources));
+        EXPECT_OK(woqi_block_input(b, WOQI_STAGE_QKV, WINDOW, h, x));
+        if (first && !i)
+            memcpy(first, x, WINDOW * 64 * sizeof *x);
+        EXPECT_OK(woqi_block_attention(b, WINDOW, x, y));
+        EXPECT_OK(woqi_block_add(b, WOQI_STAGE_O, WINDOW, y, h));
+        EXPECT_OK(woqi_block_input(b, WOQI_STAGE_GATE_UP, WINDOW, h, x));
+        EXPECT_OK(woqi_block_gate_up(b, WINDOW, x, y));
+        EXPECT_OK(woqi_block_add(b, WOQI_STAGE_DOWN, WINDOW, y, h));
+    }
+    EXPECT_OK(woqi_head_run(head, WINDOW, h, keep_logits, &l));
+    test_expectations_met();
+}
+
 static void test_head(void **state)
 {
     static float h[WINDOW * 64], got[WINDOW * TINY_VOCABULARY], want[WINDOW * TINY_VOCABULARY];
-    static uint16_t x[WINDOW * 96], y[WINDOW * 96];
     struct woq_model_params p = WOQ_MODEL_PARAMS_INIT;
     (void)state;
     for (int tied = 0; tied < 2; tied++) {
@@ -246,18 +271,7 @@ static void test_head(void **state)
         EXPECT_OK(woqi_block_create(dev, c, WINDOW, WOQ_MATH_DEFAULT, &b));
         EXPECT_OK(woqi_head_create(dev, c, WINDOW, WOQ_MATH_DEFAULT, &head));
         test_expectations_met();
-        EXPECT_OK(woqi_block_embed(b, tokens, WINDOW, h));
-        for (uint32_t i = 0; i < LAYERS; i++) {
-            EXPECT_OK(woqi_block_load(b, i, true));
-            EXPECT_OK(woqi_block_input(b, WOQI_STAGE_QKV, WINDOW, h, x));
-            EXPECT_OK(woqi_block_attention(b, WINDOW, x, y));
-            EXPECT_OK(woqi_block_add(b, WOQI_STAGE_O, WINDOW, y, h));
-            EXPECT_OK(woqi_block_input(b, WOQI_STAGE_GATE_UP, WINDOW, h, x));
-            EXPECT_OK(woqi_block_gate_up(b, WINDOW, x, y));
-            EXPECT_OK(woqi_block_add(b, WOQI_STAGE_DOWN, WINDOW, y, h));
-        }
-        EXPECT_OK(woqi_head_run(head, WINDOW, h, keep_logits, &l));
-        test_expectations_met();
+        run_blocks(b, head, tokens, NULL, NULL, got);
         assert_memory_equal(got, want, sizeof got);
         EXPECT(WOQ_ERROR_INVALID_ARGUMENT, NULL, woqi_head_run(head, 0, h, keep_logits, &l));
         EXPECT(WOQ_ERROR_INVALID_ARGUMENT, NULL, woqi_head_run(head, WINDOW + 1, h, keep_logits, &l));
@@ -270,6 +284,79 @@ static void test_head(void **state)
     struct woqi_head *none = NULL;
     woqi_head_destroy(&none);
     test_expectations_met();
+}
+
+/* Σ p·(log p − log q) of one position. */
+static double divergence(const float *p, const float *q)
+{
+    double sum_p = 0, sum_q = 0, sum = 0;
+    for (int i = 0; i < TINY_VOCABULARY; i++) {
+        sum_p += exp((double)p[i]);
+        sum_q += exp((double)q[i]);
+    }
+    for (int i = 0; i < TINY_VOCABULARY; i++)
+        sum += exp((double)p[i]) / sum_p * ((double)p[i] - log(sum_p) - (double)q[i] + log(sum_q));
+    return sum;
+}
+
+/* q/k/v of layer 0 rounded by hand, with the logits of both models at each second position. */
+static void test_divergence(void **state)
+{
+    static float reference[WINDOW * TINY_VOCABULARY], changed[WINDOW * TINY_VOCABULARY], floats[WINDOW * 64];
+    static uint16_t x[WINDOW * 64];
+    struct woq_calibrate_params p = WOQ_CALIBRATE_PARAMS_INIT;
+    struct woq_checkpoint *c = open_model(in_root("model"));
+    const struct woq_quantize_params q = form(4, WOQ_GROUP_CHANNEL);
+    const struct woqi_stage_params params = {&p, NULL, 1, false};
+    struct woq_weights_source sources[WOQI_STAGE_PARTS];
+    struct woqi_sensitivity s;
+    struct woqi_plan plan;
+    struct woqi_stage_info info;
+    struct woqi_stage_result result;
+    struct woqi_moments moments;
+    struct woqi_block *b = NULL;
+    struct woqi_head *head = NULL;
+    double kl = 0, reverse = 0, others = 0, energy = 0, error = 0;
+    (void)state;
+    measure(c, &q, &s);
+    p.method = WOQ_METHOD_MSE;
+    EXPECT_OK(woqi_plan_make(c, &q, &plan));
+    EXPECT_OK(woqi_block_create(dev, c, WINDOW, WOQ_MATH_DEFAULT, &b));
+    EXPECT_OK(woqi_head_create(dev, c, WINDOW, WOQ_MATH_DEFAULT, &head));
+    EXPECT_OK(woqi_moments_create(64, 0, false, &moments));
+    for (int i = 0; i < SAMPLES; i++) {
+        run_blocks(b, head, tokens + i * WINDOW, NULL, x, reference);
+        for (int j = 0; j < WINDOW * 64; j++)
+            floats[j] = woq_f16_to_f32(x[j]);
+        woqi_moments_add(&moments, WINDOW, floats, NULL, NULL);
+    }
+    EXPECT_OK(woqi_stage_describe(&plan.config, 0, WOQI_STAGE_QKV, &info));
+    EXPECT_OK(woqi_stage_begin(&plan, &info, &result));
+    EXPECT_OK(woqi_stage_quantize(&params, &moments, &result));
+    for (uint32_t i = 0; i < result.count; i++) {
+        sources[i] = result.part[i].source;
+        energy += result.part[i].energy;
+        error += result.part[i].error;
+    }
+    for (int i = 0; i < SAMPLES; i++) {
+        run_blocks(b, head, tokens + i * WINDOW, NULL, NULL, reference);
+        run_blocks(b, head, tokens + i * WINDOW, sources, NULL, changed);
+        for (int j = 0; j < WINDOW; j++) {
+            const float *one = reference + j * TINY_VOCABULARY, *other = changed + j * TINY_VOCABULARY;
+            *(j % 2 ? &kl : &others) += divergence(one, other) / (SAMPLES * WINDOW / 2);
+            reverse += j % 2 ? divergence(other, one) / (SAMPLES * WINDOW / 2) : 0;
+        }
+    }
+    printf("divergence %g, measured %g; reverse %g, at other positions %g\n", kl, s.units[0].kl, reverse, others);
+    assert_true(fabs(s.units[0].kl - kl) < 1e-4 * kl && fabs(s.units[0].relative_error - sqrt(error / energy)) < 1e-6);
+    assert_true(fabs(reverse - kl) > 1e-3 * kl && fabs(others - kl) > 1e-3 * kl);
+    woqi_head_destroy(&head);
+    woqi_block_destroy(&b);
+    woqi_moments_release(&moments);
+    woqi_stage_release(&result);
+    woqi_plan_free(&plan);
+    woqi_sensitivity_release(&s);
+    woq_checkpoint_close(&c);
 }
 
 static void test_units(void **state)
@@ -619,8 +706,8 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_search), cmocka_unit_test(test_search_rounds),
-        cmocka_unit_test(test_head),       cmocka_unit_test(test_units),  cmocka_unit_test(test_stops),
-        cmocka_unit_test(test_budget),     cmocka_unit_test(test_budget_refused), cmocka_unit_test(test_resumes)};
+        cmocka_unit_test(test_search), cmocka_unit_test(test_search_rounds), cmocka_unit_test(test_head),
+        cmocka_unit_test(test_divergence), cmocka_unit_test(test_units), cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_budget), cmocka_unit_test(test_budget_refused), cmocka_unit_test(test_resumes)};
     return cmocka_run_group_tests(tests, begin, end);
 }
