@@ -120,26 +120,39 @@ static size_t count_ids(const char *text)
     return ids.count;
 }
 
-/* The letters are single tokens, and so each prompt tells all four. */
-static void check_choice(const char *subject, const struct question *q, const struct woq_prediction *got)
+/* A prompt and what its letters have in common: nothing, or a token for the space. */
+static struct ids encode_asked(const char *subject, int skip, const struct question *q)
 {
     char text[TEXT];
-    int skip = 0, best = 0;
-    double want[4];
-    write_prompt(text, subject, 0, q);
-    const size_t all = count_ids(text);
-    while (skip < SHOTS && count_ids(text) > CONTEXT)
-        write_prompt(text, subject, ++skip, q);
+    write_prompt(text, subject, skip, q);
+    snprintf(text + strlen(text), sizeof text - strlen(text), " A");
     struct ids ids = encode(text);
+    ids.count--;
+    return ids;
+}
+
+/* Letters differ in their last token, and so each prompt tells all four; common: the tokens before it. */
+static void check_choice(const char *subject, const struct question *q, size_t common, const struct woq_prediction *got)
+{
+    int skip = 0, best = 0;
+    double want[4], before = 0;
+    struct ids ids = encode_asked(subject, 0, q);
+    const size_t all = ids.count;
+    while (skip < SHOTS && ids.count > CONTEXT) {
+        free(ids.at);
+        ids = encode_asked(subject, ++skip, q);
+    }
     if (ids.count > CONTEXT) {
         memmove(ids.at + 1, ids.at + 1 + ids.count - CONTEXT, (CONTEXT - 1) * sizeof *ids.at);
         ids.count = CONTEXT;
     }
     float *logits = forward(&ids);
+    for (size_t i = ids.count - common; i < ids.count; i++)
+        before += log_probability(logits + (i - 1) * vocabulary, ids.at[i]);
     for (int c = 0; c < 4; c++) {
         struct ids letter = encode((const char[]){' ', (char)('A' + c), 0});
-        assert_int_equal(letter.count, 2); /* behind the begin-of-text token */
-        want[c] = log_probability(logits + (ids.count - 1) * vocabulary, letter.at[1]);
+        assert_int_equal(letter.count, common + 2); /* behind the begin-of-text token */
+        want[c] = before + log_probability(logits + (ids.count - 1) * vocabulary, letter.at[common + 1]);
         assert_true(fabs(want[c] - got->choices[c]) < 1e-4);
         best = want[c] > want[best] ? c : best;
         free(letter.at);
@@ -220,12 +233,11 @@ static void test_stories(void **state)
     vocabulary = TINY_VOCABULARY;
 }
 
-static void test_mmlu(void **state)
+static void check_questions(size_t common)
 {
     struct woq_prediction got[2 * QUESTIONS];
     struct woq_task *task = open_questions(WOQ_TASK_MMLU, root);
     uint32_t kinds = 0;
-    (void)state;
     EXPECT_OK(woq_task_run(task, model, tokenizer, 0, got, NULL, NULL));
     test_expectations_met();
     for (int i = 0; i < 2 * QUESTIONS; i++) {
@@ -239,11 +251,24 @@ static void test_mmlu(void **state)
         assert_string_equal(text, want);
         assert_int_equal(size, strlen(want));
         free(text);
-        check_choice(subject, q, &got[i]);
+        check_choice(subject, q, common, &got[i]);
         kinds |= 1u << (got[i].truncated == 0 ? 0 : got[i].tokens < CONTEXT ? 1 : 2);
     }
     assert_int_equal(kinds, 7); /* whole, with shots gone, with tokens gone */
     woq_task_close(&task);
+}
+
+static struct woq_tokenizer *make_tokenizer(bool whole);
+
+/* Letters of one token, and of two: the space counts, too. */
+static void test_mmlu(void **state)
+{
+    (void)state;
+    check_questions(0);
+    tokenizer = make_tokenizer(false);
+    check_questions(1);
+    woq_tokenizer_destroy(&tokenizer);
+    tokenizer = tiny_tokenizer;
 }
 
 struct stopping {
@@ -312,10 +337,11 @@ static void test_refused(void **state)
     woq_task_close(&task);
 }
 
-/* Byte-level: what prompts have of letters and signs, " A" … " D", and a begin-of-text token; other bytes are dropped.
- * As many as the model has. */
-static struct woq_tokenizer *make_tokenizer(void)
+/* Byte-level: what prompts have of letters and signs, " A" … " D" if `whole`, else as " " and "A", and a begin-of-text
+ * token; other bytes are dropped. As many as the model has. */
+static struct woq_tokenizer *make_tokenizer(bool whole)
 {
+    static const char merges[] = "\"\xc4\xa0 A\",\"\xc4\xa0 B\",\"\xc4\xa0 C\",\"\xc4\xa0 D\"";
     static const char config[] = "{\"bos_token\":\"<s>\",\"add_bos_token\":true}";
     static const char signs[] = ".,?:()2468aABCDTWLH";
     struct woq_tokenizer *t = NULL;
@@ -330,9 +356,8 @@ static struct woq_tokenizer *make_tokenizer(void)
     snprintf(list + strlen(list), sizeof list - strlen(list), "\"\xc4\xa0\":%d,\"\xc4\x8a\":%d", n, n + 1);
     snprintf(json, sizeof json,
              "{\"added_tokens\":[{\"id\":%d,\"content\":\"<s>\",\"special\":true}],\"pre_tokenizer\":{\"type\":"
-             "\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{%s},\"merges\":["
-             "\"\xc4\xa0 A\",\"\xc4\xa0 B\",\"\xc4\xa0 C\",\"\xc4\xa0 D\"]}}",
-             n + 2, list);
+             "\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{%s},\"merges\":[%s]}}",
+             n + 2, list, whole ? merges : "");
     EXPECT_OK(woqi_tok_from_json("letters", json, strlen(json), config, strlen(config), -1, -1, &t));
     test_expectations_met();
     assert_in_range(woq_tokenizer_vocabulary(t), 1, TINY_VOCABULARY);
@@ -353,7 +378,7 @@ static int set_up(void **state)
     if (make_folders(state) || !make_model())
         return -1;
     model = tiny;
-    tokenizer = tiny_tokenizer = make_tokenizer();
+    tokenizer = tiny_tokenizer = make_tokenizer(true);
     vocabulary = TINY_VOCABULARY;
     write_questions();
     write_words();
