@@ -113,6 +113,13 @@ static void test_folding(void **state)
     const double coarse = distance("uneven", "rtn"), scaled = distance("uneven", "out");
     if (!(scaled < 0.8 * coarse))
         fail_msg("4 bits: awq %g, rtn %g", scaled, coarse);
+    assert_false(strstr(call.logged, "no channel scales"));
+    /* A group whose FP16 scale is the least there is, in a row whose channel is scaled up: down goes without. */
+    call.q.group = 32;
+    scale_tensor("uneven", "model.layers.0.mlp.up_proj.weight", 17 * HIDDEN, 32, 3e-7f);
+    scale_tensor("uneven", "model.layers.0.mlp.up_proj.weight", 17 * HIDDEN + 32, 32, 20);
+    must_calibrate(&call, "out");
+    assert_logged(&call, "model.layers.0.mlp.down_proj: no channel scales");
     delete("out");
     delete("rtn");
 }

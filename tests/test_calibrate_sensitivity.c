@@ -307,7 +307,7 @@ static void test_divergence(void **state)
     struct woq_calibrate_params p = WOQ_CALIBRATE_PARAMS_INIT;
     struct woq_checkpoint *c = open_model(in_root("model"));
     const struct woq_quantize_params q = form(4, WOQ_GROUP_CHANNEL);
-    const struct woqi_stage_params params = {&p, NULL, 1, false};
+    const struct woqi_stage_params params = {.calibration = &p, .jobs = 1};
     struct woq_weights_source sources[WOQI_STAGE_PARTS];
     struct woqi_sensitivity s;
     struct woqi_plan plan;

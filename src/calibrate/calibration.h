@@ -91,6 +91,7 @@ struct woqi_stage_result {
     float damping;        /* what was added to the Hessian, of its mean */
     uint64_t dead;        /* channels that were always 0 */
     uint64_t rows;        /* tokens */
+    bool unfolded;        /* AWQ's scales had no place after all: a scale of a row would have become 0 or infinite */
 };
 
 struct woqi_stage_params {
@@ -98,15 +99,18 @@ struct woqi_stage_params {
     const struct woqi_channel_statistics *channels; /* of the input; for AWQ */
     uint32_t jobs;
     bool fold; /* channel scales have a place to go to */
+    const struct woqi_quantized *rows; /* it is these rows' scales; NULL = a norm */
 };
 
 /* The plan's formats for the stage's matrices; count 0 in *out if it stays FP16. */
 enum woq_status woqi_stage_begin(const struct woqi_plan *plan, const struct woqi_stage_info *info,
                                  struct woqi_stage_result *out);
-/* Reads the weights and makes the codes; moments are consumed. */
+/* Reads the weights and makes the codes; moments are consumed. Without channel scales where params->rows cannot take
+ * them: see `unfolded`. */
 enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, struct woqi_moments *moments,
                                     struct woqi_stage_result *result);
-/* Multiplies the scales of rows by 1 / channel_scale[row]: for up, when down's inputs were scaled. */
+/* Multiplies the scales of rows by 1 / channel_scale[row]: for up, when down's inputs were scaled. INVALID_DATA if a
+ * scale becomes infinite, or 0 that was not. */
 enum woq_status woqi_stage_fold_rows(struct woqi_quantized *part, const float *channel_scale);
 void woqi_stage_release(struct woqi_stage_result *result); /* accepts a zeroed one */
 

@@ -126,6 +126,11 @@ static void tell_stage(const struct woqi_run *r, const struct woqi_stage_result 
                  result->part[0].name, (unsigned long long)result->dead, (unsigned long long)result->part[0].k);
         woqi_run_log(r->params, text);
     }
+    if (result->unfolded) {
+        snprintf(text, sizeof text, "%s: no channel scales: one would make a scale of what comes before 0 or infinite",
+                 result->part[0].name);
+        woqi_run_log(r->params, text);
+    }
     if (result->damping > r->params->damping * 1.5f) {
         snprintf(text, sizeof text, "%s: damping was raised from %g to %g for its Hessian to be positive definite",
                  result->part[0].name, (double)r->params->damping, (double)result->damping);
@@ -152,7 +157,8 @@ static enum woq_status quantize_stage(struct woqi_run *r, struct layer *l, enum 
     }
     const bool adds = stage == WOQI_STAGE_O || stage == WOQI_STAGE_DOWN;
     const bool residual = r->streams.paired && adds && r->params->residual_share > 0;
-    const struct woqi_stage_params params = {r->params, channels, r->jobs, can_fold(l, stage)};
+    const struct woqi_quantized *rows = stage == WOQI_STAGE_DOWN ? &l->stage[WOQI_STAGE_GATE_UP].part[1] : NULL;
+    const struct woqi_stage_params params = {r->params, channels, r->jobs, can_fold(l, stage), rows};
     st = woqi_moments_create(l->info[stage].columns, residual ? config->hidden : 0,
                              r->streams.paired && r->params->input_share > 0, &moments);
     if (!st)

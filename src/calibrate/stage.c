@@ -265,6 +265,51 @@ static enum woq_status choose_channels(const struct woqi_stage_params *params, c
     return st;
 }
 
+/* A row's scale divided by its channel scale, as its type has it; false if it becomes infinite, or 0 that was not. */
+static bool fold_scale(const struct woqi_quantized *part, uint64_t index, const float *channel_scale, float *folded)
+{
+    const enum woq_type type = part->format.scale;
+    const float scale = woqi_element_load(type, part->source.scales, index);
+    uint32_t rounded;
+    woqi_element_store(type, &rounded, 0, scale / channel_scale[index / (part->groups / part->n)]);
+    *folded = woqi_element_load(type, &rounded, 0);
+    return isfinite(*folded) && (*folded != 0 || scale == 0);
+}
+
+static bool can_fold_rows(const struct woqi_quantized *part, const float *channel_scale)
+{
+    float folded;
+    for (uint64_t i = 0; i < part->groups; i++)
+        if (!fold_scale(part, i, channel_scale, &folded))
+            return false;
+    return true;
+}
+
+/* Channel scales, the weights times them and H of the inputs divided by them: *scaled, NULL if the scales have no place
+ * to go to. */
+static enum woq_status scale_stage(const struct woqi_stage_params *params, const float *hessian,
+                                   struct woqi_stage_result *result, struct work *work, float **scaled)
+{
+    const uint64_t k = result->part[0].k;
+    enum woq_status st = choose_channels(params, hessian, result, work);
+    if (st)
+        return st;
+    if (params->rows && !can_fold_rows(params->rows, result->channel_scale)) {
+        free(result->channel_scale);
+        result->channel_scale = NULL;
+        result->exponent = 0;
+        result->unfolded = true;
+        return WOQ_OK;
+    }
+    if (!(*scaled = malloc(k * k * sizeof **scaled)))
+        return no_memory(result->part[0].name);
+    memcpy(*scaled, hessian, k * k * sizeof **scaled);
+    scale_moments(k, *scaled, result->channel_scale);
+    for (uint32_t i = 0; i < result->count; i++)
+        scale_columns(result->part[i].n, k, work[i].w, result->channel_scale, false);
+    return WOQ_OK;
+}
+
 static enum woq_status make_codes(const struct woqi_stage_params *params, const struct woqi_gptq *gptq,
                                   const float *hessian, const float *diagonal, const float *channel_scale,
                                   struct woqi_quantized *part, struct work *t)
@@ -318,22 +363,12 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
         if (!st && targets)
             st = woqi_gptq_target(&gptq, result->part[i].n, work[i].w, c->input_share, moments->c, moments->r);
     }
-    const float *metric = moments->h;
-    if (!st && scales) {
-        st = choose_channels(params, moments->h, result, work);
-        if (!st && !(scaled = malloc(k * k * sizeof *scaled)))
-            st = no_memory(name);
-        if (!st) {
-            memcpy(scaled, moments->h, k * k * sizeof *scaled);
-            scale_moments(k, scaled, result->channel_scale);
-            metric = scaled;
-            for (uint32_t i = 0; i < result->count; i++)
-                scale_columns(result->part[i].n, k, work[i].w, result->channel_scale, false);
-        }
-        if (!st && is_gptq(c)) {
-            woqi_gptq_release(&gptq);
-            st = woqi_gptq_prepare(name, k, scaled, &gp, &gptq);
-        }
+    if (!st && scales)
+        st = scale_stage(params, moments->h, result, work, &scaled);
+    const float *metric = scaled ? scaled : moments->h;
+    if (!st && scales && is_gptq(c)) {
+        woqi_gptq_release(&gptq);
+        st = woqi_gptq_prepare(name, k, metric, &gp, &gptq);
     }
     result->damping = gptq.damping;
     for (uint64_t i = 0; i < k && !st; i++)
@@ -351,18 +386,16 @@ enum woq_status woqi_stage_quantize(const struct woqi_stage_params *params, stru
 
 enum woq_status woqi_stage_fold_rows(struct woqi_quantized *part, const float *channel_scale)
 {
-    const uint64_t groups = part->groups / part->n;
     const enum woq_type type = part->format.scale;
     void *scales = (void *)(uintptr_t)part->source.scales;
-    for (uint64_t r = 0; r < part->n; r++)
-        for (uint64_t g = 0; g < groups; g++) {
-            const uint64_t i = r * groups + g;
-            woqi_element_store(type, scales, i, woqi_element_load(type, scales, i) / channel_scale[r]);
-            if (!isfinite(woqi_element_load(type, scales, i)))
-                return woq_report(WOQ_ERROR_INVALID_DATA, "%s: a scale of row %llu leaves the range of %s when divided "
-                                  "by AWQ's channel scale", part->name, (unsigned long long)r,
-                                  woq_type_name(type));
-        }
+    for (uint64_t i = 0; i < part->groups; i++) {
+        float folded;
+        if (!fold_scale(part, i, channel_scale, &folded))
+            return woq_report(WOQ_ERROR_INVALID_DATA, "%s: a scale of row %llu leaves the range of %s when divided "
+                              "by AWQ's channel scale", part->name,
+                              (unsigned long long)(i / (part->groups / part->n)), woq_type_name(type));
+        woqi_element_store(type, scales, i, folded);
+    }
     return WOQ_OK;
 }
 
