@@ -26,6 +26,7 @@ static const char *const cases[] = {
     "code=u4,zero=point,scale=f16,group=32,n=65,k=100,m=8,max_m=8,x=f16,y=f32,data=random,seed=6",
     "code=u4,scale=f16,group=32,n=65,k=1024,m=8,max_m=8,x=f16,y=f32,x_pad=1,data=random,seed=7",
     "code=u8,scale=f16,group=128,n=65,k=512,m=130,max_m=130,x=f16,y=f32,x_pad=1,data=random,seed=8",
+    "code=u8,scale=bf16,group=0,n=48,k=192,m=8,max_m=8,x=bf16,y=f32,data=random,seed=9",
 };
 
 /* Rows of the product that run by themselves. */

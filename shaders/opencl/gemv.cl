@@ -10,6 +10,7 @@
  *
  *   m       1   2   3, 4   5 … 8
  *   R × U  1×2 2×1  4×1    4×1 twice       rows beyond m count with any x and are not stored
+ *   With args.alike a row that is alone has one sum, too, in the order of the others.
  *
  * Output panel p holds the tile's outputs 16p …: physical panel p, or 2p (gate) and 2p + 1 (up).
  */
@@ -93,7 +94,9 @@ static void panel_sums(woq_in weights, woq_in x, const struct woq_args *a, uint 
                 left = step;
             }
             const uint count = min(left, block - at);
-            if (rows == 1)
+            if (rows == 1 && a->alike)
+                add_columns(1, 1, stage + at, codes, &group, count, acc);
+            else if (rows == 1)
                 add_columns(1, 2, stage + at, codes, &group, count, acc);
             else if (rows == 2)
                 add_columns(2, 1, stage + at, codes, &group, count, acc);
@@ -105,7 +108,7 @@ static void panel_sums(woq_in weights, woq_in x, const struct woq_args *a, uint 
         }
         k += block;
     }
-    if (rows == 1)
+    if (rows == 1 && !a->alike)
         acc[0] += acc[1];
     for (uint r = 0; r < rows; r++)
         sums[r] = woq_to_rows(acc[r]);

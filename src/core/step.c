@@ -90,6 +90,7 @@ void woqi_step_product(const struct woq_gemm *gemm, struct woqi_kernel *kernel,
     a->granule = w->gated ? woqi_layout_granule(w->layout) : 0;
     a->y_stride = live > 1 ? (uint32_t)o->y.row_stride : 0;
     a->x_columns = (uint32_t)w->k;
+    a->alike = gemm->params.batch_invariant;
 }
 
 void woqi_step_bind_x(const struct woq_gemm *gemm, const struct woqi_operands *o, uint64_t first,
