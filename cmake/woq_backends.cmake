@@ -24,7 +24,7 @@ function(woq_decide backend lacks)
     endif()
 endfunction()
 
-# woq_compiles(<source> <variable>): whether it does. A no is not kept, as what was missing may have been installed since.
+# woq_compiles(<source> <variable>): whether it does. A no is not kept: what was missing may have been installed since.
 set(CMAKE_REQUIRED_QUIET ON)
 macro(woq_compiles source variable)
     if(NOT ${variable})

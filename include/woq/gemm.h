@@ -40,7 +40,8 @@
  *           their products are exact, and two of them are added to a sum at a time, in FP32.
  * FIXED16   on CPUs, if asked for. A row of X is cut into blocks B of 128 columns, in the order in which they are
  *           packed (g_idx: sorted by group); a block's elements become multiples of s, the least power of two with
- *           max|x| <= 32639·s, though at least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as EXACT:
+ *           max|x| <= 32639·s, though at least 2^-112: x̂ = s·rn(x/s). Codes multiply as integers, exactly; then as in
+ *           EXACT:
  *               |x − x̂| ≤ s/2 ≤ δ_B = max(max|x|, 2^-98) / 32639,    max|x| over B; 0 where x is a multiple of s, as
  *                                   are F16 X from 2^-3 and BF16 X from 2^-6 of max|x| on, and a block of zeros;
  *               |ŷ − Σ x·w| ≤ γ(K + 2G + 4) · Σ |x|·v + (1 + γ(K + 2G + 4)) · Σ_B δ_B · Σ_{k in B} v,
@@ -51,8 +52,9 @@
  * Plain F16 and BF16 weights: w is the stored value in all modes and the bound that of EXACT, G = 0;
  * ROUNDED does not convert them, and FIXED16 not X.
  *
- * All: FP32 subnormals may be flushed to zero by a device, those of X, scales, offsets and plain weights too. A flushed
- * x loses what its weight makes of it, a flushed scale q − zero times its x; else a sum or a product is lost: add at most
+ * All: FP32 subnormals may be flushed to zero by a device, those of X, scales, offsets and plain weights too. A
+ * flushed x loses what its weight makes of it, a flushed scale q − zero times its x; else a sum or a product is
+ * lost: add at most
  *           (2K + 2G + 2) · 2^-126 · max(1, 256·max|x|, 256·max|scale| + max|offset|);
  *           plain weights:  (2K + 2) · 2^-126 · max(1, max|x|, max|w|);    each over the output's row of X or W.
  * Each bound holds provided that scale·(q − zero), scale·q + offset, their terms, products and partial sums, before and

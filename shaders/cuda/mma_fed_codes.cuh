@@ -1,4 +1,4 @@
-/* mma_fed_codes.cuh: codes for a warp of a block that is fed, through a ring of its own, each lane what it will read. */
+/* mma_fed_codes.cuh: codes for a warp of a block that is fed, through a ring of its own, by lanes what each reads. */
 #ifndef WOQ_MMA_FED_CODES_CUH
 #define WOQ_MMA_FED_CODES_CUH
 

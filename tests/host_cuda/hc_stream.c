@@ -169,8 +169,8 @@ CUresult CUDAAPI host_stream_is_capturing(CUstream stream, CUstreamCaptureStatus
 
 static CUresult copy(const char *call, CUdeviceptr to, CUdeviceptr from, size_t bytes, void *owned, CUstream stream)
 {
-    const struct hc_work work = {
-        .kind = HC_COPY, .to = to, .from = owned ? (CUdeviceptr)(uintptr_t)owned : from, .bytes = bytes, .owned = owned};
+    const CUdeviceptr source = owned ? (CUdeviceptr)(uintptr_t)owned : from;
+    const struct hc_work work = {.kind = HC_COPY, .to = to, .from = source, .bytes = bytes, .owned = owned};
     const CUresult result = hc_enter(call, CUDA_ERROR_LAUNCH_FAILED, true);
     if (result)
         free(owned);

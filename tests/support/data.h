@@ -10,8 +10,8 @@
  * scales
  * blocks       weights as random; rows of X by row % 6: 65504 among 1e-3 in each 128 columns; subnormals; zeros; a NaN;
  * an infinity; each 128 columns of a magnitude of their own, some of them subnormal
- * subnormal    by seed % 2: X subnormal in its type and weights large, or scales, offsets and plain weights subnormal and
- * X large; no product is negative, so that what is flushed adds up
+ * subnormal    by seed % 2: X subnormal in its type and weights large, or scales, offsets and plain weights subnormal
+ * and X large; no product is negative, so that what is flushed adds up
  */
 #ifndef TEST_DATA_H
 #define TEST_DATA_H
