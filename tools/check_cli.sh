@@ -407,6 +407,10 @@ if "$woq" quantize --help >/dev/null 2>&1; then
     grep -q '"group_1"' "$dir/small/config.json" || bad=$((bad + 1))
     expect 0 'warning: asymmetric weights: .*beside other formats' "${small[@]}" --force --asymmetric --allow-unloadable --override down_proj=8
     expect 0 '8 bits, per channel' "${small[@]}" --bits 8 --force
+    LC_ALL=C sed 's/\x04\x00\x00\x00\x15\x00/\x4d\x00\x00\x00\x15\x00/' "$original" >"$dir/token.gguf"
+    expect 0 "warning: OUT's tokenizer .* not take: .*token 6 has the type 77" quantize "$dir/token.gguf" "$dir/again" \
+        --channel
+    rm -rf "$dir/again"
     expect 1 'model.safetensors: holds tensors alone; open the directory' quantize "$dir/small/model.safetensors" \
         "$dir/again" --channel
     expect 1 'quantized already .*; start from the original' quantize "$dir/small" "$dir/again" --channel

@@ -2,6 +2,8 @@
 #include "bar.h"
 #include "quantize_calibrated.h"
 
+#include <woq/tokenizer.h>
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -244,12 +246,17 @@ static void log_line(void *user, enum woq_log_level level, const char *message)
         fprintf(stderr, "%s: warning: %s\n", command, message);
 }
 
-/* Nothing can be said with a model whose tokenizer is lost, so it should not get lost unnoticed. */
+/* Nothing can be said with a model whose tokenizer is lost or broken, so it should not be so unnoticed. */
 static void warn_tokenizer(const struct woq_checkpoint *c)
 {
+    struct woq_tokenizer *tokenizer = NULL;
     char *path = tool_text("%s/tokenizer.json", woq_checkpoint_path(c));
     if (woq_checkpoint_container(c) == WOQ_CONTAINER_SAFETENSORS && access(path, F_OK))
         fprintf(stderr, "%s: warning: there is no '%s', so OUT has none; woq eval needs it\n", command, path);
+    else if (woq_tokenizer_create(c, &tokenizer))
+        fprintf(stderr, "%s: warning: OUT's tokenizer is the model's, which woq eval does not take: %s\n", command,
+                woq_last_message());
+    woq_tokenizer_destroy(&tokenizer);
     free(path);
 }
 
